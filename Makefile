@@ -1,0 +1,53 @@
+# run · test · check · bench: each sets up what it needs, on a machine with Python 3.11+, Node 20 and make.
+
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+PORT     ?= 8000
+DATA_DIR ?= .data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lint types imports bench lock clean
+
+help:  ## Lists the commands.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.installed: requirements.lock valtier/pyproject.toml fluxstudio/pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
+	@touch $@
+
+setup: $(VENV)/.installed  ## Installs the locked dependencies and both packages into .venv.
+
+run: setup  ## Starts PostgreSQL, Valkey and FluxStudio. Options: PORT=8000 DATA_DIR=.data
+	@exec $(BIN)/fluxstudio up --port "$(PORT)" --data-dir "$(DATA_DIR)"
+
+test: setup  ## Runs every test; starts the servers it needs on free ports.
+	@$(BIN)/pytest $(ARGS)
+
+check: setup format-check lint types imports test  ## What CI runs.
+
+format: setup  ## Formats the code.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --select I .
+
+.PHONY: format-check
+format-check: setup
+	@$(BIN)/ruff format --check .
+
+lint: setup  ## Lints the code.
+	@$(BIN)/ruff check .
+
+types: setup  ## Checks the types, strictly.
+	@$(BIN)/mypy
+
+imports: setup  ## Checks who imports whom.
+	@$(BIN)/lint-imports
+
+bench: setup  ## FluxStudio without and with the cache, in one run.
+	@$(BIN)/fluxstudio bench $(ARGS)
+
+lock:  ## Resolves requirements.in anew into requirements.lock.
+	@PYTHON="$(PYTHON)" sh tools/lock.sh
+
+clean:  ## Removes what `make` has made, but not the data.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/load/node_modules

@@ -1,0 +1,1 @@
+"""The Valkey tier for async Python web applications."""
