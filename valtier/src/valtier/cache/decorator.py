@@ -1,0 +1,132 @@
+"""The decorator: caches what an async function returns, under a key built from its arguments."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+
+from valtier.durations import Duration, seconds
+from valtier.errors import ConfigurationError
+from valtier.keys import Template
+
+if TYPE_CHECKING:
+    from valtier.cache.cache import Cache
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CachedFunction(Generic[P, R]):
+    """An async function whose results are cached. Called like the function; also bound like one, to `self`."""
+
+    def __init__(
+        self, cache: Cache, function: Callable[P, Awaitable[R]], key: str, ttl: Duration, tags: Sequence[str]
+    ) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigurationError(
+                f"{function.__qualname__} is no async function: only those can be cached"
+            )
+        functools.update_wrapper(self, function)
+        self._cache = cache
+        self._function = function
+        self._signature = inspect.signature(function)
+        self._key = Template(key, names=self._signature.parameters)
+        self._tags = [Template(tag, names=self._signature.parameters) for tag in tags]
+        self._ttl_s = seconds(ttl, name="ttl")
+        self._type = _return_type(function)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        values = self._bind(args, kwargs)
+        return await self._cache.get_or_set(
+            self._key.render(values),
+            self._ttl_s,
+            functools.partial(self._function, *args, **kwargs),
+            tags=[tag.render(values) for tag in self._tags],
+            type=self._type,
+        )
+
+    def key(self, *args: Any, **kwargs: Any) -> str:
+        """Returns the key for these arguments; those that the key does not name may be left out."""
+        return self._key.render(self._bind_some(args, kwargs))
+
+    async def invalidate(self, *args: Any, **kwargs: Any) -> None:
+        """Removes the result for these arguments; those that the key does not name may be left out."""
+        await self._cache.invalidate(self.key(*args, **kwargs))
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    def _bind_some(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = self._signature.bind_partial(*args, **kwargs)
+        except TypeError as exc:
+            raise ConfigurationError(f"{self._function.__qualname__}: {exc}") from exc
+        bound.apply_defaults()
+        if missing := self._key.fields - bound.arguments.keys():
+            raise ConfigurationError(
+                f"the key {self._key.text!r} of {self._function.__qualname__} needs {', '.join(sorted(missing))}"
+            )
+        return bound.arguments
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> CachedFunction[P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> CachedMethod[R]: ...
+    def __get__(self, instance: object | None, owner: type) -> CachedFunction[P, R] | CachedMethod[R]:
+        return self if instance is None else CachedMethod(self, instance)
+
+
+class CachedMethod(Generic[R]):
+    """A cached function bound to its object, which is no part of the key unless the template names a field for it."""
+
+    __slots__ = ("_function", "_instance")
+
+    def __init__(self, function: CachedFunction[Any, R], instance: object) -> None:
+        self._function = function
+        self._instance = instance
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> R:
+        return await self._function(self._instance, *args, **kwargs)
+
+    def key(self, *args: Any, **kwargs: Any) -> str:
+        """Returns the key for these arguments."""
+        return self._function.key(self._instance, *args, **kwargs)
+
+    async def invalidate(self, *args: Any, **kwargs: Any) -> None:
+        """Removes the result for these arguments."""
+        await self._function.invalidate(self._instance, *args, **kwargs)
+
+
+def cached(
+    cache: Cache, key: str, ttl: Duration, *, tags: Sequence[str] = ()
+) -> Callable[[Callable[P, Awaitable[R]]], CachedFunction[P, R]]:
+    """Returns the decorator.
+
+    Args:
+        cache: where results are kept.
+        key: a template over the function's parameters, such as `"user:{user_id}"`.
+        ttl: how long a result lives.
+        tags: templates of the tags that results depend on.
+
+    Raises:
+        ConfigurationError: (when a function is decorated) it is not async, a template names no parameter of it, or the
+            ttl is no duration.
+    """
+
+    def decorate(function: Callable[P, Awaitable[R]]) -> CachedFunction[P, R]:
+        return CachedFunction(cache, function, key, ttl, tags)
+
+    return decorate
+
+
+def _return_type(function: Callable[..., Any]) -> Any:
+    """Returns the annotated result, into which cached values are decoded; `Any` if it can't be told."""
+    try:
+        hint = get_type_hints(function).get("return", Any)
+    except (NameError, TypeError):
+        return Any
+    return type(None) if hint is None else cast("Any", hint)

@@ -1,0 +1,98 @@
+"""Keys: what a key may be, its namespace, and templates that build keys from arguments."""
+
+from __future__ import annotations
+
+import enum
+import string
+import uuid
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+from valtier.errors import ConfigurationError
+
+MAX_KEY_LENGTH = 512
+
+
+def check(key: str, *, what: str = "key") -> str:
+    """Returns `key` if it is 1 to 512 printable characters without white space.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if type(key) is not str:
+        raise ConfigurationError(f"a {what} is text, not {type(key).__name__}: {key!r}")
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise ConfigurationError(
+            f"a {what} has 1 to {MAX_KEY_LENGTH} characters, this one {len(key)}: {key[:60]!r}. Hash long parts"
+        )
+    if not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            f"a {what} holds no white space and no control characters: {key[:60]!r}. Percent-encode user input"
+        )
+    return key
+
+
+def namespace(key: str) -> str:
+    """Returns the part of a key up to its first colon: the name under which its counters are kept."""
+    return key.partition(":")[0]
+
+
+def encode(value: object) -> str:
+    """Returns one argument as a part of a key: percent-encoded, so that it can't imitate another key.
+
+    Raises:
+        ConfigurationError: the value has no one obvious spelling (a list, an object, a float).
+    """
+    if isinstance(value, enum.Enum):
+        return encode(value.value)
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | uuid.UUID):
+        return str(value)
+    if isinstance(value, str):
+        return quote(value, safe="", errors="surrogatepass")
+    raise ConfigurationError(
+        f"a key is built from text, integers, UUIDs, enums, booleans or None, not from {type(value).__name__}"
+    )
+
+
+class Template:
+    """A key with `{name}` fields, such as `"user:{user_id}"`, checked against the names that will fill them."""
+
+    __slots__ = ("_parts", "fields", "text")
+
+    def __init__(self, text: str, *, names: Iterable[str]) -> None:
+        """Parses `text`.
+
+        Raises:
+            ConfigurationError: a field is not among `names`, or asks for an index, a format or a conversion.
+        """
+        known = set(names)
+        self.text = text
+        self._parts: list[tuple[str, str | None]] = []
+        try:
+            parsed = list(string.Formatter().parse(text))
+        except ValueError as exc:
+            raise ConfigurationError(f"the key template {text!r} can't be read: {exc}") from exc
+        for literal, field, spec, conversion in parsed:
+            if field is not None and (spec or conversion or not field.isidentifier()):
+                raise ConfigurationError(f"the key template {text!r} takes plain {{name}} fields only")
+            if field is not None and field not in known:
+                given = ", ".join(sorted(known)) or "none"
+                raise ConfigurationError(
+                    f"the key template {text!r} names {field!r}, which is no parameter (there are: {given})"
+                )
+            self._parts.append((literal, field))
+        self.fields = frozenset(field for _, field in self._parts if field is not None)
+        check("".join(literal + (field or "") for literal, field in self._parts), what="key template")
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """Returns the key for these values.
+
+        Raises:
+            ConfigurationError: a value can't be a part of a key, or the key gets too long.
+        """
+        text = "".join(
+            literal if field is None else literal + encode(values[field]) for literal, field in self._parts
+        )
+        return check(text)

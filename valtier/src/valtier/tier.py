@@ -1,0 +1,165 @@
+"""The tier: one object over one Valkey that hands out every feature."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any, Self
+
+from valtier.cache import Cache
+from valtier.durations import Duration, seconds
+from valtier.errors import ConfigurationError, ValkeyError
+from valtier.settings import Settings
+from valtier.wire import Address, Status, Valkey, WireOptions
+
+log = logging.getLogger("valtier")
+
+
+class Tier:
+    """Valkey and what is built on it. Open it with `async with`, or with `start` and `close`.
+
+    Opening never fails because Valkey is away: every feature says what it does then.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        deadline: Duration = 0.1,
+        connect_timeout: Duration = 1.0,
+        jitter: float = 0.1,
+        report_every: Duration = 60.0,
+        client_name: str = "valtier",
+    ) -> None:
+        """Prepares a tier; nothing is opened yet.
+
+        Args:
+            settings: where Valkey is, and whether to use it.
+            deadline: the longest that a command waits for its reply.
+            connect_timeout: the longest that a connection may take to be opened and greeted.
+            jitter: the share of its TTL that an entry may live less (0 to below 1).
+            report_every: how often the hit rate is logged.
+            client_name: the connection's name in `CLIENT LIST`.
+
+        Raises:
+            ConfigurationError: the URL or a duration can't be used.
+        """
+        options = WireOptions(
+            deadline_s=seconds(deadline, name="deadline"),
+            connect_timeout_s=seconds(connect_timeout, name="connect_timeout"),
+            client_name=client_name,
+        )
+        self._valkey = (
+            Valkey(Address.parse(settings.url), options, library_version=_version())
+            if settings.use_redis
+            else None
+        )
+        self.cache = Cache(self._valkey, prefix=settings.prefix, jitter=jitter)
+        self._report_every_s = seconds(report_every, name="report_every")
+        self._reported = (0, 0)
+        self._reporter: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def from_url(cls, url: str, *, use_redis: bool = True, prefix: str = "valtier", **options: Any) -> Self:
+        """Makes a tier for a `redis:// rediss:// valkey:// valkeys://` or `unix://` URL. `options` as for `Tier`."""
+        return cls(Settings(url=url, use_redis=use_redis, prefix=prefix), **options)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """Makes a tier from `REDIS_URL` and `USE_REDIS`. `options` as for `Tier`."""
+        return cls(Settings.from_env(os.environ if environ is None else environ), **options)
+
+    @property
+    def valkey(self) -> Valkey:
+        """The wire, for any command.
+
+        Raises:
+            ConfigurationError: `USE_REDIS` is false.
+        """
+        if self._valkey is None:
+            raise ConfigurationError("USE_REDIS is false: this tier has no Valkey")
+        return self._valkey
+
+    async def start(self) -> None:
+        """Connects, or goes on without: waits for the first try only, at most `connect_timeout`."""
+        if self._valkey is None:
+            log.info("Redis is not used (USE_REDIS=false): every read asks its origin")
+        else:
+            await self._valkey.start()
+            if self._valkey.available:
+                log.info("Redis cache initialized")
+        self._schedule_report()
+
+    async def close(self) -> None:
+        """Stops what runs in the background and closes the connection."""
+        if self._reporter is not None:
+            self._reporter.cancel()
+        await self.cache.stop()
+        if self._valkey is not None:
+            await self._valkey.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def health(self) -> dict[str, dict[str, Any]]:
+        """Returns what an operator wants to know. Never raises; waits at most one deadline. One round trip."""
+        hits, misses = self.cache.totals()
+        reads = hits + misses
+        report: dict[str, Any] = {
+            "connected": False,
+            "status": "disabled",
+            "hits": hits,
+            "misses": misses,
+            "hit_rate": round(hits / reads, 4) if reads else None,
+            "undelivered_invalidations": self.cache.undelivered,
+        }
+        if self._valkey is not None:
+            report |= await self._ask(self._valkey)
+        return {"cache": report}
+
+    @staticmethod
+    async def _ask(valkey: Valkey) -> dict[str, Any]:
+        before = time.perf_counter()
+        try:
+            await valkey.call("PING")
+        except ValkeyError:
+            status = Status.DOWN if valkey.status is Status.READY else valkey.status
+            return {"connected": False, "status": status.value, "breaker": valkey.breaker_state.value}
+        return {
+            "connected": True,
+            "status": valkey.status.value,
+            "breaker": valkey.breaker_state.value,
+            "server": str(valkey.server),
+            "latency_ms": round((time.perf_counter() - before) * 1000, 3),
+            "reconnects": valkey.reconnects,
+        }
+
+    def _schedule_report(self) -> None:
+        self._reporter = asyncio.get_running_loop().call_later(self._report_every_s, self._report)
+
+    def _report(self) -> None:
+        hits, misses = totals = self.cache.totals()
+        if totals != self._reported:
+            self._reported = totals
+            log.info(
+                "Cache hits: %d, misses: %d (%.1f%% hit rate)", hits, misses, 100 * hits / (hits + misses)
+            )
+        self._schedule_report()
+
+
+def _version() -> str:
+    try:
+        return version("valtier")
+    except PackageNotFoundError:
+        return "0"
