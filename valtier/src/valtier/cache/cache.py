@@ -25,39 +25,27 @@ itself and does not wait.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
-from valtier.cache.entry import (
-    Body,
-    CorruptEntryError,
-    Entry,
-    decode_entry,
-    encode_body,
-    is_marker,
-    new_marker,
-    new_version,
-)
-from valtier.cache.flight import Flight, Flights, Versions
-from valtier.cache.stats import NamespaceStats, Stats
-from valtier.cache.undelivered import CHUNK, Undelivered
+from valtier.cache.decorator import CachedFunction
+from valtier.cache.entry import Body, CorruptEntryError, Entry, decode_entry, encode_body, is_marker
+from valtier.cache.flight import Versions
+from valtier.cache.loading import Loading, Miss
+from valtier.cache.stats import NamespaceStats, Stats, note_corrupt, note_error
+from valtier.cache.store import CHUNK, Store, entry_suffix, tag_suffix
+from valtier.cache.undelivered import Undelivered
 from valtier.durations import Duration, seconds
-from valtier.errors import ConfigurationError, ReplyError, ValkeyError
-from valtier.wire import Script, Valkey
+from valtier.errors import ConfigurationError, ValkeyError
+from valtier.wire import Valkey
 
 T = TypeVar("T")
 D = TypeVar("D")
+R = TypeVar("R")
+P = ParamSpec("P")
 
-log = logging.getLogger("valtier")
-
-_TAKE_LEASE = Script.load(__package__, "take_lease.lua")
-_FILL = Script.load(__package__, "fill.lua")
-_TAG_TTL_MS = 7 * 24 * 3600 * 1000
-_DEAD_PREFIX = 256  # so many bytes hold the header of a dead entry, or enough of a corrupt one
 _MAX_TAGS = 64
 
 
@@ -85,21 +73,20 @@ class Cache:
                 stored together do not expire together.
             lease: how long a load keeps other processes from storing the same entry, at most.
             rng: random numbers from [0, 1).
+
+        Raises:
+            ConfigurationError: an argument can't be used.
         """
         if not 0 <= jitter < 1:
             raise ConfigurationError(f"jitter is a share from 0 to below 1, not {jitter!r}")
-        self._valkey = valkey
-        self._prefix = _keys.check(prefix, what="prefix")
-        self._names = f"{prefix}:0:"
-        self._jitter = jitter
-        self._lease_ms = max(1, int(seconds(lease, name="lease") * 1000))
-        self._rng = rng
-        self._order = itertools.count()
-        self._flights = Flights()
+        _keys.check(prefix, what="prefix")
+        lease_ms = max(1, int(seconds(lease, name="lease") * 1000))
+        self._store = None if valkey is None else Store(valkey, prefix, lease_ms=lease_ms)
+        self._undelivered = None if self._store is None else Undelivered(self._store)
+        self._loading = Loading(self._store)
         self._stats = Stats()
-        self._undelivered = Undelivered(self._unlink, self._sweep)
-        if valkey is not None:
-            valkey.on_ready(self._follow_server)
+        self._jitter = jitter
+        self._rng = rng
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -115,39 +102,39 @@ class Cache:
         """Returns what is cached under `key`, or loads it and caches it for `ttl`.
 
         The value comes back decoded anew for every caller, also for the one that loaded it: bytes as bytes, all else
-        as msgpack gives it back, or as `type` if that is given. One round trip on a hit; two more on a miss.
+        as msgpack gives it back, or as `type` if that is given. One round trip on a hit; three more on a miss.
 
         Raises:
             ConfigurationError: key, tags or ttl can't be used, or the value can't be serialised.
             Exception: whatever the loader raises. Nothing is cached then.
         """
-        began = next(self._order)
+        began = next(self._loading.order)
         _check(key, tags)
         ttl_s = seconds(ttl, name="ttl")
         stats = self._stats.of(key)
-        if not self._trusts(key, tags):
-            return await self._load_blind(key, loader, began, tuple(tags), stats, type)
-        try:
-            raw, versions = await self._look(key, tags)
-        except ValkeyError as exc:
-            self._note(stats, exc)
-            return await self._load_blind(key, loader, began, tuple(tags), stats, type)
+        store = self._trusted(key, tags)
+        raw: bytes | None = None
+        versions: Versions = ()
+        if store is not None:
+            try:
+                raw, versions = await store.look(key, tags)
+            except ValkeyError as exc:
+                note_error(stats, exc)
+                store = None
         if raw is not None and not is_marker(raw):
             try:
                 entry = decode_entry(raw)
-                if entry.tags == tuple(tags) and entry.alive(versions):
+                if entry.alive(versions):  # versions are unique: these are its tags
                     value: T = entry.body.decode(type)
                     stats.hits += 1
                     return value
             except CorruptEntryError as exc:
-                self._note_corrupt(stats, key, exc)
+                note_corrupt(stats, key, exc)
         stats.misses += 1
-        flight = self._flights.get(key)
-        if flight is None or not flight.may_be_shared_by(began, raw, versions):
-            flight = Flight(next(self._order), tuple(tags), blind=False)
-            self._flights.start(key, flight, self._fill(flight, key, ttl_s, loader, raw, versions, stats))
-        value = _give(await flight.result(), type)
-        return value
+        miss = Miss(key, tuple(tags), self._ttl_ms(ttl_s), loader, began, stats)
+        if store is None:
+            return cast("T", _give(await self._loading.blind(miss), type))
+        return cast("T", _give(await self._loading.shared(miss, store, raw, versions), type))
 
     async def get(
         self,
@@ -159,37 +146,39 @@ class Cache:
         """Returns what is cached under `key`, else `default`. One round trip, two for an entry with tags."""
         _check(key)
         stats = self._stats.of(key)
-        if self._trusts(key, ()):
-            try:
-                if (entry := await self._get_entry(key)) is not None:
-                    value = entry.body.decode(type)
-                    stats.hits += 1
-                    return value
-            except ValkeyError as exc:
-                self._note(stats, exc)
-            except CorruptEntryError as exc:
-                self._note_corrupt(stats, key, exc)
+        try:
+            if (entry := await self._get_entry(key)) is not None:
+                value = entry.body.decode(type)
+                stats.hits += 1
+                return value
+        except ValkeyError as exc:
+            note_error(stats, exc)
+        except CorruptEntryError as exc:
+            note_corrupt(stats, key, exc)
         stats.misses += 1
         return default
 
     async def _get_entry(self, key: str) -> Entry | None:
-        raw, _ = await self._look(key, ())
+        if (store := self._trusted(key)) is None:
+            return None
+        raw, _ = await store.look(key)
         if raw is None or is_marker(raw):
             return None
         entry = decode_entry(raw)
         if not entry.tags:
             return entry
-        if not self._trusts(key, entry.tags):
+        if self._trusted(key, entry.tags) is None:
             return None
-        versions = await self._call("MGET", *(self._tag_name(tag) for tag in entry.tags))
-        return entry if entry.alive(versions) else None
+        return entry if entry.alive(await store.tag_versions(entry.tags)) else None
 
     # -- writing -------------------------------------------------------------------------------------------
 
     async def set(self, key: str, value: object, ttl: Duration, *, tags: Sequence[str] = ()) -> None:
-        """Stores `value` under `key` for `ttl`, whatever is there. One round trip, two with tags.
+        """Stores `value` under `key` for `ttl`, whatever is there. One round trip, two or three with tags.
 
-        If Valkey can't take it the key counts as invalidated, so that no older value is seen instead.
+        If Valkey can't take it the key counts as invalidated, so that no older value is seen instead. A value that
+        was read from its origin before an invalidation, and is set after it, is stale: where that can happen, use
+        `get_or_set`, which can tell.
 
         Raises:
             ConfigurationError: key, tags or ttl can't be used, or the value can't be serialised.
@@ -197,14 +186,13 @@ class Cache:
         _check(key, tags)
         ttl_ms = self._ttl_ms(seconds(ttl, name="ttl"))
         body = encode_body(value)
-        if self._valkey is None:
+        if (store := self._store) is None:
             return
         try:
-            versions = await self._tag_versions(tags)
-            data = Entry(body, tuple(tags), versions).encode()
-            await self._call("SET", self._entry_name(key), data, "PX", ttl_ms)
+            versions = await store.complete_versions(tags, await store.tag_versions(tags))
+            await store.put(key, Entry(body, tuple(tags), versions).encode(), ttl_ms)
         except ValkeyError as exc:
-            self._note(self._stats.of(key), exc)
+            note_error(self._stats.of(key), exc)
             await self.invalidate(key)
 
     async def delete(self, key: str) -> bool:
@@ -217,6 +205,9 @@ class Cache:
         Once it has returned, no read that begins later, in any process, returns what was loaded before. If Valkey is
         away this is true of this process at once, and of the others when it is back: what could not be delivered is
         kept and delivered then. Cancelling the caller does not take it back.
+
+        Raises:
+            ConfigurationError: a key or a tag can't be one.
         """
         await self._remove([_check(key) for key in keys], [_keys.check(tag, what="tag") for tag in tags])
 
@@ -225,31 +216,45 @@ class Cache:
         await self.invalidate(tags=tags)
 
     async def _remove(self, keys: Sequence[str], tags: Sequence[str]) -> int:
-        self._flights.detach(keys, tags)
-        names = [f"c:{key}" for key in keys] + [f"t:{tag}" for tag in tags]
-        if self._valkey is None or not names:
+        self._loading.flights.detach(keys, tags)
+        suffixes = [*map(entry_suffix, keys), *map(tag_suffix, tags)]
+        if self._store is None or self._undelivered is None or not suffixes:
             return 0
         removals = [
-            asyncio.ensure_future(self._remove_names(names[i : i + CHUNK]))
-            for i in range(0, len(names), CHUNK)
+            asyncio.ensure_future(self._unlink(self._store, self._undelivered, suffixes[i : i + CHUNK]))
+            for i in range(0, len(suffixes), CHUNK)
         ]
         return sum(await asyncio.shield(asyncio.gather(*removals)))
 
-    async def _remove_names(self, names: Sequence[str]) -> int:
+    async def _unlink(self, store: Store, undelivered: Undelivered, suffixes: Sequence[str]) -> int:
         try:
-            return await self._unlink(names)
+            return await store.unlink(suffixes)
         except ValkeyError as exc:
-            self._note(self._stats.of(names[0][2:]), exc)
-            self._undelivered.add(names)
+            note_error(self._stats.of(suffixes[0][2:]), exc)
+            undelivered.add(suffixes)
             return 0
 
     # -- the function decorator ----------------------------------------------------------------------------
 
-    def cached(self, key: str, ttl: Duration, *, tags: Sequence[str] = ()) -> Any:
-        """Returns a decorator that caches what an async function returns: see `valtier.cache.decorator`."""
-        from valtier.cache.decorator import cached
+    def cached(
+        self, key: str, ttl: Duration, *, tags: Sequence[str] = ()
+    ) -> Callable[[Callable[P, Awaitable[R]]], CachedFunction[P, R]]:
+        """Returns a decorator that caches what an async function returns.
 
-        return cached(self, key, ttl, tags=tags)
+        Args:
+            key: a template over the function's parameters, such as `"user:{user_id}"`.
+            ttl: how long a result lives.
+            tags: templates of the tags that results depend on.
+
+        Raises:
+            ConfigurationError: (when a function is decorated) it is not async, a template names no parameter of it,
+                or the ttl is no duration.
+        """
+
+        def decorate(function: Callable[P, Awaitable[R]]) -> CachedFunction[P, R]:
+            return CachedFunction(self, function, key, ttl, tags)
+
+        return decorate
 
     # -- watching ------------------------------------------------------------------------------------------
 
@@ -264,183 +269,27 @@ class Cache:
     @property
     def undelivered(self) -> int:
         """How many invalidations wait for Valkey to come back."""
-        return len(self._undelivered)
+        return 0 if self._undelivered is None else len(self._undelivered)
 
     async def stop(self) -> None:
         """Ends the loads and deliveries that run in the background."""
-        await self._flights.stop()
-        await self._undelivered.stop()
+        await self._loading.flights.stop()
+        if self._undelivered is not None:
+            await self._undelivered.stop()
 
-    # -- loading -------------------------------------------------------------------------------------------
-
-    async def _load_blind(
-        self,
-        key: str,
-        loader: Callable[[], Awaitable[T]],
-        began: int,
-        tags: tuple[str, ...],
-        stats: NamespaceStats,
-        type_: Any,
-    ) -> T:
-        stats.misses += 1
-        if self._valkey is None:
-            value: T = _give(await self._load(loader, stats), type_)
-            return value
-        flight = self._flights.get(key)
-        shared = flight is not None and (flight.blind or flight.began > began)
-        if flight is None or not shared:
-            flight = Flight(next(self._order), tags, blind=True)
-            self._flights.start(key, flight, self._load(loader, stats))
-        value = _give(await flight.result(), type_)
-        return value
-
-    async def _load(self, loader: Callable[[], Awaitable[object]], stats: NamespaceStats) -> Body:
-        stats.loads += 1
-        return encode_body(await loader())
-
-    async def _fill(
-        self,
-        flight: Flight,
-        key: str,
-        ttl_s: float,
-        loader: Callable[[], Awaitable[object]],
-        seen: bytes | None,
-        seen_versions: Versions,
-        stats: NamespaceStats,
-    ) -> Body:
-        """Loads under a lease and stores, or loads alone where the lease is another's or Valkey is away."""
-        stored: bytes | None = None
-        try:
-            flight.versions = await self._tag_versions(flight.tags, seen_versions)
-            stored = await self._take_lease(flight, key, seen)
-        except ValkeyError as exc:
-            self._note(stats, exc)
-            return await self._load(loader, stats)
-        if stored is not None:
-            if (body := self._body_of(stored, flight)) is not None:
-                return body
-            flight.marker = stored
-            return await self._load(loader, stats)
-        data = b""
-        try:
-            body = await self._load(loader, stats)
-            data = Entry(body, flight.tags, flight.versions).encode()
-        finally:
-            await self._end_lease(flight, key, data, ttl_s, stats)
-        return body
-
-    async def _take_lease(self, flight: Flight, key: str, seen: bytes | None) -> bytes | None:
-        """Returns `None` if the lease is ours, else what is stored: an entry or another process's marker."""
-        if seen is not None and is_marker(seen):
-            return seen
-        marker = new_marker()
-        dead = b"" if seen is None else seen[:_DEAD_PREFIX]
-        stored: bytes | None = await _TAKE_LEASE.run(
-            self._wire, (self._entry_name(key),), (marker, self._lease_ms, dead)
-        )
-        if stored is None:
-            flight.marker = marker
-        return stored
-
-    async def _end_lease(
-        self, flight: Flight, key: str, data: bytes, ttl_s: float, stats: NamespaceStats
-    ) -> None:
-        args = (flight.marker or b"", data, self._ttl_ms(ttl_s))
-        try:
-            await _FILL.run(self._wire, (self._entry_name(key),), args)
-        except ValkeyError as exc:
-            self._note(stats, exc)
-
-    @staticmethod
-    def _body_of(stored: bytes, flight: Flight) -> Body | None:
-        """Returns what another process stored between our look and our lease, if it is as new as our tags."""
-        try:
-            entry = None if is_marker(stored) else decode_entry(stored)
-        except CorruptEntryError:
-            return None
-        fresh = entry is not None and entry.tags == flight.tags and entry.versions == flight.versions
-        return entry.body if entry is not None and fresh else None
-
-    # -- Valkey --------------------------------------------------------------------------------------------
-
-    @property
-    def _wire(self) -> Valkey:
-        if self._valkey is None:
-            raise ConfigurationError("this cache has no Valkey")
-        return self._valkey
-
-    def _entry_name(self, key: str) -> str:
-        return f"{self._names}c:{key}"
-
-    def _tag_name(self, tag: str) -> str:
-        return f"{self._names}t:{tag}"
+    # -- deciding ------------------------------------------------------------------------------------------
 
     def _ttl_ms(self, ttl_s: float) -> int:
         return max(1, int(ttl_s * 1000 * (1 - self._jitter * self._rng())))
 
-    def _trusts(self, key: str, tags: Sequence[str]) -> bool:
-        """Whether Valkey can be asked for this key and may be believed."""
-        if self._valkey is None or not self._valkey.available:
-            return False
-        if not self._undelivered:
-            return True
-        return not self._undelivered.covers([f"c:{key}", *(f"t:{tag}" for tag in tags)])
-
-    def _call(self, *args: str | bytes | int) -> Awaitable[Any]:
-        return self._wire.call(*args)
-
-    async def _look(self, key: str, tags: Sequence[str]) -> tuple[bytes | None, Versions]:
-        if not tags:
-            return await self._call("GET", self._entry_name(key)), ()
-        raw, *versions = await self._call(
-            "MGET", self._entry_name(key), *(self._tag_name(tag) for tag in tags)
-        )
-        return raw, tuple(versions)
-
-    async def _tag_versions(self, tags: Sequence[str], seen: Versions = ()) -> tuple[bytes, ...]:
-        """Returns a version for each tag, giving one to those that have none."""
-        if not tags:
-            return ()
-        known = seen or tuple(await self._call("MGET", *(self._tag_name(tag) for tag in tags)))
-        missing = [tag for tag, version in zip(tags, known, strict=True) if version is None]
-        created = dict(zip(missing, await asyncio.gather(*map(self._create_version, missing)), strict=True))
-        return tuple(version or created[tag] for tag, version in zip(tags, known, strict=True))
-
-    async def _create_version(self, tag: str) -> bytes:
-        version = new_version()
-        existing: bytes | None = await self._call(
-            "SET", self._tag_name(tag), version, "NX", "GET", "PX", _TAG_TTL_MS
-        )
-        return version if existing is None else existing
-
-    async def _unlink(self, names: Sequence[str]) -> int:
-        count: int = await self._call("UNLINK", *(self._names + name for name in names))
-        return count
-
-    async def _sweep(self) -> None:
-        cursor = b"0"
-        while True:
-            cursor, names = await self._call("SCAN", cursor, "MATCH", f"{self._names}*", "COUNT", CHUNK)
-            if names:
-                await self._call("UNLINK", *names)
-            if cursor == b"0":
-                return
-
-    async def _follow_server(self, valkey: Valkey) -> None:
-        if valkey.server.run_id is None:
-            log.warning("INFO is not permitted: after a restart of Valkey from disk, old entries may be seen")
-        self._names = f"{self._prefix}:{(valkey.server.run_id or '0')[:12]}:"
-
-    # -- errors --------------------------------------------------------------------------------------------
-
-    def _note(self, stats: NamespaceStats, exc: ValkeyError) -> None:
-        stats.errors += 1
-        if isinstance(exc, ReplyError):  # the server works, and refuses: someone has to look
-            log.error("Redis refuses a cache command: %s", exc)
-
-    def _note_corrupt(self, stats: NamespaceStats, key: str, exc: CorruptEntryError) -> None:
-        stats.errors += 1
-        log.warning("The cache entry %s can't be read and is replaced: %s", key, exc)
+    def _trusted(self, key: str, tags: Sequence[str] = ()) -> Store | None:
+        """Returns the store if it can be asked for this key now and may be believed."""
+        store = self._store
+        if store is None or not store.available:
+            return None
+        if self._undelivered and self._undelivered.covers([entry_suffix(key), *map(tag_suffix, tags)]):
+            return None
+        return store
 
 
 def _give(body: Body, type_: Any) -> Any:

@@ -101,28 +101,6 @@ class CachedMethod(Generic[R]):
         await self._function.invalidate(self._instance, *args, **kwargs)
 
 
-def cached(
-    cache: Cache, key: str, ttl: Duration, *, tags: Sequence[str] = ()
-) -> Callable[[Callable[P, Awaitable[R]]], CachedFunction[P, R]]:
-    """Returns the decorator.
-
-    Args:
-        cache: where results are kept.
-        key: a template over the function's parameters, such as `"user:{user_id}"`.
-        ttl: how long a result lives.
-        tags: templates of the tags that results depend on.
-
-    Raises:
-        ConfigurationError: (when a function is decorated) it is not async, a template names no parameter of it, or the
-            ttl is no duration.
-    """
-
-    def decorate(function: Callable[P, Awaitable[R]]) -> CachedFunction[P, R]:
-        return CachedFunction(cache, function, key, ttl, tags)
-
-    return decorate
-
-
 def _return_type(function: Callable[..., Any]) -> Any:
     """Returns the annotated result, into which cached values are decoded; `Any` if it can't be told."""
     try:

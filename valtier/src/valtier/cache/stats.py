@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass, replace
+
+from valtier.errors import ReplyError
+
+log = logging.getLogger("valtier")
 
 
 @dataclass(slots=True)
@@ -36,3 +41,16 @@ class Stats:
         """Returns the hits and misses of all namespaces together."""
         counters = self._by_namespace.values()
         return sum(c.hits for c in counters), sum(c.misses for c in counters)
+
+
+def note_error(stats: NamespaceStats, exc: Exception) -> None:
+    """Counts a failed command. What Valkey itself refuses is logged: somebody has to look."""
+    stats.errors += 1
+    if isinstance(exc, ReplyError):
+        log.error("Redis refuses a cache command: %s", exc)
+
+
+def note_corrupt(stats: NamespaceStats, key: str, exc: Exception) -> None:
+    """Counts and logs an entry that can't be read."""
+    stats.errors += 1
+    log.warning("The cache entry %s can't be read and is replaced: %s", key, exc)

@@ -7,7 +7,7 @@
 -- returns  false if the lease is the caller's, else what is stored
 local stored = redis.call('GET', KEYS[1])
 local dead = ARGV[3]
-if not stored or (#dead > 0 and string.sub(stored, 1, #dead) == dead) then
+if not stored or #stored == 0 or (#dead > 0 and string.sub(stored, 1, #dead) == dead) then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   return false
 end

@@ -6,31 +6,24 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from valtier.cache.store import CHUNK, Store
 from valtier.errors import ValkeyError
 
 log = logging.getLogger("valtier")
 
-CHUNK = 1000  # names in one UNLINK
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Undelivered:
-    """The names of entries and tags whose removal is owed to Valkey. Guarded by the event loop.
+    """The suffixes of entries and tags whose removal is owed to Valkey. Guarded by the event loop.
 
     Past `limit` names it remembers only that everything has to go.
     """
 
-    def __init__(
-        self,
-        unlink: Callable[[Sequence[str]], Awaitable[object]],
-        sweep: Callable[[], Awaitable[None]],
-        *,
-        limit: int = 100_000,
-    ) -> None:
-        self._unlink = unlink
-        self._sweep = sweep
+    def __init__(self, store: Store, *, limit: int = 100_000) -> None:
+        self._store = store
         self._limit = limit
         self._names: dict[str, int] = {}  # each with the number of the invalidation that added it last
         self._overflow = 0  # the number of the invalidation that exceeded the limit last; 0 if none did
@@ -69,12 +62,12 @@ class Undelivered:
 
     async def _deliver_once(self) -> None:
         if overflow := self._overflow:
-            await self._sweep()
+            await self._store.sweep()
             if self._overflow == overflow:
                 self._overflow = 0
         while self._names:
             batch = dict(itertools.islice(self._names.items(), CHUNK))
-            await self._unlink(list(batch))
+            await self._store.unlink(list(batch))
             for name, number in batch.items():
                 if self._names.get(name) == number:  # not owed once more meanwhile
                     del self._names[name]

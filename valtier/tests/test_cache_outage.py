@@ -1,0 +1,283 @@
+"""Valkey missing, killed, frozen, full or brought back from an old snapshot: answers stay right, and come at once."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from valtier import ConfigurationError, Tier, UnavailableError
+from valtier.cache.undelivered import Undelivered
+from valtier.embedded import EmbeddedValkey
+from valtier.testing import eventually
+
+
+@asynccontextmanager
+async def quick_tier(url: str, *, deadline: float = 0.2) -> AsyncIterator[Tier]:
+    async with Tier.from_url(url, deadline=deadline, connect_timeout=0.5) as tier:
+        yield tier
+
+
+def owed(tier: Tier) -> Undelivered:
+    undelivered = tier.cache._undelivered
+    assert undelivered is not None
+    return undelivered
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.value = "v"
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        value = self.value
+        await asyncio.sleep(0.01)
+        return value
+
+
+async def test_use_redis_false_never_opens_a_connection(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    connections = 0
+
+    async def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    load = Counter()
+    async with Tier.from_url(url, use_redis=False) as tier:
+        assert [await tier.cache.get_or_set("k", 60, load) for _ in range(3)] == ["v"] * 3
+        assert load.calls == 3
+        await tier.cache.set("k", 1, 60)
+        await tier.cache.invalidate("k", tags=["t"])
+        assert await tier.cache.get("k", "default") == "default"
+        assert await tier.cache.delete("k") is False
+        assert (await tier.health())["cache"]["status"] == "disabled"
+        with pytest.raises(ConfigurationError, match="USE_REDIS"):
+            tier.valkey  # noqa: B018
+    server.close()
+    await server.wait_closed()
+    assert connections == 0
+    assert "USE_REDIS=false" in caplog.text
+
+
+async def test_the_environment_says_where_and_whether() -> None:
+    assert Tier.from_env({"REDIS_URL": "redis://h:1/2"}).valkey.address.port == 1
+    with pytest.raises(ConfigurationError):
+        Tier.from_env({"USE_REDIS": "no"}).valkey  # noqa: B018
+    with pytest.raises(ConfigurationError, match="true or false"):
+        Tier.from_env({"USE_REDIS": "perhaps"})
+
+
+async def test_missing_at_the_start_it_answers_from_the_origin_once_for_all_and_comes_back(
+    own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    own_valkey.kill()
+    load = Counter()
+    async with quick_tier(own_valkey.url) as tier:
+        health = (await tier.health())["cache"]
+        assert (health["connected"], health["status"]) == (False, "down")
+        before = time.perf_counter()
+        assert (
+            await asyncio.gather(*(tier.cache.get_or_set("k", 60, load) for _ in range(100))) == ["v"] * 100
+        )
+        assert time.perf_counter() - before < 0.15
+        assert load.calls == 1
+        own_valkey.start()
+        await eventually(lambda: tier.valkey.available)
+        await tier.cache.get_or_set("k", 60, load)
+        await tier.cache.get_or_set("k", 60, load)
+        assert load.calls == 2
+        assert (await tier.health())["cache"]["connected"] is True
+    assert "Continuing without cache" in caplog.text
+    assert "Redis connection established" in caplog.text
+
+
+async def test_the_first_log_lines_are_what_an_operator_looks_for(
+    valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with Tier.from_url(valkey.url, report_every="10ms") as tier:
+        await tier.cache.set("k", 1, 60)
+        await tier.cache.get("k")
+        await tier.cache.get("x")
+        await eventually(lambda: "Cache hits: 1, misses: 1 (50.0% hit rate)" in caplog.text)
+    assert "Redis connection established" in caplog.text
+    assert "Redis cache initialized" in caplog.text
+
+
+async def test_a_kill_in_the_middle_of_everything_reaches_no_caller(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        stop = False
+
+        async def read(n: int) -> None:
+            i = 0
+            while not stop:
+                i += 1
+                key = f"k:{(n * 7 + i) % 50}"
+
+                async def load(key: str = key) -> str:
+                    await asyncio.sleep(0)
+                    return key
+
+                assert await tier.cache.get_or_set(key, 60, load, tags=["t"]) == key
+                if i % 20 == 0:
+                    await tier.cache.invalidate(key, tags=["t"])
+                    await asyncio.sleep(0.001)
+
+        readers = [asyncio.create_task(read(n)) for n in range(20)]
+        for _ in range(3):
+            await eventually(lambda: tier.valkey.available)
+            own_valkey.kill()
+            await eventually(lambda: not tier.valkey.available)
+            own_valkey.start()
+        await eventually(lambda: tier.valkey.available)
+        hits = tier.cache.totals()[0]
+        await eventually(lambda: tier.cache.totals()[0] > hits + 100)
+        stop = True
+        await asyncio.gather(*readers)
+
+
+async def test_a_frozen_valkey_costs_one_deadline_and_then_nothing(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        load = Counter()
+        own_valkey.freeze()
+        before = time.perf_counter()
+        assert await tier.cache.get_or_set("k", 60, load) == "v"
+        assert time.perf_counter() - before < 0.45
+        before = time.perf_counter()
+        assert await tier.cache.get_or_set("k", 60, load) == "v"
+        assert time.perf_counter() - before < 0.1
+        own_valkey.thaw()
+        await eventually(lambda: tier.valkey.available)
+
+
+async def test_an_invalidation_during_an_outage_is_obeyed_here_and_delivered_later(
+    own_valkey: EmbeddedValkey,
+) -> None:
+    async with quick_tier(own_valkey.url) as here, quick_tier(own_valkey.url, deadline=5) as there:
+        load = Counter()
+        for n in range(3):
+            await here.cache.get_or_set(f"k:{n}", 60, load, tags=["t"] if n else ())
+        own_valkey.freeze()
+        load.value = "new"
+        await here.cache.invalidate("k:0", tags=["t"])  # returns after one deadline, owed
+        assert here.cache.undelivered == 2
+        assert await here.cache.get_or_set("k:0", 60, load) == "new"
+        own_valkey.thaw()
+        assert await here.cache.get_or_set("k:0", 60, load) == "new"
+        assert await here.cache.get_or_set("k:1", 60, load, tags=["t"]) == "new"
+        await eventually(lambda: here.cache.undelivered == 0)
+        for tier in (here, there):
+            assert [await tier.cache.get_or_set("k:2", 60, load, tags=["t"])] == ["new"]
+            assert await tier.cache.get("k:0") in ("new", None)
+
+
+async def test_until_it_is_delivered_this_process_does_not_believe_valkey(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        load = Counter()
+        await tier.cache.get_or_set("k", 60, load)
+        owed(tier).add(["c:k"])  # owed, while Valkey still has the entry
+        load.value = "new"
+        assert await tier.cache.get_or_set("k", 60, load) == "new"
+        assert await tier.cache.get("k", "nothing") in ("nothing", "new")
+        await eventually(lambda: tier.cache.undelivered == 0)
+        assert await tier.cache.get_or_set("k", 60, load) == "new"
+
+
+async def test_too_many_owed_invalidations_become_one_of_everything(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        load = Counter()
+        await asyncio.gather(*(tier.cache.get_or_set(f"k:{n}", 60, load) for n in range(3000)))
+        owed(tier)._limit = 10
+        own_valkey.freeze()
+        load.value = "new"
+        await tier.cache.invalidate(*(f"k:{n}" for n in range(20)))
+        assert tier.cache.undelivered == 1
+        own_valkey.thaw()
+        await eventually(lambda: tier.cache.undelivered == 0)
+        assert await tier.cache.get_or_set("k:2999", 60, load) == "new"
+
+
+async def test_a_set_that_valkey_did_not_take_hides_the_older_value(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        await tier.cache.set("k", "old", 60)
+        await tier.valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await tier.valkey.call("CONFIG", "SET", "maxmemory", "1")
+        await tier.cache.set("k", "new", 60)
+        assert await tier.cache.get("k") is None
+
+
+async def test_what_is_owed_again_while_it_is_delivered_stays_owed() -> None:
+    class Line:
+        """A store whose first delivery is overtaken by the next invalidation of the same name."""
+
+        def __init__(self) -> None:
+            self.delivered: list[list[str]] = []
+            self.twice = asyncio.Event()
+
+        async def unlink(self, suffixes: list[str]) -> int:
+            self.delivered.append(suffixes)
+            if len(self.delivered) == 1:
+                undelivered.add(["c:k"])
+            if len(self.delivered) == 2:
+                raise UnavailableError
+            if len(self.delivered) == 3:
+                self.twice.set()
+            return 1
+
+    line = Line()
+    undelivered = Undelivered(line)  # type: ignore[arg-type]
+    undelivered.add(["c:k", "c:l"])
+    await line.twice.wait()
+    await eventually(lambda: not undelivered)
+    await undelivered.stop()
+    assert line.delivered == [["c:k", "c:l"], ["c:k"], ["c:k"]]
+
+
+async def test_an_old_snapshot_is_not_believed(tmp_path: Path) -> None:
+    """Valkey comes back from disk with an entry that was invalidated after the snapshot."""
+    with EmbeddedValkey(tmp_path, settings={"save": "3600 1"}) as server:
+        async with quick_tier(server.url) as tier:
+            load = Counter()
+            await tier.cache.get_or_set("k", 3600, load)
+            await tier.valkey.call("SAVE")
+            load.value = "new"
+            await tier.cache.invalidate("k")
+            server.kill()
+            server.start()
+            await eventually(lambda: tier.valkey.reconnects and tier.valkey.available)
+            assert await tier.valkey.call("DBSIZE") == 1  # the old entry is there
+            assert await tier.cache.get_or_set("k", 3600, load) == "new"
+
+
+async def test_a_full_valkey_means_misses_not_errors(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        load = Counter()
+        await tier.cache.get_or_set("before", 60, load)
+        await tier.valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await tier.valkey.call("CONFIG", "SET", "maxmemory", "1")
+        assert await tier.cache.get_or_set("k", 60, load) == "v"
+        await tier.cache.set("k2", "v", 60)
+        assert tier.cache.stats()["k"].errors
+        assert tier.valkey.available  # a full server is no broken one
+        load.value = "new"
+        await tier.cache.invalidate("before")  # removing works when full
+        assert await tier.cache.get_or_set("before", 60, load) == "new"
+
+
+async def test_a_flush_in_the_middle_is_a_row_of_misses(valkey: EmbeddedValkey) -> None:
+    async with quick_tier(valkey.url) as tier:
+        load = Counter()
+        await tier.cache.get_or_set("k", 60, load, tags=["t"])
+        valkey.flush()  # scripts too
+        assert await tier.cache.get_or_set("k", 60, load, tags=["t"]) == "v"
+        assert await tier.cache.get_or_set("k", 60, load, tags=["t"]) == "v"
+        assert load.calls == 2

@@ -1,0 +1,279 @@
+"""The client keeps a connection open where it can, and answers at once where it can't."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from valtier import (
+    DeadlineError,
+    OutcomeUnknownError,
+    RejectedError,
+    ReplyError,
+    UnavailableError,
+    ValkeyError,
+)
+from valtier.embedded import EmbeddedValkey
+from valtier.testing import eventually
+from valtier.wire import Address, Backoff, Script, Status, Valkey, WireOptions
+
+QUICK = WireOptions(
+    deadline_s=0.2,
+    connect_timeout_s=0.5,
+    drop_after_s=1.0,
+    backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.1),
+)
+
+
+@asynccontextmanager
+async def client(url: str, options: WireOptions = QUICK) -> AsyncIterator[Valkey]:
+    made = Valkey(Address.parse(url), options)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_it_signs_in_and_knows_the_server(valkey: EmbeddedValkey) -> None:
+    async with client(valkey.url) as wire:
+        assert wire.available
+        assert wire.server.name == "valkey"
+        assert wire.server.version >= (9,)
+        assert wire.server.run_id
+        assert wire.server.protocol == 3
+        name = await wire.call("CLIENT", "GETNAME")
+        assert name == b"valtier"
+
+
+async def test_many_callers_get_their_own_replies(valkey: EmbeddedValkey) -> None:
+    async with client(valkey.url, replace(QUICK, deadline_s=5.0)) as wire:
+
+        async def own(n: int) -> bool:
+            await wire.call("SET", f"k{n}", n)
+            return await wire.call("GET", f"k{n}") == str(n).encode()  # type: ignore[no-any-return]
+
+        assert all(await asyncio.gather(*(own(n) for n in range(5000))))
+
+
+async def test_cancelled_callers_shift_nobodys_reply(valkey: EmbeddedValkey) -> None:
+    async with client(valkey.url) as wire:
+        await wire.call("MSET", *(word for n in range(500) for word in (f"k{n}", str(n))))
+        for round_ in range(20):
+            futures = [wire.call("GET", f"k{n}") for n in range(500)]
+            for future in futures[round_ % 3 :: 3]:
+                future.cancel()
+            for n, future in enumerate(futures):
+                if not future.cancelled():
+                    assert await future == str(n).encode()
+
+
+async def test_several_commands_go_together_and_a_failed_one_keeps_its_place(valkey: EmbeddedValkey) -> None:
+    async with client(valkey.url) as wire:
+        replies = await wire.call_many([("SET", "k", "v"), ("INCR", "k"), ("GET", "k")])
+        assert (replies[0], replies[2]) == (b"OK", b"v")
+        assert isinstance(replies[1], ReplyError)
+
+
+async def test_a_script_that_the_server_forgot_is_sent_again(valkey: EmbeddedValkey) -> None:
+    script = Script("return {KEYS[1], ARGV[1]}")
+    async with client(valkey.url) as wire:
+        assert await script.run(wire, ("k",), ("a",)) == [b"k", b"a"]
+        await wire.call("SCRIPT", "FLUSH")
+        assert await script.run(wire, ("k",), ("b",)) == [b"k", b"b"]
+
+
+async def test_a_database_number_is_selected(valkey: EmbeddedValkey) -> None:
+    async with client(valkey.url.rpartition("/")[0] + "/3") as three, client(valkey.url) as zero:
+        await three.call("SET", "k", "three")
+        assert await zero.call("GET", "k") is None
+        assert await three.call("GET", "k") == b"three"
+
+
+async def test_nobody_there_means_no_error_at_start_and_none_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """With Valkey missing at the start, calls fail at once, without touching a socket."""
+    async with client("redis://:hunter2@127.0.0.1:1/0") as wire:
+        assert wire.status is Status.DOWN
+        before = time.perf_counter()
+        for _ in range(1000):
+            with pytest.raises(UnavailableError, match="nothing was sent"):
+                wire.call("GET", "k")
+        assert time.perf_counter() - before < 0.5
+    assert "Continuing without cache" in caplog.text
+    assert "retry in" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    before = time.perf_counter()
+    async with client(f"redis://127.0.0.1:{port}") as wire:
+        assert time.perf_counter() - before < 1.5
+        assert not wire.available
+    server.close()
+    await server.wait_closed()
+    assert "Redis connection timeout (retry in" in caplog.text
+
+
+async def test_a_wrong_password_says_what_to_check_and_is_not_shown(
+    valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client(f"redis://:hunter2@127.0.0.1:{valkey.port}") as wire:
+        assert not wire.available
+    assert "Redis connection refused by the server" in caplog.text
+    assert "check user, password" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_a_database_that_does_not_exist_is_a_refusal(
+    valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client(valkey.url.rpartition("/")[0] + "/9999"):
+        pass
+    assert "refused by the server" in caplog.text
+    assert issubclass(RejectedError, ReplyError)
+
+
+async def test_it_gives_up_loudly_and_yet_comes_back(
+    own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = replace(QUICK, backoff=Backoff(base_s=0.001, cap_s=0.002, max_retries=3, probe_s=0.05))
+    own_valkey.kill()
+    async with client(own_valkey.url, options) as wire:
+        await eventually(lambda: "Redis max retries reached, giving up" in caplog.text)
+        own_valkey.start()
+        await eventually(lambda: wire.available)
+        assert await wire.call("PING") == b"PONG"
+    assert caplog.text.count("giving up") == 1
+
+
+async def test_a_killed_server_fails_its_callers_and_is_found_again(own_valkey: EmbeddedValkey) -> None:
+    async with client(own_valkey.url) as wire:
+        first = wire.server.run_id
+        own_valkey.kill()
+        await eventually(lambda: not wire.available)
+        with pytest.raises(UnavailableError):
+            wire.call("GET", "k")
+        own_valkey.start()
+        await eventually(lambda: wire.available)
+        assert await wire.call("SET", "k", "v") == b"OK"
+        assert wire.reconnects == 1
+        assert wire.server.run_id != first
+
+
+async def test_a_frozen_server_costs_a_caller_its_deadline_and_the_next_ones_nothing(
+    own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with client(own_valkey.url, replace(QUICK, drop_after_s=30.0)) as wire:
+        own_valkey.freeze()
+        before = time.perf_counter()
+        with pytest.raises(DeadlineError):
+            await wire.call("GET", "k")
+        assert time.perf_counter() - before < 0.4
+        assert wire.status is Status.SLOW
+        before = time.perf_counter()
+        with pytest.raises(UnavailableError):
+            wire.call("GET", "k")
+        assert time.perf_counter() - before < 0.05
+        own_valkey.thaw()
+        await eventually(lambda: wire.available)
+        assert wire.reconnects == 0  # the same connection goes on
+        assert await wire.call("PING") == b"PONG"
+    assert "Redis connection timeout" in caplog.text
+    assert "Redis answers again" in caplog.text
+
+
+async def test_a_connection_that_stays_mute_is_dropped_and_made_anew(own_valkey: EmbeddedValkey) -> None:
+    async with client(own_valkey.url, replace(QUICK, drop_after_s=0.6)) as wire:
+        own_valkey.freeze()
+        with pytest.raises(OutcomeUnknownError):
+            await wire.call("GET", "k")
+        await eventually(lambda: wire.status is Status.DOWN)
+        own_valkey.thaw()
+        await eventually(lambda: wire.available)
+        assert await wire.call("PING") == b"PONG"
+        assert wire.reconnects == 1
+
+
+async def test_nothing_counts_twice_when_connections_are_cut(valkey: EmbeddedValkey) -> None:
+    """INCRs through 30 cuts: never more than were sent, never fewer than were acknowledged."""
+    async with client(valkey.url) as wire, client(valkey.url) as killer:
+        sent = acknowledged = 0
+
+        async def count() -> None:
+            nonlocal sent, acknowledged
+            while sent < 3000:
+                try:
+                    future = wire.call("INCR", "n")
+                except UnavailableError:
+                    await asyncio.sleep(0.001)
+                    continue
+                sent += 1
+                try:
+                    await future
+                    acknowledged += 1
+                except UnavailableError:
+                    sent -= 1  # it says that nothing was sent
+                except OutcomeUnknownError:
+                    pass
+
+        async def cut() -> None:
+            own = await killer.call("CLIENT", "ID")
+            for _ in range(30):
+                for line in (await killer.call("CLIENT", "LIST", "TYPE", "NORMAL")).decode().splitlines():
+                    other = line.split()[0].removeprefix("id=")
+                    if int(other) != own:
+                        await killer.call("CLIENT", "KILL", "ID", other)
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(cut(), *(count() for _ in range(20)))
+        await eventually(lambda: wire.available)
+        counted = int(await killer.call("GET", "n"))
+        assert acknowledged <= counted <= sent
+        assert wire.reconnects > 5
+
+
+async def test_connecting_and_closing_leaks_nothing(valkey: EmbeddedValkey) -> None:
+    before = len(asyncio.all_tasks())
+    for _ in range(100):
+        async with client(valkey.url) as wire:
+            await wire.call("PING")
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_unix_socket_serves_as_well(tmp_path: object) -> None:
+    with EmbeddedValkey(
+        __import__("pathlib").Path(str(tmp_path)),
+        password="pw",
+        settings={"save": "", "unixsocket": f"{tmp_path}/s"},
+    ):
+        made = Valkey(replace(Address.parse(f"unix://{tmp_path}/s"), password="pw"), QUICK)
+        await made.start()
+        assert await made.call("PING") == b"PONG"
+        await made.close()
+
+
+async def test_closing_fails_whoever_waits(own_valkey: EmbeddedValkey) -> None:
+    made = Valkey(Address.parse(own_valkey.url), QUICK)
+    await made.start()
+    own_valkey.freeze()
+    future = made.call("GET", "k")
+    await asyncio.sleep(0)
+    await made.close()
+    with pytest.raises(ValkeyError):
+        await future
+    with pytest.raises(UnavailableError, match="closed"):
+        made.call("GET", "k")
+    own_valkey.thaw()

@@ -1,0 +1,250 @@
+"""One connection: every caller gets its own reply or an error, whatever happens in between.
+
+The peer is scripted: only so can a reply be held back, cut in two, or lost at a chosen byte.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from valtier import (
+    DeadlineError,
+    OutcomeUnknownError,
+    OverloadedError,
+    ProtocolError,
+    ReplyError,
+    UnavailableError,
+)
+from valtier.wire.connection import Connection
+
+
+class Peer:
+    """A TCP server that takes one connection, counts the writes it sees and answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.arrived = asyncio.Event()
+        self.accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted.set_result(writer)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 20):
+                self.received.append(data)
+                self.arrived.set()
+        writer.close()
+
+    async def answer(self, data: bytes) -> None:
+        writer = await self.accepted
+        writer.write(data)
+        await writer.drain()
+
+    async def hang_up(self) -> None:
+        (await self.accepted).transport.abort()
+
+
+class Line:
+    """A connection to a peer, and what the connection told of itself."""
+
+    def __init__(self, peer: Peer, **options: Any) -> None:
+        self.peer = peer
+        self.missed = 0
+        self.missed_now = asyncio.Event()
+        self.alive = 0
+        self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self.pushes: list[list[Any]] = []
+        self.connection = Connection(
+            **{"deadline_s": 5.0, "max_in_flight": 1000, "max_queued_bytes": 1 << 20} | options,
+            on_lost=lambda _, cause: self.lost.set_result(cause),
+            on_deadline=self._on_deadline,
+            on_alive=self._on_alive,
+            on_push=self.pushes.append,
+        )
+
+    def _on_deadline(self, missed: int) -> None:
+        self.missed += missed
+        self.missed_now.set()
+
+    def _on_alive(self) -> None:
+        self.alive += 1
+
+
+@contextlib.asynccontextmanager
+async def line(**options: Any) -> AsyncIterator[Line]:
+    peer = Peer()
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    made = Line(peer, **options)
+    port = server.sockets[0].getsockname()[1]
+    await asyncio.get_running_loop().create_connection(lambda: made.connection, "127.0.0.1", port)
+    try:
+        yield made
+    finally:
+        made.connection.abort(ConnectionAbortedError("the test is over"))
+        await made.lost
+        await peer.hang_up()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest_asyncio.fixture
+async def wire() -> AsyncIterator[Line]:
+    async with line() as made:
+        yield made
+
+
+async def test_commands_of_one_turn_leave_in_one_write(wire: Line) -> None:
+    futures = [wire.connection.send("GET", str(n)) for n in range(50)]
+    await wire.peer.arrived.wait()
+    await wire.peer.answer(b"".join(b":%d\r\n" % n for n in range(50)))
+    assert await asyncio.gather(*futures) == list(range(50))
+    assert len(wire.peer.received) == 1
+
+
+async def test_a_reply_that_comes_in_pieces_is_put_together(wire: Line) -> None:
+    future = wire.connection.send("GET", "k")
+    for byte in b"$5\r\nhello\r\n":
+        await wire.peer.answer(bytes([byte]))
+    assert await future == b"hello"
+
+
+async def test_a_cancelled_caller_leaves_a_hole_that_swallows_its_reply(wire: Line) -> None:
+    first, second, third = (wire.connection.send("INCR", name) for name in "abc")
+    second.cancel()
+    await wire.peer.arrived.wait()
+    await wire.peer.answer(b":1\r\n:2\r\n:3\r\n")
+    assert (await first, await third) == (1, 3)
+
+
+async def test_an_error_reply_reaches_its_own_caller_only(wire: Line) -> None:
+    first, second = wire.connection.send("GET", "list"), wire.connection.send("GET", "k")
+    await wire.peer.answer(b"-WRONGTYPE no string\r\n+v\r\n")
+    with pytest.raises(ReplyError, match="no string") as caught:
+        await first
+    assert caught.value.code == "WRONGTYPE"
+    assert await second == b"v"
+
+
+async def test_a_push_between_replies_takes_nobodys_place(wire: Line) -> None:
+    future = wire.connection.send("GET", "k")
+    await wire.peer.answer(b">2\r\n+invalidate\r\n*1\r\n+k\r\n$1\r\nv\r\n")
+    assert await future == b"v"
+    assert wire.pushes == [[b"invalidate", [b"k"]]]
+
+
+async def test_a_lost_connection_tells_what_may_have_run_from_what_never_left(wire: Line) -> None:
+    written = wire.connection.send("INCR", "a")
+    await wire.peer.arrived.wait()
+    unsent = wire.connection.send("INCR", "b")
+    wire.connection.abort(ConnectionResetError("cut"))
+    with pytest.raises(OutcomeUnknownError, match="may have run"):
+        await written
+    # The flush of this turn runs before the loss is told; both errors say so truthfully.
+    with pytest.raises((OutcomeUnknownError, UnavailableError)):
+        await unsent
+    with pytest.raises(UnavailableError, match="nothing was sent"):
+        wire.connection.send("INCR", "c")
+
+
+async def test_the_peer_hanging_up_fails_whoever_waits(wire: Line) -> None:
+    future = wire.connection.send("GET", "k")
+    await wire.peer.arrived.wait()
+    await wire.peer.hang_up()
+    with pytest.raises(OutcomeUnknownError):
+        await future
+    assert isinstance(await asyncio.shield(wire.lost), ConnectionError)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\x00\x02\x02", b"$-7\r\n"]
+)
+async def test_garbage_drops_the_connection_and_says_what_to_check(wire: Line, garbage: bytes) -> None:
+    future = wire.connection.send("GET", "k")
+    await wire.peer.answer(garbage)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await future
+    assert isinstance(caught.value.__cause__, ProtocolError)
+    assert "host and port" in str(caught.value.__cause__)
+
+
+async def test_a_reply_that_nobody_asked_for_drops_the_connection(wire: Line) -> None:
+    await wire.peer.answer(b"+OK\r\n")
+    assert "nobody asked" in str(await asyncio.shield(wire.lost))
+
+
+async def test_no_caller_waits_longer_than_its_deadline() -> None:
+    """Also the one that was sent just after a tick of the watchdog."""
+    loop = asyncio.get_running_loop()
+    async with line(deadline_s=0.2) as wire:
+        waits: list[float] = []
+
+        async def ask(delay_s: float) -> None:
+            await asyncio.sleep(delay_s)
+            sent_at = loop.time()
+            with pytest.raises(DeadlineError, match="200 ms"):
+                await wire.connection.send("GET", "k")
+            waits.append(loop.time() - sent_at)
+
+        await asyncio.gather(*(ask(n * 0.013) for n in range(20)))
+        assert len(waits) == 20
+        assert min(waits) > 0.1
+        assert max(waits) < 0.3  # the deadline, and some noise of the machine
+
+
+async def test_a_late_reply_falls_into_its_hole() -> None:
+    async with line(deadline_s=0.05) as wire:
+        late = wire.connection.send("INCR", "a")
+        with pytest.raises(DeadlineError):
+            await late
+        in_time = wire.connection.send("INCR", "b")
+        await wire.peer.answer(b":1\r\n:2\r\n")
+        assert await in_time == 2
+        assert wire.missed == 1
+
+
+async def test_a_busy_process_blames_nobody() -> None:
+    """Replies that wait in the socket while the loop is blocked are in time."""
+    async with line(deadline_s=0.05) as wire:
+        future = wire.connection.send("GET", "k")
+        await wire.peer.arrived.wait()
+        await wire.peer.answer(b"+v\r\n")
+        wire.connection._tick()  # a tick long overdue: the loop could not read in between
+        wire.connection._last_tick -= 10
+        wire.connection._marks = type(wire.connection._marks)((t - 10, n) for t, n in wire.connection._marks)
+        wire.connection._tick()
+        assert await future == b"v"
+        assert wire.missed == 0
+
+
+async def test_past_the_limit_in_flight_it_fails_at_once() -> None:
+    async with line(max_in_flight=3) as wire:
+        futures = [wire.connection.send("GET", "k") for _ in range(3)]
+        with pytest.raises(OverloadedError, match="3 commands"):
+            wire.connection.send("GET", "k")
+        await wire.peer.answer(b"+v\r\n" * 3)
+        assert await asyncio.gather(*futures) == [b"v"] * 3
+        assert wire.connection.in_flight == 0
+
+
+async def test_bytes_that_nobody_reads_are_bounded() -> None:
+    async with line(max_queued_bytes=1 << 20, max_in_flight=10_000) as wire:
+        writer = await wire.peer.accepted
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        futures = []
+        for _ in range(200):
+            futures.append(wire.connection.send("SET", "k", b"x" * (1 << 17)))
+            await asyncio.sleep(0)
+        refused = [future for future in futures if future.done() and future.exception()]
+        assert refused
+        assert all(isinstance(future.exception(), OverloadedError) for future in refused)
+
+
+async def test_what_is_no_argument_is_refused_before_it_is_queued(wire: Line) -> None:
+    with pytest.raises(TypeError):
+        wire.connection.send("SET", "k", None)  # type: ignore[arg-type]
+    future = wire.connection.send("GET", "k")
+    await wire.peer.answer(b"+v\r\n")
+    assert await future == b"v"
