@@ -180,6 +180,29 @@ async def test_an_invalidation_during_an_outage_is_obeyed_here_and_delivered_lat
             assert await tier.cache.get("k:0") in ("new", None)
 
 
+@pytest.mark.parametrize("by", ["key", "tag"])
+async def test_without_valkey_a_read_after_a_local_invalidation_starts_its_own_load(by: str) -> None:
+    """Loads are shared blindly then, but not with those who come after a write of this process."""
+    row, gate, loads = 1, asyncio.Event(), 0
+
+    async def load() -> int:
+        nonlocal loads
+        loads += 1
+        version = row
+        await gate.wait()
+        return version
+
+    async with quick_tier("redis://127.0.0.1:1") as tier:
+        first = asyncio.create_task(tier.cache.get_or_set("k", 60, load, tags=["t"]))
+        await eventually(lambda: loads == 1)
+        row = 2
+        await tier.cache.invalidate(*(["k"] if by == "key" else []), tags=["t"] if by == "tag" else [])
+        second = asyncio.create_task(tier.cache.get_or_set("k", 60, load, tags=["t"]))
+        await eventually(lambda: loads == 2)
+        gate.set()
+        assert (await first, await second) == (1, 2)
+
+
 async def test_until_it_is_delivered_this_process_does_not_believe_valkey(own_valkey: EmbeddedValkey) -> None:
     async with quick_tier(own_valkey.url) as tier:
         load = Counter()
