@@ -244,7 +244,6 @@ async def test_what_is_owed_again_while_it_is_delivered_stays_owed() -> None:
 
         def __init__(self) -> None:
             self.delivered: list[list[str]] = []
-            self.twice = asyncio.Event()
 
         async def unlink(self, suffixes: list[str]) -> int:
             self.delivered.append(suffixes)
@@ -252,14 +251,12 @@ async def test_what_is_owed_again_while_it_is_delivered_stays_owed() -> None:
                 undelivered.add(["c:k"])
             if len(self.delivered) == 2:
                 raise UnavailableError
-            if len(self.delivered) == 3:
-                self.twice.set()
             return 1
 
     line = Line()
     undelivered = Undelivered(line)  # type: ignore[arg-type]
     undelivered.add(["c:k", "c:l"])
-    await line.twice.wait()
+    await eventually(lambda: len(line.delivered) == 3)
     await eventually(lambda: not undelivered)
     await undelivered.stop()
     assert line.delivered == [["c:k", "c:l"], ["c:k"], ["c:k"]]
