@@ -1,0 +1,84 @@
+"""Every cache key and tag of FluxStudio, and how long each entry lives. None is built anywhere else.
+
+A key's part before the first colon is its namespace: hits and misses are counted by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+SESSION_TTL_S = 60
+ROLES_TTL_S = 60
+USER_TTL_S = 300
+PROJECTS_TTL_S = 60
+PROJECT_TTL_S = 300
+MESSAGES_TTL_S = 60
+SEARCH_TTL_S = 30
+SHOWCASE_TTL_S = 3600
+ASSET_TTL_S = 24 * 3600
+
+
+def session(token_hash: bytes) -> str:
+    """Who is signed in with the token that has this SHA-256."""
+    return f"session:{token_hash.hex()}"
+
+
+def roles(user_id: int) -> str:
+    """The user's role in each of their projects."""
+    return f"roles:{user_id}"
+
+
+def user(user_id: int) -> str:
+    """The user's profile, as others see it."""
+    return f"user:{user_id}"
+
+
+def account(user_id: int) -> str:
+    """The user's profile, as they see it themselves."""
+    return f"account:{user_id}"
+
+
+def projects(user_id: int) -> str:
+    """The list of the user's projects."""
+    return f"projects:{user_id}"
+
+
+def project(project_id: int, role: str) -> str:
+    """One project, as its members of that role see it."""
+    return f"project:{project_id}:{role}"
+
+
+def members(project_id: int) -> str:
+    """The members of a project."""
+    return f"members:{project_id}"
+
+
+def messages(project_id: int, before: int | None, limit: int) -> str:
+    """One page of a project's messages."""
+    return f"messages:{project_id}:{before or 'newest'}:{limit}"
+
+
+def messages_tag(project_id: int) -> str:
+    """All pages of a project's messages."""
+    return f"messages:{project_id}"
+
+
+def search(user_id: int, query: str, limit: int) -> str:
+    """What a user found. The query is hashed: it is of any length and alphabet."""
+    digest = hashlib.blake2b(query.encode(), digest_size=16).hexdigest()
+    return f"search:{user_id}:{limit}:{digest}"
+
+
+def search_tag(user_id: int) -> str:
+    """All that a user found."""
+    return f"search:{user_id}"
+
+
+def showcase(slug: str) -> str:
+    """A public page. `slug` has been checked: letters, digits and hyphens."""
+    return f"showcase:{slug}"
+
+
+def asset(asset_id: int) -> str:
+    """An asset's metadata, and the project that it belongs to."""
+    return f"asset:{asset_id}"

@@ -1,0 +1,29 @@
+"""HTTP of messages."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from fluxstudio.http.answers import Json, documented
+from fluxstudio.http.inputs import Id, Limit
+from fluxstudio.http.lean import LeanRoute
+from fluxstudio.messages.schemas import Message, MessagePage, NewMessage
+from fluxstudio.studio import studio_of
+
+router = APIRouter(route_class=LeanRoute, tags=["messages"])
+
+
+@router.get("/api/projects/{project_id}/messages", responses=documented(MessagePage))
+async def list_messages(
+    request: Request, project_id: Id, before: Id | None = None, limit: Limit = 50
+) -> Response:
+    """Returns messages, the newest first; with `before`, those older than that message."""
+    studio = studio_of(request)
+    return Json(await studio.messages.page(await studio.caller(request), project_id, before, limit))
+
+
+@router.post("/api/projects/{project_id}/messages", status_code=201, responses=documented(Message, 201))
+async def post_message(request: Request, project_id: Id, form: NewMessage) -> Response:
+    """Adds a message. For owners and editors."""
+    studio = studio_of(request)
+    return Json(await studio.messages.post(await studio.caller(request), project_id, form), 201)

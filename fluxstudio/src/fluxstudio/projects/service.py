@@ -1,0 +1,258 @@
+"""Projects, their members, and who may do what in them."""
+
+from __future__ import annotations
+
+from asyncpg import Record
+
+from fluxstudio import keys, staleness
+from fluxstudio.db.pool import Connection, Pool
+from fluxstudio.http.answers import encode
+from fluxstudio.problems import conflict, forbidden, not_found
+from fluxstudio.projects import queries
+from fluxstudio.projects.schemas import (
+    Author,
+    LastMessage,
+    Member,
+    MemberList,
+    NewProject,
+    Project,
+    ProjectChange,
+    ProjectList,
+    ProjectSummary,
+)
+from fluxstudio.roles import WRITERS, Role, find_role, pack_roles
+from fluxstudio.staleness import NameReach, Stale
+from fluxstudio.writes import Writes
+from valtier import Cache
+
+_UNREAD_CAP = 100
+
+
+class Projects:
+    """The caller's projects."""
+
+    def __init__(self, pool: Pool, cache: Cache, writes: Writes) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._writes = writes
+
+    # -- who may what --------------------------------------------------------------------------------------
+
+    async def role(self, user_id: int, project_id: int) -> Role:
+        """Returns the user's role. One cache lookup.
+
+        One entry holds all roles of a user, for two reasons: whoever opens one project soon opens another, so that
+        one entry for each pair would be missed more often; and a project that the user does not belong to (or that
+        does not exist) costs no query either.
+
+        Raises:
+            Problem: 404, the user is not a member; whether the project exists is not told.
+        """
+
+        async def load() -> bytes:
+            async with self._pool.acquire() as connection:
+                return pack_roles(await queries.fetch_roles_of(connection, user_id))
+
+        packed = await self._cache.get_or_set(keys.roles(user_id), keys.ROLES_TTL_S, load)
+        role = find_role(packed, project_id)
+        if role is None:
+            raise not_found("project")
+        return role
+
+    async def require_writer(self, connection: Connection, user_id: int, project_id: int) -> dict[int, Role]:
+        """Locks the project and checks that the user may change it. Returns the members' roles.
+
+        Raises:
+            Problem: 404, the user is not a member; 403, they may only look.
+        """
+        found = await queries.lock_project(connection, project_id)
+        roles = await queries.fetch_roles_in(connection, project_id) if found else {}
+        check_writer(roles.get(user_id))
+        return roles
+
+    async def keep_members(self, connection: Connection, project_id: int) -> None:
+        """Keeps the project's members as they are until the transaction ends. Raises a 404 problem."""
+        if not await queries.share_project(connection, project_id):
+            raise not_found("project")
+
+    async def name_reach(self, connection: Connection, user_id: int) -> NameReach:
+        """Returns where the user's name shows, and keeps that as it is until the transaction ends."""
+        project_ids = await queries.share_projects_naming(connection, user_id)
+        member_ids, slugs = await queries.fetch_audience(connection, project_ids)
+        return NameReach(tuple(project_ids), tuple(member_ids), tuple(slugs))
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    async def list_of(self, user_id: int) -> bytes:
+        """Returns the user's projects as JSON."""
+
+        async def load() -> bytes:
+            async with self._pool.acquire() as connection:
+                rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
+            return encode(ProjectList([_summary(row) for row in rows]))
+
+        return await self._cache.get_or_set(keys.projects(user_id), keys.PROJECTS_TTL_S, load)
+
+    async def get(self, user_id: int, project_id: int) -> bytes:
+        """Returns one of the user's projects as JSON."""
+        role = await self.role(user_id, project_id)
+
+        async def load() -> bytes:
+            async with self._pool.acquire() as connection:
+                return await _fetch_json(connection, project_id, role)
+
+        return await self._cache.get_or_set(keys.project(project_id, role), keys.PROJECT_TTL_S, load)
+
+    async def members_of(self, user_id: int, project_id: int) -> bytes:
+        """Returns the members of one of the user's projects as JSON."""
+        await self.role(user_id, project_id)
+
+        async def load() -> bytes:
+            async with self._pool.acquire() as connection:
+                rows = await queries.fetch_members(connection, project_id)
+            return encode(MemberList([Member(*row) for row in rows]))
+
+        return await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load)
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    async def create(self, user_id: int, form: NewProject) -> tuple[int, bytes]:
+        """Makes a project that the user owns. Returns its id, and it as JSON."""
+
+        async def change(connection: Connection) -> tuple[tuple[int, bytes], Stale]:
+            project_id = await queries.insert_project(connection, user_id, form.title, form.description)
+            body = await _fetch_json(connection, project_id, "owner")
+            return (project_id, body), staleness.project_created(user_id)
+
+        return await self._writes.run(change)
+
+    async def change(self, user_id: int, project_id: int, form: ProjectChange) -> bytes:
+        """Changes title or description. Returns the project as JSON."""
+
+        async def change(connection: Connection) -> tuple[bytes, Stale]:
+            roles = await self.require_writer(connection, user_id, project_id)
+            await queries.update_project(connection, project_id, form.title, form.description)
+            slug = await queries.fetch_slug(connection, project_id)
+            body = await _fetch_json(connection, project_id, roles[user_id])
+            return body, staleness.project_changed(project_id, roles, slug)
+
+        return await self._writes.run(change)
+
+    async def set_role(self, user_id: int, project_id: int, member_id: int, role: Role) -> None:
+        """Lets an owner add a member, or change what one is.
+
+        Raises:
+            Problem: 404, no such project or user; 403, not an owner; 409, nobody would own the project any more.
+        """
+
+        async def change(connection: Connection) -> tuple[None, Stale]:
+            known = await queries.share_user(connection, member_id)
+            roles = await self._lock_members(connection, user_id, project_id)
+            _check_owner(roles[user_id])
+            if not known:
+                raise not_found("user")
+            if role != "owner":
+                _check_other_owner(roles, member_id)
+            await queries.upsert_member(connection, project_id, member_id, role)
+            return None, await _membership_changed(connection, project_id, member_id, roles)
+
+        await self._writes.run(change)
+
+    async def remove_member(self, user_id: int, project_id: int, member_id: int) -> None:
+        """Lets an owner remove a member, and any member leave.
+
+        Raises:
+            Problem: 404, no such project or member; 403, not an owner; 409, nobody would own the project any more.
+        """
+
+        async def change(connection: Connection) -> tuple[None, Stale]:
+            roles = await self._lock_members(connection, user_id, project_id)
+            if user_id != member_id:
+                _check_owner(roles[user_id])
+            if member_id not in roles:
+                raise not_found("member")
+            _check_other_owner(roles, member_id)
+            await queries.delete_member(connection, project_id, member_id)
+            return None, await _membership_changed(connection, project_id, member_id, roles)
+
+        await self._writes.run(change)
+
+    async def mark_read(self, user_id: int, project_id: int, message_id: int) -> None:
+        """Notes up to which message the user has read."""
+
+        async def change(connection: Connection) -> tuple[None, Stale]:
+            if not await queries.mark_read(connection, project_id, user_id, message_id):
+                raise not_found("project")
+            return None, staleness.project_read(user_id)
+
+        await self._writes.run(change)
+
+    @staticmethod
+    async def _lock_members(connection: Connection, user_id: int, project_id: int) -> dict[int, Role]:
+        found = await queries.lock_project(connection, project_id)
+        roles = await queries.fetch_roles_in(connection, project_id) if found else {}
+        if user_id not in roles:
+            raise not_found("project")
+        return roles
+
+
+def check_writer(role: Role | None) -> None:
+    """Raises a problem unless the role permits to write: 404 for no member, 403 for a viewer."""
+    if role is None:
+        raise not_found("project")
+    if role not in WRITERS:
+        raise forbidden("Viewers may only look. Ask an owner of the project to make you an editor.")
+
+
+def _check_owner(role: Role) -> None:
+    if role != "owner":
+        raise forbidden("Only an owner of the project may change who belongs to it.")
+
+
+def _check_other_owner(roles: dict[int, Role], member_id: int) -> None:
+    if roles.get(member_id) == "owner" and list(roles.values()).count("owner") == 1:
+        raise conflict("last-owner", "A project needs an owner: make somebody else one first.")
+
+
+async def _membership_changed(
+    connection: Connection, project_id: int, member_id: int, roles: dict[int, Role]
+) -> Stale:
+    slug = await queries.fetch_slug(connection, project_id)
+    return staleness.membership_changed(project_id, member_id, roles, slug)
+
+
+async def _fetch_json(connection: Connection, project_id: int, role: Role) -> bytes:
+    row = await queries.fetch_project(connection, project_id)
+    if row is None:
+        raise not_found("project")
+    return encode(
+        Project(
+            id=row["id"],
+            title=row["title"],
+            description=row["description"],
+            role=role,
+            member_count=row["member_count"],
+            showcase_slug=row["slug"],
+            created_by=row["created_by"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+    )
+
+
+def _summary(row: Record) -> ProjectSummary:
+    last = None
+    if row["last_id"] is not None:
+        author = Author(row["author_id"], row["author_name"])
+        last = LastMessage(row["last_id"], row["excerpt"], author, row["last_at"])
+    return ProjectSummary(
+        id=row["id"],
+        title=row["title"],
+        role=row["role"],
+        member_count=row["members"],
+        unread=min(row["unread"], _UNREAD_CAP),
+        unread_capped=row["unread"] > _UNREAD_CAP,
+        last_message=last,
+        active_at=row["active_at"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,36 @@
+"""What comes in and goes out: public pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from fluxstudio.http.inputs import Input, LongText, Title
+
+SLUG_PATTERN = r"^[a-z0-9](-?[a-z0-9])*$"
+
+Slug = Annotated[str, Field(strict=True, max_length=80, pattern=SLUG_PATTERN)]
+"""A page's address: lower-case letters and digits, with single hyphens between them."""
+
+
+class NewPage(Input):
+    """A public page to be published or changed."""
+
+    slug: Slug
+    headline: Title
+    summary: LongText = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A published page. Everybody finds it at /p/SLUG."""
+
+    project_id: int
+    slug: str
+    headline: str
+    summary: str
+    published_at: datetime
+    updated_at: datetime

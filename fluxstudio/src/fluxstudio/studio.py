@@ -1,0 +1,44 @@
+"""The studio: what the application is made of, as the routes find it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from fluxstudio.accounts.service import Accounts
+from fluxstudio.accounts.sessions import Sessions
+from fluxstudio.assets.service import Assets
+from fluxstudio.db.pool import Pool
+from fluxstudio.messages.service import Messages
+from fluxstudio.ops.service import Operations
+from fluxstudio.projects.service import Projects
+from fluxstudio.search.service import Search
+from fluxstudio.showcase.service import Showcase
+from valtier import Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Studio:
+    """Everything that a route may use. Made by `fluxstudio.app` when the worker starts."""
+
+    pool: Pool
+    tier: Tier
+    sessions: Sessions
+    accounts: Accounts
+    projects: Projects
+    messages: Messages
+    search: Search
+    showcase: Showcase
+    assets: Assets
+    operations: Operations
+
+    async def caller(self, request: Request) -> int:
+        """Returns the signed-in user's id. Raises a 401 problem."""
+        return await self.sessions.user_id(request.scope["headers"])
+
+
+def studio_of(request: Request) -> Studio:
+    """Returns the studio that answers this request."""
+    studio: Studio = request.scope["app"].studio
+    return studio

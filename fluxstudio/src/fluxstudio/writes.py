@@ -1,0 +1,67 @@
+"""Writes: one transaction, then the invalidation of what it made stale, then the answer; nothing comes between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
+import asyncpg
+
+from fluxstudio.db.pool import Connection, Pool
+from fluxstudio.staleness import Stale
+from valtier import Cache
+
+T = TypeVar("T")
+
+log = logging.getLogger("fluxstudio")
+
+Change: TypeAlias = Callable[[Connection], Awaitable[tuple[T, Stale]]]
+"""What to do in the transaction. It returns its result and what that makes stale; it may run more than once."""
+
+_ATTEMPTS = 3
+
+
+class Writes:
+    """Runs every write of the process. Guarded by the event loop."""
+
+    def __init__(self, pool: Pool, cache: Cache) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._running: set[asyncio.Task[object]] = set()
+
+    async def run(self, change: Change[T]) -> T:
+        """Commits `change`, invalidates what it made stale, and returns its result.
+
+        Cancelling the caller does not stop a write that has begun: a client that hangs up leaves neither half a
+        write nor a stale entry.
+        """
+        task = asyncio.get_running_loop().create_task(self._commit(change), name="write")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def stop(self) -> None:
+        """Waits for the writes that still run."""
+        while self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _commit(self, change: Change[T]) -> T:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._try(change)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as exc:
+                log.info("A write is repeated: %s", exc)
+        return await self._try(change)
+
+    async def _try(self, change: Change[T]) -> T:
+        stale: Stale | None = None
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                result, stale = await change(connection)
+        finally:
+            # Also after an error: once `change` has returned, a failing COMMIT may still have committed.
+            if stale is not None:
+                await self._cache.invalidate(*stale.keys, tags=stale.tags)
+        return result
