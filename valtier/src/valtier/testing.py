@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
+from valtier.embedded._directory import command_line
 
 _POLL_S = 0.01
 
 POSTGRES_SETTINGS = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
 }
@@ -55,6 +55,11 @@ async def eventually(predicate: Callable[[], object | Awaitable[object]], deadli
         if time.monotonic() > deadline:
             raise TimeoutError(f"not true after {deadline_s:g} s: {_describe(predicate)}")
         await asyncio.sleep(_POLL_S)
+
+
+def process_is_gone(pid: int) -> bool:
+    """Tells whether no process has this id, or only a zombie."""
+    return not command_line(pid)
 
 
 def _describe(predicate: Callable[[], object]) -> str:

@@ -28,22 +28,28 @@ def _new_spawner() -> None:
 os.register_at_fork(after_in_child=_new_spawner)
 
 
-def _spawn(command: list[str], output: int, **options: Any) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], output: int | None, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - the caller's own command
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=None if output is None else subprocess.STDOUT,
         start_new_session=True,
         umask=0o077,  # data and logs are nobody else's
         **options,
     )
 
 
+def _open_log(path: Path) -> int:
+    if path.exists() and path.stat().st_size > _ROTATE_BYTES:
+        path.replace(path.with_name(f"{path.name}.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
 class ChildProcess:
     """A running process in a session of its own, so that a terminal's Ctrl-C reaches only us.
 
-    Its output is appended to `log` (mode 0600). If we die, even of SIGKILL, the kernel sends it `death_signal`
+    Its output is appended to `log` (mode 0600), or goes where ours goes if that is `None`. If we die, even of SIGKILL, the kernel sends it `death_signal`
     (on Linux; elsewhere it only ends with `end`).
     """
 
@@ -51,23 +57,22 @@ class ChildProcess:
         self,
         argv: Sequence[str],
         *,
-        log: Path,
+        log: Path | None,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
         account: Account | None = None,
         death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.log = log
-        if log.exists() and log.stat().st_size > _ROTATE_BYTES:
-            log.replace(log.with_name(f"{log.name}.1"))
         command = _privileges.wrap(list(argv), account, death_signal)
         options: dict[str, Any] = dict(_privileges.popen_options(account))
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        output = _open_log(log) if log is not None else None
         try:
-            self.log_start = os.lseek(output, 0, os.SEEK_END)
+            self.log_start = os.lseek(output, 0, os.SEEK_END) if output is not None else 0
             self._process = _spawner.submit(_spawn, command, output, env=env, cwd=cwd, **options).result()
         finally:
-            os.close(output)
+            if output is not None:
+                os.close(output)
 
     @property
     def pid(self) -> int:
@@ -110,6 +115,8 @@ class ChildProcess:
 
     def tail(self, lines: int = 20) -> str:
         """Returns the last lines that this process has logged."""
+        if self.log is None:
+            return ""
         with self.log.open("rb") as stream:
             end = stream.seek(0, os.SEEK_END)
             stream.seek(max(min(self.log_start, end), end - _TAIL_BYTES))

@@ -12,7 +12,7 @@ from pathlib import Path
 from valtier.embedded._errors import EmbeddedServerError
 
 
-class Lock:
+class DirectoryLock:
     """An exclusive lock on a directory that ends with the process that holds it, however it ends."""
 
     def __init__(self, directory: Path) -> None:
@@ -89,7 +89,7 @@ def end_leftover(pid_file: Path, *, mark: str, stop_signal: signal.Signals, dead
     except (FileNotFoundError, ValueError, IndexError):
         pid_file.unlink(missing_ok=True)
         return
-    command = _command_line(pid)
+    command = command_line(pid)
     if not command:
         return
     if mark not in command:
@@ -100,13 +100,13 @@ def end_leftover(pid_file: Path, *, mark: str, stop_signal: signal.Signals, dead
         _signal(pid, number)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            if mark not in _command_line(pid):
+            if mark not in command_line(pid):
                 return
             time.sleep(0.02)
     raise EmbeddedServerError(f"process {pid} of an earlier run does not end; end it and try again")
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
     """Returns the command line of a process; empty if there is no such process, or it is a zombie."""
     if Path("/proc/self/cmdline").exists():
         try:

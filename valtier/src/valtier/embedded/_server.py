@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from valtier.embedded._child import ChildProcess
-from valtier.embedded._directory import Lock, make_directory
+from valtier.embedded._directory import DirectoryLock, make_directory
 from valtier.embedded._errors import EmbeddedServerError
 from valtier.embedded._ports import free_port, port_is_free
 
@@ -29,7 +29,7 @@ class EmbeddedServer(ABC):
         self._settings = dict(settings)
         self._port = port
         self._port_is_given = port is not None
-        self._lock = Lock(self._directory)
+        self._lock = DirectoryLock(self._directory)
         self._child: ChildProcess | None = None  # set from start to stop; its process may have died meanwhile
 
     @property

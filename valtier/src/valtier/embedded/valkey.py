@@ -97,6 +97,7 @@ class EmbeddedValkey(EmbeddedServer):
             "pidfile": str(self._pid_file),
             "logfile": "",
             "daemonize": "no",
+            "set-proc-title": "no",  # the command line tells a later run whose server this is
         }
 
     def _is_ready(self, child: ChildProcess) -> bool:
