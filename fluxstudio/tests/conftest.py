@@ -9,10 +9,20 @@ import asyncpg
 import pytest
 
 from fluxstudio.db import migrate
+from fluxstudio.testing import app, database, shared_database_url, world
 from valtier.embedded import EmbeddedPostgres
 from valtier.testing import own_valkey, postgres_server, valkey, valkey_server
 
-__all__ = ["own_valkey", "postgres_server", "valkey", "valkey_server"]
+__all__ = [
+    "app",
+    "database",
+    "own_valkey",
+    "postgres_server",
+    "shared_database_url",
+    "valkey",
+    "valkey_server",
+    "world",
+]
 
 _TEMPLATE = "fluxstudio_template"
 _numbers = itertools.count(1)

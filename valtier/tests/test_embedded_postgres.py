@@ -71,7 +71,8 @@ async def test_it_is_postgresql_18_with_a_database_of_ours(tmp_path: Path) -> No
         assert int(await ask(server.url, "SHOW server_version_num")) // 10_000 == 18
         assert await ask(server.url, "SHOW server_encoding") == "UTF8"
         assert await ask(server.url, "SELECT 'Émilie' < 'Zoe'") is False  # by code point, on every machine
-        assert await ask(server.url, "SELECT to_tsvector('Ünder café') @@ to_tsquery('ÜNDER')")
+        # The full-text parser knows letters from typographic quotes.
+        assert await ask(server.url, "SELECT to_tsvector('simple', '“Étude”')::text") == "'étude':1"
 
 
 async def test_only_the_password_opens_it(server: EmbeddedPostgres) -> None:

@@ -1,0 +1,131 @@
+"""The command line: fluxstudio up · serve · migrate · seed · bench."""
+
+import os
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxstudio.settings import SettingsError
+
+app = typer.Typer(
+    name="fluxstudio",
+    help="FluxStudio: a self-hosted creative studio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Size(StrEnum):
+    """How much data to make."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+Port = Annotated[int, typer.Option(min=1, max=65535, help="The port on which FluxStudio answers.")]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")]
+DataDir = Annotated[Path, typer.Option(help="Where the data of `fluxstudio up` are.")]
+
+
+@app.command()
+def up(port: Port = 8000, data_dir: DataDir = Path(".data"), workers: Workers = 2) -> None:
+    """Starts PostgreSQL, Valkey and FluxStudio here, with demo data, until Ctrl-C.
+
+    DATABASE_URL and REDIS_URL name servers to use instead; USE_REDIS=false goes without Valkey.
+    """
+    from fluxstudio import up as supervisor
+
+    options = supervisor.UpOptions(port=port, data_dir=data_dir, workers=workers)
+    raise typer.Exit(supervisor.up(options))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = 2,
+    log_level: Annotated[str, typer.Option(help="Of the server: debug, info, warning or error.")] = "info",
+) -> None:
+    """Runs the application server only; the environment names PostgreSQL and Valkey."""
+    from fluxstudio.serve import serve
+
+    serve(host=host, port=port, workers=workers, log_level=log_level)
+
+
+@app.command()
+def migrate(data_dir: DataDir = Path(".data")) -> None:
+    """Brings the database to the newest schema."""
+    from fluxstudio.db.migrate import upgrade
+
+    upgrade(_database_url(data_dir, os.environ))
+
+
+@app.command()
+def seed(
+    size: Annotated[Size, typer.Option(help="How much.")] = Size.SMALL,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing if there are data.")] = False,
+    data_dir: DataDir = Path(".data"),
+) -> None:
+    """Fills the database with made-up people, projects and messages."""
+    from fluxstudio.seed import is_empty
+    from fluxstudio.seed import seed as fill
+
+    url = _database_url(data_dir, os.environ)
+    if not if_empty or is_empty(url):
+        fill(url, size.value, progress=True)
+
+
+@app.command()
+def bench(
+    size: Annotated[Size, typer.Option(help="The data set.")] = Size.MEDIUM,
+    clients: Annotated[str, typer.Option(help="How many at once, one load each.")] = "1,100,1000",
+    paced: Annotated[int, typer.Option(help="Users who send one request a second each; 0: none.")] = 1000,
+    seconds: Annotated[float, typer.Option(help="How long each load is measured.")] = 8.0,
+    rounds: Annotated[int, typer.Option(help="How often both sides are run.")] = 2,
+    data_dir: Annotated[Path, typer.Option(help="Where the bench keeps its data.")] = Path(".data/bench"),
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("bench/results"),
+    short: Annotated[bool, typer.Option("--short", help="A quick look at a small data set.")] = False,
+) -> None:
+    """Measures FluxStudio without and with the cache, in one run."""
+    from fluxstudio.benchmark import command
+
+    code = command.bench(
+        size=size.value,
+        clients=clients,
+        paced=paced,
+        seconds=seconds,
+        rounds=rounds,
+        data_dir=data_dir,
+        out=out,
+        short=short,
+    )
+    raise typer.Exit(code)
+
+
+def _database_url(data_dir: Path, environ: Mapping[str, str]) -> str:
+    """Returns DATABASE_URL or, without it, the database of the FluxStudio that runs in `data_dir`."""
+    from fluxstudio.run_directory import read_running
+    from fluxstudio.settings import Settings
+
+    running = read_running(data_dir)
+    if running is not None and not environ.get("DATABASE_URL"):
+        return running.database_url
+    return Settings.from_env(environ).database_url
+
+
+def main() -> None:
+    """Runs the command that was asked for."""
+    try:
+        app()
+    except SettingsError as exc:
+        sys.exit(f"fluxstudio: {exc}")
+
+
+if __name__ == "__main__":
+    main()
