@@ -138,6 +138,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     return Studio(
         pool=pool,
         tier=tier,
+        writes=writes,
         sessions=sessions,
         accounts=Accounts(pool, cache, writes, sessions=sessions, passwords=passwords, projects=projects),
         projects=projects,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,10 +129,32 @@ def problem_of(exc: Exception) -> Problem:
     if isinstance(exc, HTTPException):
         return _http_problem(exc)
     if is_database_away(exc):
-        log.warning("The database does not answer: %s: %s", type(exc).__name__, exc)
+        _complaints.add(exc, time.monotonic())
         return unavailable("database-unavailable", "The database does not answer now. Try again soon.")
     log.error("A request failed", exc_info=exc)
     return Problem(500, "internal-error", "Something went wrong on our side. It was logged.")
+
+
+class _Complaints:
+    """Logs that the database is away: one line a second at most, not one for each request.
+
+    Guarded by the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+        self._unsaid = 0
+
+    def add(self, exc: Exception, now: float) -> None:
+        if now < self._quiet_until:
+            self._unsaid += 1
+            return
+        others = f" ({self._unsaid} more requests failed before)" if self._unsaid else ""
+        log.warning("The database does not answer: %s: %s%s", type(exc).__name__, exc, others)
+        self._quiet_until, self._unsaid = now + 1.0, 0
+
+
+_complaints = _Complaints()
 
 
 def is_database_away(exc: BaseException) -> bool:

@@ -15,6 +15,7 @@ from fluxstudio.ops.service import Operations
 from fluxstudio.projects.service import Projects
 from fluxstudio.search.service import Search
 from fluxstudio.showcase.service import Showcase
+from fluxstudio.writes import Writes
 from valtier import Tier
 
 
@@ -24,6 +25,7 @@ class Studio:
 
     pool: Pool
     tier: Tier
+    writes: Writes
     sessions: Sessions
     accounts: Accounts
     projects: Projects

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import unicodedata
 from collections.abc import Callable
@@ -34,6 +35,12 @@ def _verify(password_hash: str, password: str) -> bool:
         return False
 
 
+@functools.cache
+def _make_decoy() -> str:
+    """Returns the hash of a password that nobody knows."""
+    return hash_password(secrets.token_hex())
+
+
 def _normalised(password: str) -> bytes:
     """Returns the same bytes for the same letters, however a keyboard composes them (SP 800-63B, 3.1.1.2)."""
     return unicodedata.normalize("NFC", password).encode()
@@ -46,7 +53,7 @@ class Passwords:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="argon2")
         self._max_waiting = max_waiting
         self._waiting = 0
-        self._decoy = hash_password(secrets.token_hex())
+        self._decoy = _make_decoy()
 
     async def hash(self, password: str) -> str:
         """Returns a salted hash. Raises a 503 problem if too many wait."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -32,10 +32,10 @@ def _parse_digits(value: object) -> object:
     return value
 
 
-Id = Annotated[int, BeforeValidator(_parse_digits), Field(ge=1, le=MAX_ID)]
+Id = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_parse_digits)]
 """An id in a path or a query."""
 
-Limit = Annotated[int, BeforeValidator(_parse_digits), Field(ge=1, le=MAX_PAGE)]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_parse_digits)]
 """How many items a page may have."""
 
 BodyId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
@@ -83,8 +83,19 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _leave_null_out(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        [given] = [choice for choice in field.pop("anyOf") if choice != {"type": "null"}]
+        field.update(given)
+
+
 class Change(Input):
-    """A JSON body that changes the fields that it names, and leaves the others."""
+    """A JSON body that changes the fields that it names, and leaves the others.
+
+    Its fields are declared as `Type | None = None`; in JSON they are absent or of the type, and never null.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_leave_null_out)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -32,7 +32,14 @@ class LeanRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.lane = Lane(path, endpoint) if "GET" in (self.methods or ()) else None
+        self.lane: Lane | None = None
+        if "GET" in (self.methods or ()):
+            needs = self.dependant
+            if needs.dependencies or needs.header_params or needs.cookie_params or needs.body_params:
+                raise TypeError(
+                    f"{endpoint.__name__}: a lean GET endpoint takes the request, path and query only"
+                )
+            self.lane = Lane(path, endpoint)
 
 
 class Lane:

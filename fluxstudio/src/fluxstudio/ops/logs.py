@@ -36,3 +36,5 @@ def configure_logging(*, as_json: bool) -> None:
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)
         logger.propagate = False
+    # Its pool tells each failed try to reconnect with a traceback; that the database is away we say ourselves.
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)

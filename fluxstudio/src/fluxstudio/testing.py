@@ -1,0 +1,284 @@
+"""Help for tests: the application in this process, people who are signed in, and a small world of projects.
+
+The fixtures are imported by conftest.py, on whose servers and template they build.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import secrets
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from fluxstudio.accounts.sessions import hash_token
+from fluxstudio.app import Application, create_app
+from fluxstudio.settings import Settings
+from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
+
+_numbers = itertools.count(1)
+
+
+def settings_for(database_url: str, redis_url: str | None, **changes: Any) -> Settings:
+    """Returns settings for a test; without a `redis_url` as with `USE_REDIS=false`."""
+    given: dict[str, Any] = {
+        "database_url": database_url,
+        "use_redis": redis_url is not None,
+        "secure_cookies": False,
+        "pool_size": 4,
+        **changes,
+    }
+    return Settings(**given) if redis_url is None else Settings(redis_url=redis_url, **given)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Application]:
+    """Runs a worker's application, without a server before it."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user with a session."""
+
+    id: int
+    name: str
+    email: str
+    token: str
+
+
+class Caller:
+    """Somebody, or nobody, who calls an application."""
+
+    def __init__(self, app: Application, person: Person | None = None, **headers: str) -> None:
+        if person is not None:
+            headers["cookie"] = f"flux={person.token}"
+        transport = httpx.ASGITransport(app)  # holds nothing that had to be closed
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://studio.test", headers=headers)
+
+    async def call(self, method: str, path: str, body: object = None, **options: Any) -> httpx.Response:
+        """Sends a request; `body` goes as JSON, `options` as httpx takes them."""
+        if body is not None:
+            options["json"] = body
+        response = await self._client.request(method, path, **options)
+        self._client.cookies.clear()
+        return response
+
+    async def get(self, path: str) -> Any:
+        """Returns what a GET answers: JSON decoded, else text.
+
+        Raises:
+            AssertionError: the status is not 200.
+        """
+        response = await self.call("GET", path)
+        expect(response, 200)
+        return response.json() if "json" in response.headers["content-type"] else response.text
+
+    async def post(self, path: str, body: object = None, *, status: int = 201) -> Any:
+        return _decoded(expect(await self.call("POST", path, body), status))
+
+    async def put(self, path: str, body: object, *, status: int = 204) -> Any:
+        return _decoded(expect(await self.call("PUT", path, body), status))
+
+    async def patch(self, path: str, body: object, *, status: int = 200) -> Any:
+        return _decoded(expect(await self.call("PATCH", path, body), status))
+
+    async def delete(self, path: str, *, status: int = 204) -> Any:
+        return _decoded(expect(await self.call("DELETE", path), status))
+
+
+def expect(response: httpx.Response, status: int) -> httpx.Response:
+    """Returns the response if it has this status, and is a problem if that is an error.
+
+    Raises:
+        AssertionError: it is something else.
+    """
+    if response.status_code != status:
+        raise AssertionError(f"{response.request.url}: {response.status_code}, not {status}: {response.text}")
+    if status >= 400 and response.headers["content-type"] != "application/problem+json":
+        raise AssertionError(f"{response.request.url}: {response.headers['content-type']} is no problem+json")
+    return response
+
+
+def _decoded(response: httpx.Response) -> Any:
+    return json.loads(response.content) if response.content else None
+
+
+class Database:
+    """Puts data into a test's database behind the application's back."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Database]:
+        connection = await asyncpg.connect(url)
+        try:
+            yield cls(connection)
+        finally:
+            await connection.close()
+
+    async def person(self, name: str) -> Person:
+        """Adds a user who is signed in and has no password."""
+        email = f"{name.lower()}.{next(_numbers)}@example.org"
+        user_id: int = await self.connection.fetchval(
+            "INSERT INTO users (email, name, bio) VALUES ($1, $2, 'Likes tests.') RETURNING id", email, name
+        )
+        return Person(user_id, name, email, await self.session(user_id))
+
+    async def session(self, user_id: int, *, lasts_s: float = 3600) -> str:
+        """Signs a user in. Returns the token."""
+        token = secrets.token_urlsafe(32)
+        await self.connection.execute(
+            "INSERT INTO sessions (token_hash, user_id, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))",
+            hash_token(token.encode()),
+            user_id,
+            lasts_s,
+        )
+        return token
+
+    async def project(self, title: str, members: dict[Person, str], description: str = "") -> int:
+        """Adds a project; the first member has created it."""
+        project_id: int = await self.connection.fetchval(
+            "INSERT INTO projects (title, description, created_by) VALUES ($1, $2, $3) RETURNING id",
+            title,
+            description,
+            next(iter(members)).id,
+        )
+        await self.connection.executemany(
+            "INSERT INTO members (project_id, user_id, role) VALUES ($1, $2, $3)",
+            [(project_id, person.id, role) for person, role in members.items()],
+        )
+        return project_id
+
+    async def message(self, project_id: int, author: Person, body: str) -> int:
+        message_id: int = await self.connection.fetchval(
+            "INSERT INTO messages (project_id, author_id, body) VALUES ($1, $2, $3) RETURNING id",
+            project_id,
+            author.id,
+            body,
+        )
+        return message_id
+
+    async def asset(self, project_id: int, uploader: Person, filename: str = "poster.png") -> int:
+        asset_id: int = await self.connection.fetchval(
+            """
+            INSERT INTO assets (project_id, uploaded_by, filename, content_type, size_bytes, width, height, sha256)
+            VALUES ($1, $2, $3, 'image/png', 12345, 640, 480, $4) RETURNING id
+            """,
+            project_id,
+            uploader.id,
+            filename,
+            bytes(32),
+        )
+        return asset_id
+
+    async def page(self, project_id: int, slug: str, headline: str = "See our poster") -> None:
+        await self.connection.execute(
+            "INSERT INTO showcase_pages (project_id, slug, headline, summary) VALUES ($1, $2, $3, 'It is red.')",
+            project_id,
+            slug,
+            headline,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A project with all that can be in one, its people, and somebody who has nothing to do with it."""
+
+    ada: Person  # owner
+    ben: Person  # editor, wrote the newest message
+    cy: Person  # viewer
+    eve: Person  # wrote a message, and is no member any more
+    dora: Person  # has a project of her own
+    project: int
+    other_project: int  # Dora's
+    first_message: int
+    newest_message: int
+    asset: int
+    slug: str
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        return (self.ada, self.ben, self.cy, self.eve, self.dora)
+
+
+async def make_world(database: Database) -> World:
+    """Adds a world to the database; another one each time."""
+    number = next(_numbers)
+    ada, ben, cy, eve, dora = [await database.person(name) for name in ("Ada", "Ben", "Cy", "Eve", "Dora")]
+    members = {ada: "owner", ben: "editor", cy: "viewer"}
+    project = await database.project("Harbour poster", members, "A red lighthouse at dusk")
+    other = await database.project("Garden film", {dora: "owner"}, "About a lighthouse keeper's garden")
+    first = await database.message(project, eve, "The lighthouse is too small")
+    newest = await database.message(project, ben, "I made the lighthouse larger")
+    await database.message(other, dora, "My secret lighthouse")
+    slug = f"harbour-{number}"
+    await database.page(project, slug)
+    return World(
+        ada=ada,
+        ben=ben,
+        cy=cy,
+        eve=eve,
+        dora=dora,
+        project=project,
+        other_project=other,
+        first_message=first,
+        newest_message=newest,
+        asset=await database.asset(project, ada),
+        slug=slug,
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgres_server: EmbeddedPostgres, template_database: str) -> str:
+    """The URL of a migrated database for all tests that bring people and projects of their own.
+
+    To make a database takes this kind of machine a quarter of a second, most of a short test's time.
+    """
+    name = "fluxstudio_shared"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(postgres_server.url)
+        try:
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:  # whose event loop is not the tests'
+        thread.submit(asyncio.run, create()).result()
+    return f"{postgres_server.url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(params=["cached", "uncached"])
+async def app(
+    request: pytest.FixtureRequest, shared_database_url: str, valkey: EmbeddedValkey
+) -> AsyncIterator[Application]:
+    """A worker's application, with Valkey and, in a second run of the test, with `USE_REDIS=false`."""
+    url = valkey.url if request.param == "cached" else None
+    async with running(settings_for(shared_database_url, url)) as app:
+        yield app
+
+
+@pytest.fixture
+async def database(shared_database_url: str) -> AsyncIterator[Database]:
+    """The application's database, behind its back."""
+    async with Database.open(shared_database_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    """A world of the test's own."""
+    return await make_world(database)

@@ -1,0 +1,113 @@
+"""Public pages; with the cache and without."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from fluxstudio.app import Application
+from fluxstudio.showcase import page
+from fluxstudio.testing import Caller, World
+
+
+async def test_everybody_sees_a_published_page(app: Application, world: World) -> None:
+    response = await Caller(app).call("GET", f"/p/{world.slug}")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["cache-control"] == "public, max-age=60"
+    for text in ("See our poster", "Harbour poster", "It is red.", "by <b>Ada</b>"):
+        assert text in response.text
+
+
+async def test_a_page_runs_nothing_and_loads_nothing(app: Application, world: World) -> None:
+    response = await Caller(app).call("GET", f"/p/{world.slug}")
+    policy = dict(
+        part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    [style] = re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy["style-src"] == f"'sha256-{digest}'"
+    assert not re.search(r"<script|\sstyle=|\ssrc=|\son\w+=", response.text)
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_what_people_write_stays_text(app: Application, world: World) -> None:
+    evil = "</p><script>alert(\"1\")</script><img src=x onerror='a'>"
+    ben = Caller(app, world.ben)
+    await ben.patch("/api/me", {"name": "<b>Ben"})
+    await ben.patch(f"/api/projects/{world.project}", {"title": "<i>&"})
+    form = {"slug": f"evil-{world.project}", "headline": f"H {evil}", "summary": f"S {evil}\n\n{evil}"}
+    await ben.put(f"/api/projects/{world.project}/showcase", form, status=200)
+    html = await Caller(app).get(f"/p/evil-{world.project}")
+    for tag in ("<script", "<img", "<i>", "<b>Ben"):
+        assert tag not in html
+    assert html.count("&lt;script&gt;") >= 3
+
+
+async def test_an_unknown_page_says_so_in_html(app: Application) -> None:
+    for slug in ("nothing-here", "UPPER", "a--b", "-", "a" * 81, "%00", "a%20b"):
+        response = await Caller(app).call("GET", f"/p/{slug}")
+        assert response.status_code == 404, slug
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        assert response.headers["cache-control"] == "no-store"
+        assert "Nothing is shown here" in response.text
+
+
+async def test_publishing_shows_a_page_that_was_just_missing(app: Application, world: World) -> None:
+    garden = f"/p/garden-{world.project}"
+    assert (await Caller(app).call("GET", garden)).status_code == 404
+    path = f"/api/projects/{world.other_project}/showcase"
+    published = await Caller(app, world.dora).put(path, {"slug": garden[3:], "headline": "Film"}, status=200)
+    assert (published["slug"], published["summary"]) == (garden[3:], "")
+    assert "Film" in await Caller(app).get(garden)
+    await Caller(app, world.dora).delete(path)
+    assert (await Caller(app).call("GET", garden)).status_code == 404
+    await Caller(app, world.dora).delete(path, status=404)
+
+
+async def test_a_slug_belongs_to_one_project(app: Application, world: World) -> None:
+    form = {"slug": world.slug, "headline": "Mine"}
+    dora = Caller(app, world.dora)
+    problem = await dora.put(f"/api/projects/{world.other_project}/showcase", form, status=409)
+    assert problem["code"] == "slug-taken"
+    assert problem["errors"][0]["field"] == "body.slug"
+    assert "See our poster" in await Caller(app).get(f"/p/{world.slug}")
+
+
+async def test_viewers_and_strangers_do_not_publish(app: Application, world: World) -> None:
+    path = f"/api/projects/{world.project}/showcase"
+    form = {"slug": "theirs", "headline": "Theirs"}
+    for person, status in ((world.cy, 403), (world.dora, 404)):
+        await Caller(app, person).put(path, form, status=status)
+        await Caller(app, person).delete(path, status=status)
+
+
+async def test_head_answers_like_get_without_the_body(app: Application, world: World) -> None:
+    head = await Caller(app).call("HEAD", f"/p/{world.slug}")
+    get = await Caller(app).call("GET", f"/p/{world.slug}?utm_source=mail")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.content))
+
+
+@pytest.mark.parametrize(
+    ("owners", "expected"),
+    [
+        ((), ""),
+        (("A",), "by <b>A</b>"),
+        (("A", "B"), "by <b>A and B</b>"),
+        (("A", "B", "C"), "by <b>A, B and C</b>"),
+    ],
+)
+def test_owners_are_enumerated(owners: tuple[str, ...], expected: str) -> None:
+    day = datetime(2026, 3, 7, tzinfo=UTC)
+    html = page.render(
+        headline="H", summary="", published_at=day, updated_at=day, title="T", owners=owners
+    ).decode()
+    assert f'<p class="by">{expected}' in html
+    assert "7 March 2026" in html

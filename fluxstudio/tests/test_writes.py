@@ -1,0 +1,223 @@
+"""Writes: committed, then invalidated, then answered; whatever is cancelled, repeated or written at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from fluxstudio import keys
+from fluxstudio.app import Application
+from fluxstudio.projects import queries
+from fluxstudio.staleness import Stale
+from fluxstudio.studio import Studio
+from fluxstudio.testing import Caller, Database, World, running, settings_for
+from valtier.embedded import EmbeddedValkey
+from valtier.testing import eventually
+
+
+@pytest.fixture
+async def app(shared_database_url: str, valkey: EmbeddedValkey) -> AsyncIterator[Application]:
+    async with running(settings_for(shared_database_url, valkey.url)) as app:
+        yield app
+
+
+@pytest.fixture
+async def other(shared_database_url: str) -> AsyncIterator[Database]:
+    """Somebody else's connection, who writes at the same time."""
+    async with Database.open(shared_database_url) as other:
+        yield other
+
+
+def studio(app: Application) -> Studio:
+    assert app.studio is not None
+    return app.studio
+
+
+async def test_a_client_that_hangs_up_leaves_no_stale_entry(
+    app: Application, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, reached, go_on = studio(app).tier.cache, asyncio.Event(), asyncio.Event()
+    invalidate = cache.invalidate
+
+    async def slow(*names: str, **more: Any) -> None:
+        reached.set()
+        await go_on.wait()
+        await invalidate(*names, **more)
+
+    caller = Caller(app, world.ada)
+    await caller.get(f"/api/projects/{world.project}")
+    monkeypatch.setattr(cache, "invalidate", slow)
+    request = asyncio.create_task(caller.patch(f"/api/projects/{world.project}", {"title": "New"}))
+    await reached.wait()  # it is committed
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    go_on.set()
+    await studio(app).writes.stop()
+    assert (await caller.get(f"/api/projects/{world.project}"))["title"] == "New"
+
+
+async def test_a_client_that_hangs_up_before_the_commit_leaves_a_whole_write(
+    app: Application, world: World, other: Database
+) -> None:
+    caller, path = Caller(app, world.ada), f"/api/projects/{world.project}"
+    await caller.get(path)
+    async with other.connection.transaction():
+        await queries.lock_project(other.connection, world.project)
+        request = asyncio.create_task(caller.patch(path, {"title": "New"}))
+        await eventually(lambda: waits_for_a_lock(other))
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    await studio(app).writes.stop()
+    assert (await caller.get(path))["title"] == "New"
+
+
+async def test_an_answer_comes_after_the_invalidation_which_comes_after_the_commit(
+    app: Application, world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, committed = studio(app).tier.cache, []
+
+    async def observed(*_: str, **__: Any) -> None:
+        title = await database.connection.fetchval("SELECT title FROM projects WHERE id = $1", world.project)
+        committed.append(title)
+
+    monkeypatch.setattr(cache, "invalidate", observed)
+    await Caller(app, world.ada).patch(f"/api/projects/{world.project}", {"title": "New"})
+    assert committed == ["New"]
+
+
+async def test_a_commit_of_unknown_outcome_invalidates_too(
+    app: Application, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invalidated: list[str] = []
+
+    async def observed(*names: str, **_: Any) -> None:
+        invalidated.extend(names)
+
+    monkeypatch.setattr(studio(app).tier.cache, "invalidate", observed)
+
+    async def change(connection: Any) -> tuple[None, Stale]:
+        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())") if invalidated else None
+        connection.terminate()
+        return None, Stale((keys.projects(world.ada.id),))
+
+    with pytest.raises((asyncpg.InterfaceError, ConnectionError, asyncpg.PostgresConnectionError)):
+        await studio(app).writes.run(change)
+    assert invalidated == [keys.projects(world.ada.id)]
+
+
+async def test_a_refused_write_invalidates_nothing_and_writes_nothing(
+    app: Application, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: str, **__: Any) -> None:
+        raise AssertionError("nothing was written")
+
+    monkeypatch.setattr(studio(app).tier.cache, "invalidate", never)
+    path = f"/api/projects/{world.project}"
+    await Caller(app, world.cy).patch(path, {"title": "Mine"}, status=403)
+    form = {"slug": world.slug, "headline": "x"}
+    await Caller(app, world.dora).put(f"/api/projects/{world.other_project}/showcase", form, status=409)
+
+
+async def test_a_deadlock_is_resolved_by_writing_once_more(app: Application) -> None:
+    attempts = 0
+
+    async def change(_: Any) -> tuple[int, Stale]:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise asyncpg.DeadlockDetectedError("each waits for the other")
+        return attempts, Stale()
+
+    assert await studio(app).writes.run(change) == 3
+    attempts = -10
+    with pytest.raises(asyncpg.DeadlockDetectedError):
+        await studio(app).writes.run(change)
+
+
+async def test_who_is_added_while_a_message_is_posted_sees_it(
+    app: Application, world: World, other: Database
+) -> None:
+    """The new member's list, cached between the two commits, must not outlive the message."""
+    dora, ben = Caller(app, world.dora), Caller(app, world.ben)
+    async with other.connection.transaction():
+        await queries.lock_project(other.connection, world.project)
+        await queries.upsert_member(other.connection, world.project, world.dora.id, "viewer")
+        posting = asyncio.create_task(
+            ben.post(f"/api/projects/{world.project}/messages", {"body": "Hello, Dora"})
+        )
+        await eventually(lambda: waits_for_a_lock(other))
+    await studio(app).tier.cache.invalidate(keys.projects(world.dora.id), keys.roles(world.dora.id))
+    await dora.get("/api/projects")
+    await posting
+    listed = {p["id"]: p for p in (await dora.get("/api/projects"))["projects"]}
+    assert listed[world.project]["last_message"]["excerpt"] == "Hello, Dora"
+
+
+async def test_who_is_removed_while_posting_does_not_post(
+    app: Application, world: World, other: Database
+) -> None:
+    ben = Caller(app, world.ben)
+    async with other.connection.transaction():
+        await queries.lock_project(other.connection, world.project)
+        await queries.delete_member(other.connection, world.project, world.ben.id)
+        posting = asyncio.create_task(
+            ben.post(f"/api/projects/{world.project}/messages", {"body": "Too late"}, status=404)
+        )
+        await eventually(lambda: waits_for_a_lock(other))
+    await posting
+
+
+async def test_a_rename_reaches_who_joins_at_the_same_time(
+    app: Application, world: World, other: Database
+) -> None:
+    """Ben is renamed while Dora joins Ben's project: she must not keep a list with his old name."""
+    dora, ben = Caller(app, world.dora), Caller(app, world.ben)
+    async with other.connection.transaction():
+        await queries.share_user(other.connection, world.dora.id)
+        await queries.lock_project(other.connection, world.project)
+        await queries.upsert_member(other.connection, world.project, world.dora.id, "viewer")
+        renaming = asyncio.create_task(ben.patch("/api/me", {"name": "Benjamin"}))
+        await eventually(lambda: waits_for_a_lock(other))
+    await studio(app).tier.cache.invalidate(keys.projects(world.dora.id), keys.roles(world.dora.id))
+    await dora.get("/api/projects")
+    await renaming
+    listed = {p["id"]: p for p in (await dora.get("/api/projects"))["projects"]}
+    assert listed[world.project]["last_message"]["author"]["name"] == "Benjamin"
+
+
+async def test_many_writers_at_once_leave_nothing_stale(app: Application, world: World) -> None:
+    """Messages, renames, roles and titles in parallel: no deadlock, and then every read tells the truth."""
+    ada, ben, cy = (Caller(app, person) for person in (world.ada, world.ben, world.cy))
+    path = f"/api/projects/{world.project}"
+    for round_ in range(5):
+        await asyncio.gather(
+            *(ben.post(f"{path}/messages", {"body": f"Message {round_} {n}"}) for n in range(3)),
+            ben.patch("/api/me", {"name": f"Ben {round_}"}),
+            ada.patch("/api/me", {"name": f"Ada {round_}"}),
+            ada.put(f"{path}/members/{world.dora.id}", {"role": "viewer"}),
+            ada.put(f"{path}/members/{world.cy.id}", {"role": "editor" if round_ % 2 else "viewer"}),
+            ada.patch(path, {"title": f"Title {round_}"}),
+            *(cy.get("/api/projects") for _ in range(3)),
+            *(cy.get(f"{path}/messages") for _ in range(3)),
+        )
+        [project] = (await cy.get("/api/projects"))["projects"]
+        page = await cy.get(f"{path}/messages")
+        assert project["title"] == f"Title {round_}"
+        assert project["last_message"]["author"]["name"] == f"Ben {round_}"
+        assert project["last_message"]["id"] == page["messages"][0]["id"]
+        assert project["role"] == ("editor" if round_ % 2 else "viewer")
+        assert {m["name"] for m in (await cy.get(f"{path}/members"))["members"]} >= {
+            f"Ada {round_}",
+            f"Ben {round_}",
+        }
+
+
+async def waits_for_a_lock(database: Database) -> bool:
+    """Whether some transaction waits for one that holds what it wants."""
+    return bool(await database.connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
