@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -63,7 +64,8 @@ def migrate(data_dir: DataDir = Path(".data")) -> None:
     """Brings the database to the newest schema."""
     from fluxstudio.db.migrate import upgrade
 
-    upgrade(_database_url(data_dir, os.environ))
+    with _told_in_words():
+        upgrade(_database_url(data_dir, os.environ))
 
 
 @app.command()
@@ -77,8 +79,9 @@ def seed(
     from fluxstudio.seed import seed as fill
 
     url = _database_url(data_dir, os.environ)
-    if not if_empty or is_empty(url):
-        fill(url, size.value, progress=True)
+    with _told_in_words():
+        if not if_empty or is_empty(url):
+            fill(url, size.value, progress=True)
 
 
 @app.command()
@@ -106,6 +109,25 @@ def bench(
         short=short,
     )
     raise typer.Exit(code)
+
+
+@contextmanager
+def _told_in_words() -> Iterator[None]:
+    """Turns what goes wrong with the database into one line and exit code 1."""
+    from asyncpg import PostgresError
+
+    from fluxstudio.seed.errors import SeedError
+
+    try:
+        yield
+    except SeedError as exc:
+        sys.exit(f"fluxstudio: {exc}")
+    except OSError as exc:
+        sys.exit(
+            f"fluxstudio: PostgreSQL cannot be reached: {exc}. Check DATABASE_URL, and that the server runs"
+        )
+    except PostgresError as exc:
+        sys.exit(f"fluxstudio: PostgreSQL says: {exc}")
 
 
 def _database_url(data_dir: Path, environ: Mapping[str, str]) -> str:
