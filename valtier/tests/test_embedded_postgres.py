@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from valtier.embedded import EmbeddedPostgres, EmbeddedServerError, _postgres_binaries, _privileges
-from valtier.testing import POSTGRES_SETTINGS, process_is_gone
+from valtier.testing import POSTGRES_SETTINGS, process_is_gone, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL as itself")
 
@@ -187,11 +187,14 @@ def test_a_pid_file_that_names_somebody_elses_process_heals(directory: Path) -> 
     account = _privileges.nobody() if os.geteuid() == 0 else None
     user = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     with subprocess.Popen(["/bin/sleep", "60"], **user) as bystander:  # type: ignore[call-overload]
-        (directory / "data" / "postmaster.pid").write_text(f"{bystander.pid}\n{directory / 'data'}\n0\n")
-        with make(directory):
-            pass
-        assert bystander.poll() is None
-        bystander.kill()
+        try:
+            wait_until(lambda: not process_is_gone(bystander.pid))
+            (directory / "data" / "postmaster.pid").write_text(f"{bystander.pid}\n{directory / 'data'}\n0\n")
+            with make(directory):
+                pass
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
 
 
 @needs_root

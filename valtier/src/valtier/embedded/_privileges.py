@@ -85,3 +85,12 @@ def popen_options(account: Account | None) -> dict[str, int | list[int]]:
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+def has_name() -> bool:
+    """Tells whether the user that we run as is listed on this machine; in containers not all are."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return True

