@@ -1,14 +1,11 @@
 """What the bench promises: fair draws, right arithmetic, every failure counted, every shortfall told."""
 
-import asyncio
 import io
 import json
 import re
 import resource
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,7 +14,7 @@ from rich.console import Console
 
 from fluxstudio.benchmark import loadgen, machine, mix, plan, plot, report, targets
 from fluxstudio.benchmark.counters import Counters, Namespace, Queries, add, difference, read_counters
-from fluxstudio.benchmark.loadgen import Job, LoadGenerator, Observed
+from fluxstudio.benchmark.loadgen import Observed
 from fluxstudio.benchmark.options import BenchError, Load, Options, parse_clients
 from fluxstudio.benchmark.results import Report, Side, combine_rounds, quantile, summarise
 from fluxstudio.benchmark.world import Membership, World
@@ -97,7 +94,7 @@ def made_up() -> Report:
         "workers": 2,
         "rounds": 1,
         "seconds": 2.0,
-        "warmup_s": 1.0,
+        "warmup_requests": 4000,
     }
     return Report(
         date="2026-01-02",
@@ -116,6 +113,15 @@ def test_zipf_rank_r_comes_one_rth_as_often_as_the_first() -> None:
     assert weights[99] / weights[-1] == pytest.approx(0.53, abs=0.01)
 
 
+def test_who_is_online_is_drawn_by_rank_and_stays_the_same(world: World) -> None:
+    online = plan.draw_online(world, seed="a")
+    assert online == plan.draw_online(world, seed="a")
+    times = Counter(online)
+    assert times.total() == mix.ONLINE
+    assert times[1] / mix.ONLINE == pytest.approx(1 / mix.zipf_weights(40)[-1], abs=0.05)
+    assert {ask.user_id for ask in plan.draw(world, online[:3], seed="a", count=400)} == set(online[:3])
+
+
 def test_the_mix_adds_up_and_five_percent_of_it_are_writes() -> None:
     assert sum(mix.MIX.values()) == pytest.approx(1.0)
     assert sum(mix.MIX[kind] for kind in mix.WRITES) == pytest.approx(0.05)
@@ -123,19 +129,19 @@ def test_the_mix_adds_up_and_five_percent_of_it_are_writes() -> None:
 
 
 def test_requests_are_drawn_in_the_shares_of_the_mix(world: World) -> None:
-    kinds = Counter(ask.kind for ask in plan.draw(world, seed="a", count=20_000))
+    kinds = Counter(ask.kind for ask in plan.draw(world, world.users, seed="a", count=20_000))
     for kind, share in mix.MIX.items():
         assert kinds[kind] / kinds.total() == pytest.approx(share, abs=0.012)
 
 
 def test_the_same_seed_draws_the_same_requests_and_another_seed_others(world: World) -> None:
-    first = plan.draw(world, seed="a", count=400)
-    assert first == plan.draw(world, seed="a", count=400)
-    assert first != plan.draw(world, seed="b", count=400)
+    first = plan.draw(world, world.users, seed="a", count=400)
+    assert first == plan.draw(world, world.users, seed="a", count=400)
+    assert first != plan.draw(world, world.users, seed="b", count=400)
 
 
 def test_nobody_asks_for_what_they_may_not_see_or_change(world: World) -> None:
-    for ask in plan.draw(world, seed="a", count=20_000):
+    for ask in plan.draw(world, world.users, seed="a", count=20_000):
         mine = {place.project_id: place for place in world.memberships[ask.user_id]}
         if found := re.match(r"/api/projects/(\d+)", ask.path):
             place = mine[int(found[1])]
@@ -147,7 +153,7 @@ def test_nobody_asks_for_what_they_may_not_see_or_change(world: World) -> None:
 
 
 def test_a_visit_is_one_users_and_a_bound_request_carries_that_users_session(world: World) -> None:
-    asks = plan.draw(world, seed="a", count=200)
+    asks = plan.draw(world, world.users, seed="a", count=200)
     visits = [asks[start : start + mix.VISIT] for start in range(0, len(asks), mix.VISIT)]
     assert all(len({ask.user_id for ask in visit}) == 1 for visit in visits)
     cookies = {user: f"session=of-{user}" for user in world.users}
@@ -281,119 +287,3 @@ def test_the_lock_pins_every_package_and_names_no_registry() -> None:
     packages.pop("")
     assert len(packages) > 10
     assert all("integrity" in package and "resolved" not in package for package in packages.values())
-
-
-@pytest.fixture(scope="session")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> LoadGenerator:
-    return loadgen.install(tmp_path_factory.mktemp("load"))
-
-
-@asynccontextmanager
-async def answering(answers: dict[str, bytes]) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that answers by path; an empty answer closes the connection. Yields its URL and what it was sent."""
-    asked: list[bytes] = []
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-                asked.append(head + (await reader.readexactly(int(length[1])) if length else b""))
-                answer = answers[head.split(b" ", 2)[1].decode()]
-                if not answer:
-                    break
-                writer.write(answer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}", asked
-
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-BROKEN = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
-
-
-async def play(generator: LoadGenerator, folder: Path, url: str, file: plan.Plan, load: Load) -> Observed:
-    plan.write_plan(file, folder / "plan.json")
-    job = Job(
-        url=url,
-        plan=str(folder / "plan.json"),
-        out=str(folder / "out.json"),
-        clients=load.clients,
-        requests_per_client_s=load.requests_per_client_s,
-        ramp_s=0.2,
-        seconds=1.0,
-        timeout_s=5,
-    )
-    return await asyncio.to_thread(generator.play, job)
-
-
-async def test_the_driver_counts_every_answer_that_is_not_2xx_and_every_lost_one(
-    generator: LoadGenerator, tmp_path: Path
-) -> None:
-    requests = [
-        plan.Request(0, 0, "GET", "/fine", None),
-        plan.Request(1, -1, "POST", "/broken", '{"a": 1}'),
-        plan.Request(0, 0, "GET", "/lost", None),
-    ]
-    file = plan.Plan(kinds=("GET a", "POST b"), cookies=["session=x"], requests=requests)
-    async with answering({"/fine": OK, "/broken": BROKEN, "/lost": b""}) as (url, asked):
-        seen = await play(generator, tmp_path, url, file, Load(clients=1))
-    paths = Counter(request.split(b" ", 2)[1] for request in asked)
-    errors = seen.errors()
-    assert set(errors) == {"POST b → 500", "connection closed without an answer"}
-    assert paths[b"/lost"] - errors["connection closed without an answer"] in (
-        0,
-        1,
-    )  # the last may be in flight
-    assert paths[b"/broken"] - errors["POST b → 500"] in (0, 1)
-    assert seen.latencies_us["POST b"] == []
-    assert len(seen.latencies_us["GET a"]) > 10
-    fine = next(request for request in asked if b"/fine" in request)
-    broken = next(request for request in asked if b"/broken" in request)
-    assert b"cookie: session=x" in fine
-    assert b"cookie" not in broken
-    assert broken.endswith(b'{"a": 1}')
-    assert f"origin: {url}".encode() in broken
-
-
-async def test_the_driver_measures_below_a_millisecond_and_gives_each_client_its_own_requests(
-    generator: LoadGenerator, tmp_path: Path
-) -> None:
-    requests = [plan.Request(0, -1, "GET", f"/{number}", None) for number in range(8)]
-    file = plan.Plan(kinds=("GET a",), cookies=[], requests=requests)
-    async with answering({f"/{number}": OK for number in range(8)}) as (url, asked):
-        seen = await play(generator, tmp_path, url, file, Load(clients=4))
-    latencies = seen.latencies_us["GET a"]
-    assert seen.errors() == {}
-    assert seen.answered == len(latencies) > 100
-    assert any(latency % 1000 for latency in latencies)
-    assert 1.5 < sum(latencies) / 1e6 < 4.5  # four clients who wait all the time, for a second
-    paths = Counter(request.split(b" ", 2)[1] for request in asked)
-    assert len(paths) == 8
-    assert seen.wrapped > 0
-
-
-async def test_paced_clients_keep_their_pace_and_do_not_all_send_at_once(
-    generator: LoadGenerator, tmp_path: Path
-) -> None:
-    requests = [plan.Request(0, -1, "GET", "/", None) for _ in range(400)]
-    file = plan.Plan(kinds=("GET a",), cookies=[], requests=requests)
-    async with answering({"/": OK}) as (url, _):
-        seen = await play(generator, tmp_path, url, file, replace(PACED, clients=200))
-    assert seen.errors() == {}
-    assert 150 <= seen.answered <= 250
-    assert seen.sent <= 400
-
-
-async def test_a_driver_that_fails_is_an_error_with_its_reason(
-    generator: LoadGenerator, tmp_path: Path
-) -> None:
-    file = plan.Plan(kinds=("GET a",), cookies=[], requests=[])
-    with pytest.raises(BenchError, match="load generator failed"):
-        await play(generator, tmp_path, "http://127.0.0.1:1", file, Load(clients=1))

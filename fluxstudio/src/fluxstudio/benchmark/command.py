@@ -7,6 +7,7 @@ from rich.console import Console
 from fluxstudio.benchmark.options import BenchError, Options, parse_clients
 from fluxstudio.benchmark.options import short as shortened
 from fluxstudio.benchmark.run import run
+from fluxstudio.seed import SeedError
 from valtier.embedded import EmbeddedServerError
 
 
@@ -34,7 +35,7 @@ def bench(
             out=out,
         )
         run(shortened(options) if short else options, console)
-    except (BenchError, EmbeddedServerError) as exc:
+    except (BenchError, EmbeddedServerError, SeedError) as exc:
         console.print(f"fluxstudio bench: {exc}", style="bold red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:

@@ -30,6 +30,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ramp_s: float
     seconds: float
     timeout_s: float
+    amount: int = 0
+    """Ends after so many requests, not after `seconds`."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,8 +35,11 @@ WRITES = (POST_MESSAGE, MARK_READ, UPDATE_PROFILE, UPDATE_PROJECT)
 ZIPF_S = 1.0
 """The exponent: the user of rank r comes 1/r as often as the first. Of 10,000 users the first 100 make 53 %."""
 
+ONLINE = 1000
+"""People who are there during a run, drawn by Zipf's law from all users; some are drawn (signed in) several times."""
+
 VISIT = 20
-"""Requests that a user makes in a row before the client becomes the next user, drawn anew."""
+"""Requests that a client makes as one of those people before it becomes another."""
 
 OLDER_PAGE = 0.2
 """The share of message reads that scroll back (`before=`) and are not the newest page."""

@@ -42,8 +42,8 @@ class Options:
     """What is measured of each load, in each round."""
     ramp_s: float = 2.0
     """What each load plays before it is measured: its connections, its slow first answers."""
-    warmup_s: float = 10.0
-    """Played after each server start with `warmup_clients` clients, with requests of its own."""
+    warmup_requests: int = 60_000
+    """Played after each server start, the same on both sides, with `warmup_clients` clients."""
     warmup_clients: int = 100
     rounds: int = 2
     """How often the pair is run; the order alternates (before, after, after, before)."""
@@ -76,8 +76,8 @@ def short(options: Options) -> Options:
         clients=(1, 20),
         paced=0,
         seconds=2.0,
-        ramp_s=0.5,
-        warmup_s=1.5,
+        ramp_s=0.3,
+        warmup_requests=2000,
         warmup_clients=20,
         rounds=1,
         data_dir=options.data_dir,

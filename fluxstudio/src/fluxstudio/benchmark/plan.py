@@ -1,8 +1,9 @@
 """The request file: what the clients of one load will ask, drawn once and played by both sides.
 
-A client is a place at which users sit down in turn. Each visit is one user, drawn by Zipf's law, who makes `VISIT`
-requests with their own session: to their own projects, those projects' assets, messages and people, and to public
-pages. So every answer is expected to be 2xx, and anything else counts as an error.
+`ONLINE` people, drawn by Zipf's law from all users, are there during the whole run. A client is a place at which they
+sit down in turn: each visit is one of them, who makes `VISIT` requests with their own session: to their own projects,
+those projects' assets, messages and people, and to public pages. So every answer is expected to be 2xx, and anything
+else counts as an error.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,12 +50,12 @@ class Ask:
 
 
 class Dice:
-    """Draws users and what they ask for; the same seed draws the same."""
+    """Draws who comes and what they ask for; the same seed draws the same."""
 
-    def __init__(self, world: World, seed: str) -> None:
+    def __init__(self, world: World, online: Sequence[int], seed: str) -> None:
         self._world = world
+        self._online = online
         self._random = Random(seed)
-        self._user_weights = mix.zipf_weights(len(world.users))
         self._slug_weights = mix.zipf_weights(len(world.slugs))
         self._asks: Mapping[str, Callable[[int], Ask | None]] = {
             mix.LIST_PROJECTS: lambda user: Ask(kind=mix.LIST_PROJECTS, user_id=user, path="/api/projects"),
@@ -72,7 +73,7 @@ class Dice:
 
     def visit(self) -> list[Ask]:
         """One user's requests."""
-        user = self._random.choices(self._world.users, cum_weights=self._user_weights)[0]
+        user = self._random.choice(self._online)
         kinds = self._random.choices(mix.KINDS, weights=tuple(mix.MIX.values()), k=mix.VISIT)
         return [self._ask(kind, user) for kind in kinds]
 
@@ -157,9 +158,14 @@ class Dice:
         return Ask(kind=mix.UPDATE_PROJECT, user_id=user, path=f"/api/projects/{project}", body=body)
 
 
-def draw(world: World, *, seed: str, count: int) -> list[Ask]:
-    """At least `count` requests, in whole visits."""
-    dice = Dice(world, seed)
+def draw_online(world: World, *, seed: str) -> list[int]:
+    """Who is there during a run; who is drawn several times is there with several devices."""
+    return Random(seed).choices(world.users, cum_weights=mix.zipf_weights(len(world.users)), k=mix.ONLINE)
+
+
+def draw(world: World, online: Sequence[int], *, seed: str, count: int) -> list[Ask]:
+    """At least `count` requests of the people who are there, in whole visits."""
+    dice = Dice(world, online, seed)
     asks: list[Ask] = []
     while len(asks) < count:
         asks += dice.visit()

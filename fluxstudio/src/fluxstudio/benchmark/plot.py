@@ -26,7 +26,7 @@ def draw(report: Report, path: Path) -> None:
     except ImportError as exc:
         raise BenchError("The plot needs matplotlib: pip install matplotlib (`make setup` does).") from exc
     shown = _loads_to_show(report)
-    figure = Figure(figsize=(4.4 * len(shown) + 7.0, 7.4), dpi=140, layout="constrained")
+    figure = Figure(figsize=(max(15.0, 4.4 * len(shown) + 7.0), 7.4), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, len(shown) + 1, width_ratios=[*(1 for _ in shown), 0.9])
     _draw_latencies(
@@ -111,11 +111,15 @@ def _draw_span(axes: "Axes", latency: Latency, y: float, colour: str) -> None:
 
 
 def _dress_latency(axes: "Axes", load: LoadResult, names: Sequence[str]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     how = "one request a second each" if load.paced else "no pause between requests"
     axes.set_title(f"{load.label}, {how}", fontsize=11, loc="left")
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds (log scale)", fontsize=9)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axhline(0.5, color="0.8", linewidth=0.8)

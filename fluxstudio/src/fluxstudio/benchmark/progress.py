@@ -43,15 +43,15 @@ class Display:
             self._progress.remove_task(task)
 
     @contextlib.contextmanager
-    def load(self, what: str, *, total_s: float) -> Iterator[Callable[[loadgen.Progress], None]]:
-        """A load of known length; yields what to call with the driver's progress."""
-        task = self._progress.add_task(what, total=total_s)
+    def load(self, what: str, *, total: float) -> Iterator[Callable[[loadgen.Progress, float], None]]:
+        """A load of known length; yields what to call with the driver's progress and how much of `total` that is."""
+        task = self._progress.add_task(what, total=total)
         last = 0
 
-        def show(progress: loadgen.Progress) -> None:
+        def show(progress: loadgen.Progress, completed: float) -> None:
             nonlocal last
             rate, last = progress.sent - last, progress.sent
-            self._progress.update(task, completed=progress.at_s, description=f"{what}: {rate:,} requests/s")
+            self._progress.update(task, completed=completed, description=f"{what}: {rate:,} requests/s")
 
         try:
             yield show

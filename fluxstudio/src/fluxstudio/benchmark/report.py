@@ -61,8 +61,8 @@ def describe_run(report: Report) -> str:
     given = report.parameters
     return (
         f"{report.date}. {str(given['size']).capitalize()} data set, {given['workers']} workers, {given['rounds']} "
-        f"round(s) of {given['seconds']:g} s each after {given['warmup_s']:g} s of warm-up; before and after in one "
-        "run, each from the same database and with the same requests."
+        f"round(s) of {given['seconds']:g} s each after a warm-up of {given['warmup_requests']:,} requests; before "
+        "and after in one run, each from the same database and with the same requests."
     )
 
 

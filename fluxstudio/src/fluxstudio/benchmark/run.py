@@ -89,10 +89,12 @@ def _prepare(options: Options, display: Display, url: str, folder: Path) -> Stag
 
 def _draw_plans(options: Options, world: World, folder: Path) -> tuple[dict[str, Path], dict[int, str]]:
     """Draws a request file for the warm-up and for each load: no load repeats what an earlier one has asked."""
-    wanted = {WARMUP: options.warmup_s * _MOST_REQUESTS_PER_S}
+    online = plan.draw_online(world, seed=f"{options.seed}")
+    wanted = {WARMUP: float(options.warmup_requests)}
     wanted |= {load.key: _requests_wanted(options, load) for load in options.loads}
     asked = {
-        key: plan.draw(world, seed=f"{options.seed}-{key}", count=int(count)) for key, count in wanted.items()
+        key: plan.draw(world, online, seed=f"{options.seed}-{key}", count=int(count))
+        for key, count in wanted.items()
     }
     tokens = make_tokens(sorted({ask.user_id for asks in asked.values() for ask in asks}))
     paths = {key: folder / f"plan-{key}.json" for key in asked}
@@ -129,7 +131,13 @@ def _conclude(options: Options, seen: Mapping[bool, Seen], facts: dict[str, str]
 
 def _parameters(options: Options) -> dict[str, object]:
     given = {name: value for name, value in asdict(options).items() if name not in ("data_dir", "out")}
-    return given | {"mix": mix.MIX, "zipf_s": mix.ZIPF_S, "visit": mix.VISIT, "older_page": mix.OLDER_PAGE}
+    return given | {
+        "mix": mix.MIX,
+        "zipf_s": mix.ZIPF_S,
+        "online": mix.ONLINE,
+        "visit": mix.VISIT,
+        "older_page": mix.OLDER_PAGE,
+    }
 
 
 def _write(result: Report, folder: Path, console: Console) -> None:

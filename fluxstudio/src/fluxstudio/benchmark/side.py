@@ -48,9 +48,24 @@ def play_side(
                 )
             )
         _warm_up(stage, server, name=name, folder=folder)
-        return {
-            load.key: _play(stage, server, load, name=name, folder=folder) for load in stage.options.loads
-        }
+        return _play_loads(stage, server, name=name, folder=folder)
+
+
+def _play_loads(
+    stage: Stage, server: Server, *, name: str, folder: Path
+) -> dict[str, tuple[Observed, Counters]]:
+    seen = {}
+    earlier = server.settled_counters()
+    for load in stage.options.loads:
+        observed = _play(stage, server, load, name=name, folder=folder)
+        later = server.settled_counters()
+        counters, earlier = difference(later, earlier), later
+        seen[load.key] = observed, counters
+        stage.display.note(
+            f"  {name}, {load.label}: {observed.answered / observed.window_s:,.0f} requests/s, "
+            f"{counters.reads_per_1000():,.0f} reads per 1,000 requests, {sum(observed.errors().values()):,} errors"
+        )
+    return seen
 
 
 @contextlib.contextmanager
@@ -63,7 +78,7 @@ def _database_copy(stage: Stage) -> Iterator[str]:
 
 def _warm_up(stage: Stage, server: Server, *, name: str, folder: Path) -> None:
     options = stage.options
-    if options.warmup_s <= 0:
+    if options.warmup_requests <= 0:
         return
     job = Job(
         url=server.url,
@@ -72,14 +87,16 @@ def _warm_up(stage: Stage, server: Server, *, name: str, folder: Path) -> None:
         clients=options.warmup_clients,
         requests_per_client_s=0,
         ramp_s=0,
-        seconds=options.warmup_s,
+        seconds=0,
         timeout_s=options.timeout_s,
+        amount=options.warmup_requests,
     )
-    with stage.display.load(f"{name}: warming up", total_s=options.warmup_s) as show:
-        stage.generator.play(job, on_progress=show)
+    with stage.display.load(f"{name}: warming up", total=options.warmup_requests) as show:
+        observed = stage.generator.play(job, on_progress=lambda progress: show(progress, progress.sent))
+    stage.display.note(f"  {name}, warm-up: {observed.sent:,} requests in {observed.window_s:.0f} s")
 
 
-def _play(stage: Stage, server: Server, load: Load, *, name: str, folder: Path) -> tuple[Observed, Counters]:
+def _play(stage: Stage, server: Server, load: Load, *, name: str, folder: Path) -> Observed:
     options = stage.options
     job = Job(
         url=server.url,
@@ -91,13 +108,5 @@ def _play(stage: Stage, server: Server, load: Load, *, name: str, folder: Path) 
         seconds=options.seconds,
         timeout_s=options.timeout_s,
     )
-    earlier = server.settled_counters()
-    with stage.display.load(f"{name}: {load.label}", total_s=options.ramp_s + options.seconds) as show:
-        observed = stage.generator.play(job, on_progress=show)
-    counters = difference(server.settled_counters(), earlier)
-    errors = sum(observed.errors().values())
-    stage.display.note(
-        f"  {name}, {load.label}: {observed.answered / observed.window_s:,.0f} requests/s, "
-        f"{counters.reads_per_1000():,.0f} reads per 1,000 requests, {errors:,} errors"
-    )
-    return observed, counters
+    with stage.display.load(f"{name}: {load.label}", total=options.ramp_s + options.seconds) as show:
+        return stage.generator.play(job, on_progress=lambda progress: show(progress, progress.at_s))

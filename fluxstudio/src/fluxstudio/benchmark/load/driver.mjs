@@ -21,7 +21,7 @@ const origin = new URL(job.url).origin
 const now = () => performance.now()
 const began = now()
 const opens = began + job.ramp_s * 1000 // the measured window
-const closes = opens + job.seconds * 1000
+const closes = job.amount ? Infinity : opens + job.seconds * 1000
 
 const seen = {
   latencies_us: Object.fromEntries(plan.kinds.map((kind) => [kind, []])),
@@ -88,7 +88,7 @@ function run (connections) {
   const instance = autocannon({
     url: job.url,
     connections,
-    duration: (closes - now()) / 1000,
+    ...(job.amount ? { amount: job.amount } : { duration: (closes - now()) / 1000 }),
     sampleInt: 100,
     timeout: job.timeout_s,
     setupClient,
@@ -125,6 +125,7 @@ clearInterval(ticker)
 const { user, system } = process.cpuUsage()
 seen.cpu_s = (user + system) / 1e6
 seen.run_s = now() / 1000 // since the process began
+if (job.amount) seen.window_s = (now() - opens) / 1000
 const failed = seen.timeouts + Object.values(seen.socket_errors).reduce((sum, n) => sum + n, 0)
 seen.unanswered = Math.max(0, seen.unanswered - failed) // those were sent again too, and are counted already
 writeFileSync(job.out, JSON.stringify(seen))
