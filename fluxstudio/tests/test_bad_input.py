@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from fluxstudio.app import Application
-from fluxstudio.http.body import MAX_BODY
+from fluxstudio.http.body import MAX_BODY, read_body
+from fluxstudio.problems import Problem, field_error
 from fluxstudio.testing import Caller, Database, World, expect, make_world, running, settings_for
 
 BAD_IDS = (
@@ -227,6 +229,23 @@ async def test_bodies_that_are_too_large_are_not_read_on(app: Application, world
 
     check(await ada.call("POST", "/api/projects", content=endless(), headers=JSON), 413)
     assert given <= MAX_BODY + 32 * 1024
+
+
+async def test_a_body_announced_as_too_large_is_not_read_at_all() -> None:
+    async def never() -> Message:
+        raise AssertionError("there was an attempt to read it")
+
+    scope = {"headers": [(b"content-length", str(MAX_BODY + 1).encode())]}
+    with pytest.raises(Problem) as caught:
+        await read_body(scope, never)
+    assert caught.value.status == 413
+
+
+def test_a_field_of_any_name_can_be_told() -> None:
+    error = field_error(("body", "\ud800" + "x" * 1000), "is odd: \udfff")
+    response = Problem(422, "invalid-input", "See `errors`.", errors=[error]).response()
+    assert b"body.?xxx" in response.body
+    assert len(response.body) < 400
 
 
 async def test_only_json_is_taken(app: Application, world: World) -> None:

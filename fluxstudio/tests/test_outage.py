@@ -200,12 +200,12 @@ async def test_health_answers_within_a_second_while_the_database_is_frozen(
         link.freeze()
         waiting = asyncio.create_task(Caller(app, world.ada).get("/api/me"))
         began = time.monotonic()
-        answers = await asyncio.gather(*(health(app) for _ in range(20)))
+        answers = await asyncio.wait_for(asyncio.gather(*(health(app) for _ in range(20))), 10)
         assert answers == [(False, False)] * 20
         assert time.monotonic() - began < 1
         expect(await Caller(app).call("GET", "/api/ready"), 503)
         link.thaw()
-        await waiting
+        await asyncio.wait_for(waiting, 10)
         await eventually(lambda: _database_is_back(app))
 
 

@@ -52,7 +52,7 @@ async def test_a_client_that_hangs_up_leaves_no_stale_entry(
     await caller.get(f"/api/projects/{world.project}")
     monkeypatch.setattr(cache, "invalidate", slow)
     request = asyncio.create_task(caller.patch(f"/api/projects/{world.project}", {"title": "New"}))
-    await reached.wait()  # it is committed
+    await asyncio.wait_for(reached.wait(), 10)  # it is committed
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
@@ -141,20 +141,23 @@ async def test_a_deadlock_is_resolved_by_writing_once_more(app: Application) -> 
 
 
 async def test_who_is_added_while_a_message_is_posted_sees_it(
-    app: Application, world: World, other: Database
+    app: Application, world: World, other: Database, database: Database
 ) -> None:
     """The new member's list, cached between the two commits, must not outlive the message."""
     dora, ben = Caller(app, world.dora), Caller(app, world.ben)
-    async with other.connection.transaction():
-        await queries.lock_project(other.connection, world.project)
-        await queries.upsert_member(other.connection, world.project, world.dora.id, "viewer")
-        posting = asyncio.create_task(
-            ben.post(f"/api/projects/{world.project}/messages", {"body": "Hello, Dora"})
-        )
-        await eventually(lambda: waits_for_a_lock(other))
-    await studio(app).tier.cache.invalidate(keys.projects(world.dora.id), keys.roles(world.dora.id))
-    await dora.get("/api/projects")
-    await posting
+    async with database.connection.transaction():
+        # The author's row, which the message refers to, is held: it is not committed before Dora has looked.
+        await database.connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", world.ben.id)
+        async with other.connection.transaction():
+            await queries.lock_project(other.connection, world.project)
+            await queries.upsert_member(other.connection, world.project, world.dora.id, "viewer")
+            message = {"body": "Hello, Dora"}
+            posting = asyncio.create_task(ben.post(f"/api/projects/{world.project}/messages", message))
+            await eventually(lambda: waits_for_a_lock(other))
+        await studio(app).tier.cache.invalidate(keys.projects(world.dora.id), keys.roles(world.dora.id))
+        listed = {p["id"]: p for p in (await dora.get("/api/projects"))["projects"]}
+        assert listed[world.project]["last_message"]["id"] == world.newest_message
+    await asyncio.wait_for(posting, 10)
     listed = {p["id"]: p for p in (await dora.get("/api/projects"))["projects"]}
     assert listed[world.project]["last_message"]["excerpt"] == "Hello, Dora"
 
@@ -170,7 +173,7 @@ async def test_who_is_removed_while_posting_does_not_post(
             ben.post(f"/api/projects/{world.project}/messages", {"body": "Too late"}, status=404)
         )
         await eventually(lambda: waits_for_a_lock(other))
-    await posting
+    await asyncio.wait_for(posting, 10)
 
 
 async def test_a_rename_reaches_who_joins_at_the_same_time(
@@ -186,7 +189,7 @@ async def test_a_rename_reaches_who_joins_at_the_same_time(
         await eventually(lambda: waits_for_a_lock(other))
     await studio(app).tier.cache.invalidate(keys.projects(world.dora.id), keys.roles(world.dora.id))
     await dora.get("/api/projects")
-    await renaming
+    await asyncio.wait_for(renaming, 10)
     listed = {p["id"]: p for p in (await dora.get("/api/projects"))["projects"]}
     assert listed[world.project]["last_message"]["author"]["name"] == "Benjamin"
 
