@@ -16,7 +16,7 @@ from typing import Self
 
 import pytest
 
-from fluxstudio.screen import DEMO_SLUG
+from fluxstudio.screen import DEMO_EMAIL, DEMO_PASSWORD, DEMO_SLUG
 from valtier.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from valtier.testing import process_is_gone, wait_until
 
@@ -99,6 +99,16 @@ class Run:
             return str(answer.read().decode())
 
 
+def sign_in(run: Run) -> str:
+    """Signs the demo user in, and returns the cookie with its attributes."""
+    form = json.dumps({"email": DEMO_EMAIL, "password": DEMO_PASSWORD}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{run.url}/api/sign-in", data=form, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        return str(answer.headers["set-cookie"])
+
+
 def children_of(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -135,6 +145,7 @@ def test_it_serves_what_it_promises(studio: Run) -> None:
     assert json.loads(studio.get("/api/health"))["cache"]["connected"] is True
     assert "Aurora" in studio.get(f"/p/{DEMO_SLUG}")
     assert studio.url in studio.output
+    assert "secure" not in sign_in(studio).lower()  # a browser would not send it back over http
     assert (
         len([pid for pid in studio.family() if "fluxstudio.cli serve" in command_line(pid)]) == 3
     )  # and 2 workers
@@ -194,6 +205,7 @@ def test_a_mistake_in_the_environment_is_told_before_anything_is_started(tmp_pat
     with Run(tmp_path, USE_REDIS="perhaps") as run:
         assert run.until_it_ended() == 1
         assert "USE_REDIS is 'perhaps'; set it to true or false" in run.output
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_the_state_with_the_databases_password_is_for_the_owner_only(studio: Run) -> None:
@@ -273,3 +285,20 @@ def test_servers_that_are_given_are_used_and_left_running(
         assert all_gone(family)()
     assert postgres_server.is_running
     assert valkey.is_running
+
+
+def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, database_url: str) -> None:
+    environ = os.environ | {"DATABASE_URL": database_url, "USE_REDIS": "false"}
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "fluxstudio.cli", "serve", "--port", str(free_port())],
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    with server:
+        wait_until(lambda: len(children_of(server.pid)) == 2)
+        workers = children_of(server.pid)
+        wait_until(lambda: (tmp_path / "log").read_text().count("Started worker") == 2)
+        server.kill()
+    wait_until(all_gone(workers))

@@ -75,11 +75,11 @@ def seed(
     data_dir: DataDir = Path(".data"),
 ) -> None:
     """Fills the database with made-up people, projects and messages."""
-    from fluxstudio.seed import is_empty
+    from fluxstudio.seed import SeedError, is_empty
     from fluxstudio.seed import seed as fill
 
     url = _database_url(data_dir, os.environ)
-    with _told_in_words():
+    with _told_in_words(SeedError):
         if not if_empty or is_empty(url):
             fill(url, size.value, progress=True)
 
@@ -112,15 +112,13 @@ def bench(
 
 
 @contextmanager
-def _told_in_words() -> Iterator[None]:
-    """Turns what goes wrong with the database into one line and exit code 1."""
+def _told_in_words(*expected: type[Exception]) -> Iterator[None]:
+    """Turns what goes wrong with the database, and `expected` errors, into one line and exit code 1."""
     from asyncpg import PostgresError
-
-    from fluxstudio.seed.errors import SeedError
 
     try:
         yield
-    except SeedError as exc:
+    except expected as exc:
         sys.exit(f"fluxstudio: {exc}")
     except OSError as exc:
         sys.exit(

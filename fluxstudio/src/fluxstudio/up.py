@@ -110,7 +110,7 @@ class _Supervisor:
         self._directory.announce(Running(os.getpid(), self._options.url, database_url))
         with self._screen.step("Migrating the database"):
             self._run_command("migrate")
-        with self._screen.step("Filling an empty database", animated=False):
+        with self._screen.step("Filling the database, if it is empty", animated=False):
             self._run_command("seed", "--if-empty", "--size", self._options.seed_size)
         with self._screen.step("Starting FluxStudio"):
             self._start_app()

@@ -1,0 +1,79 @@
+"""Settings: what the environment may say, and what is told when it says something else."""
+
+from pathlib import Path
+
+import pytest
+
+from fluxstudio.settings import Settings, SettingsError
+
+URL = "postgresql://flux:secret@db.example:5432/flux"
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_env({"DATABASE_URL": URL} | environ)
+
+
+def test_only_the_database_has_to_be_told() -> None:
+    settings = read()
+    assert settings == Settings(database_url=URL)
+    assert settings.use_redis
+    assert settings.secure_cookies
+    assert settings.environment == "production"
+    assert settings.session_ttl_s == 24 * 3600
+
+
+def test_everything_can_be_told() -> None:
+    assert read(
+        REDIS_URL="rediss://cache.example:25061",
+        USE_REDIS="false",
+        SECURE_COOKIES="0",
+        SESSION_TTL="7d",
+        DB_POOL_SIZE="25",
+        FLUXSTUDIO_STATS_DIR="/run/stats",
+        LOG_JSON="Yes",
+        FLUXSTUDIO_ENV="development",
+    ) == Settings(
+        database_url=URL,
+        redis_url="rediss://cache.example:25061",
+        use_redis=False,
+        secure_cookies=False,
+        session_ttl_s=7 * 86_400,
+        pool_size=25,
+        stats_dir=Path("/run/stats"),
+        log_json=True,
+        environment="development",
+    )
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("24h", 86_400)])
+def test_a_duration_is_in_seconds_or_has_a_unit(text: str, seconds: int) -> None:
+    assert read(SESSION_TTL=text).session_ttl_s == seconds
+
+
+def test_what_is_empty_is_not_set() -> None:
+    assert read(REDIS_URL="", USE_REDIS=" ", SESSION_TTL="", FLUXSTUDIO_STATS_DIR="") == read()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DATABASE_URL", "", "DATABASE_URL is not set"),
+        ("DATABASE_URL", "mysql://u:secret@h/d", "no PostgreSQL URL"),
+        ("DATABASE_URL", "postgresql://[u:secret@h/d", "no PostgreSQL URL"),
+        ("USE_REDIS", "maybe", "USE_REDIS is 'maybe'; set it to true or false"),
+        ("SESSION_TTL", "0", "SESSION_TTL is '0'"),
+        ("SESSION_TTL", "1 day", "SESSION_TTL is '1 day'"),
+        ("SESSION_TTL", "-5", "SESSION_TTL is '-5'"),
+        ("DB_POOL_SIZE", "0", "a number from 1 to 1000"),
+        ("DB_POOL_SIZE", "ten", "a number from 1 to 1000"),
+        ("FLUXSTUDIO_ENV", "staging", "set it to development or production"),
+    ],
+)
+def test_what_cannot_be_used_is_told_without_the_password(name: str, value: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told) as caught:
+        read(**{name: value})
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_do_not_show_passwords() -> None:
+    assert "secret" not in repr(read(REDIS_URL="redis://:secret@h"))
