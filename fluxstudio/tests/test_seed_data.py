@@ -89,6 +89,13 @@ def test_ids_ascend_with_time(seeded: str) -> None:
         assert times == sorted(times), table
 
 
+def test_little_is_written_at_the_weekend_and_nothing_at_night(seeded: str) -> None:
+    weekend = "SELECT count(*) FROM messages WHERE extract(isodow FROM created_at) > 5"
+    assert 0 < value(seeded, weekend) < 450
+    night = "SELECT count(*) FROM messages WHERE extract(hour FROM created_at AT TIME ZONE 'UTC') NOT BETWEEN 6 AND 21"
+    assert value(seeded, night) == 0
+
+
 def test_everything_happened_in_order_and_before_the_fixed_now(seeded: str) -> None:
     """A seed knows no clock: whatever the day, nothing in it is from the future."""
     columns = ask(

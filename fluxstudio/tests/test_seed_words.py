@@ -4,7 +4,7 @@ from collections import Counter
 from statistics import mean, median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxstudio.seed.briefs import Desk, slug_of
@@ -133,6 +133,14 @@ def test_the_few_are_busy_and_the_many_are_not(medium: Studio) -> None:
     assert min(projects.values()) == 1
     assert max(projects.values()) >= 50
     assert 5.5 < mean(len(project.members) for project in medium.projects) < 6.5
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_everybody_is_in_a_project(seed: int) -> None:
+    studio = plan_studio(SIZES["small"], Dice(seed))
+    seated = {member.person.id for project in studio.projects for member in project.members}
+    assert seated == {person.id for person in studio.people}
 
 
 def test_nobody_sits_twice_in_a_project(medium: Studio) -> None:
