@@ -58,6 +58,7 @@ async def test_every_address_but_the_public_ones_needs_a_session(app: Applicatio
         method, path = call(endpoint, world, world.ada)
         response = await Caller(app).call(method, path, BODIES.get(endpoint))
         assert expect(response, 401).json()["code"] == "not-signed-in"
+        assert response.headers["www-authenticate"].startswith("Cookie ")
 
 
 async def test_strangers_learn_and_change_nothing(app: Application, world: World, database: Database) -> None:

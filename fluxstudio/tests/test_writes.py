@@ -77,6 +77,26 @@ async def test_a_client_that_hangs_up_before_the_commit_leaves_a_whole_write(
     assert (await caller.get(path))["title"] == "New"
 
 
+async def test_a_write_that_fails_after_its_client_hung_up_is_logged(
+    app: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def change(_: Any) -> tuple[None, Stale]:
+        began.set()
+        await go_on.wait()
+        raise ValueError("nobody hears this")
+
+    request = asyncio.create_task(studio(app).writes.run(change))
+    await asyncio.wait_for(began.wait(), 10)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    go_on.set()
+    await studio(app).writes.stop()
+    assert "ValueError: nobody hears this" in caplog.text
+
+
 async def test_an_answer_comes_after_the_invalidation_which_comes_after_the_commit(
     app: Application, world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

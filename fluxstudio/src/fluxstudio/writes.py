@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 
 from fluxstudio.db.pool import Connection, Pool
+from fluxstudio.problems import problem_of
 from fluxstudio.staleness import Stale
 from valtier import Cache
 
@@ -40,7 +41,11 @@ class Writes:
         task = asyncio.get_running_loop().create_task(self._commit(change), name="write")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_tell)
+            raise
 
     async def stop(self) -> None:
         """Waits for the writes that still run."""
@@ -65,3 +70,9 @@ class Writes:
             if stale is not None:
                 await self._cache.invalidate(*stale.keys, tags=stale.tags)
         return result
+
+
+def _tell(task: asyncio.Task[T]) -> None:
+    """Logs what went wrong with a write that nobody waits for any more."""
+    if not task.cancelled() and isinstance(exc := task.exception(), Exception):
+        problem_of(exc)

@@ -102,4 +102,9 @@ def hash_token(token: bytes) -> bytes:
 
 
 def _not_signed_in() -> Problem:
-    return Problem(401, "not-signed-in", "Sign in first: POST /api/sign-in.")
+    return Problem(
+        401,
+        "not-signed-in",
+        "Sign in first: POST /api/sign-in.",
+        headers={"www-authenticate": 'Cookie realm="FluxStudio"'},
+    )

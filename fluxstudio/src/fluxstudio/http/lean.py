@@ -2,7 +2,8 @@
 
 A route declared through `LeanRoute` is documented and matched by FastAPI as any other, and its endpoint has the same
 signature: the request, then parameters of the path and of the query. For the requests of production its signature is
-compiled once, and `Lanes` finds and calls it directly: 6 µs instead of 60 (see docs/decisions).
+compiled once, and `Lanes` finds and calls it directly. A cached answer then costs 17 to 33 µs of CPU in all, lookups
+included; through FastAPI 110 to 170 µs.
 
 Decided purely: `Lane.arguments` maps path segments and a query string to arguments, or says what is wrong with them.
 """
