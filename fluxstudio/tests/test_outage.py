@@ -17,6 +17,11 @@ from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
 
+BUSY_MACHINE_S = 2.5
+"""What takes half a second here may take so long where other tests run at the same time. Waiting for what is frozen
+would take much longer."""
+
+
 class Link:
     """A TCP proxy before a server: it can stand still, or be cut."""
 
@@ -141,10 +146,10 @@ async def test_a_frozen_valkey_delays_nobody_for_long(
         began = time.monotonic()
         for path in everywhere(world):
             await ada.get(path)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < BUSY_MACHINE_S
         began = time.monotonic()
         assert await health(app) == (False, True)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < BUSY_MACHINE_S
         own_valkey.thaw()
         await eventually(lambda: _cache_is_back(app))
 
@@ -192,7 +197,7 @@ async def test_without_a_database_what_is_cached_is_still_answered_and_the_rest_
         expect(await Caller(app).call("GET", "/api/ready"), 200)
 
 
-async def test_health_answers_within_a_second_while_the_database_is_frozen(
+async def test_health_answers_soon_while_the_database_is_frozen(
     shared_database_url: str, world: World, link: Link
 ) -> None:
     async with running(settings_for(through(link, shared_database_url), None, pool_size=1)) as app:
@@ -202,7 +207,7 @@ async def test_health_answers_within_a_second_while_the_database_is_frozen(
         began = time.monotonic()
         answers = await asyncio.wait_for(asyncio.gather(*(health(app) for _ in range(20))), 10)
         assert answers == [(False, False)] * 20
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < BUSY_MACHINE_S
         expect(await Caller(app).call("GET", "/api/ready"), 503)
         link.thaw()
         await asyncio.wait_for(waiting, 10)
