@@ -16,7 +16,6 @@ from fluxstudio.testing import Caller, Database, World, expect, running, setting
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
-
 BUSY_MACHINE_S = 2.5
 """What takes half a second here may take so long where other tests run at the same time. Waiting for what is frozen
 would take much longer."""
