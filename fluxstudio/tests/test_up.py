@@ -198,6 +198,7 @@ def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with Run(tmp_path / "file") as run:
         assert run.until_it_ended() == 1
         assert "choose another data directory" in run.output
+        assert "make run DATA_DIR=" in run.output
         assert "Traceback" not in run.output
 
 

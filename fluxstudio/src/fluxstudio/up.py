@@ -58,8 +58,11 @@ def up(options: UpOptions, environ: Mapping[str, str] = os.environ, screen: Scre
     screen = screen or Screen()
     try:
         directory = RunDirectory(options.data_dir)
-    except (AlreadyRunningError, EmbeddedServerError) as exc:
+    except AlreadyRunningError as exc:
         screen.error(str(exc))
+        return 1
+    except EmbeddedServerError as exc:
+        screen.error(f"{exc}.\nTo choose another one:  make run DATA_DIR=/a/directory/of/yours")
         return 1
     try:
         return _Supervisor(options, environ, screen, directory).run()
