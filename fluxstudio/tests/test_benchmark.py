@@ -6,6 +6,7 @@ import re
 import resource
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,7 @@ def world() -> World:
         members=members,
         assets={project: [100 * project + number for number in range(5)] for project in range(1, 10)},
         cursors={project: [1000 * project - 50, 1000 * project - 100] for project in range(1, 10)},
+        newest={project: 1000 * project for project in range(1, 10)},
         words={project: ["river", "lantern"] for project in range(1, 11)},
         slugs=["first", "second", "third"],
     )
@@ -150,6 +152,13 @@ def test_nobody_asks_for_what_they_may_not_see_or_change(world: World) -> None:
             assert any(int(found[1]) in world.assets.get(project, ()) for project in mine)
         elif found := re.match(r"/api/users/(\d+)", ask.path):
             assert any(int(found[1]) in world.members[project] for project in mine)
+
+
+def test_who_has_nothing_to_write_to_still_writes(world: World) -> None:
+    viewer = replace(world, memberships={7: [Membership(project_id=10, role="viewer")]}, users=[7])
+    kinds = Counter(ask.kind for ask in plan.draw(viewer, [7], seed="a", count=10_000))
+    assert sum(kinds[kind] for kind in mix.WRITES) / kinds.total() == pytest.approx(0.05, abs=0.01)
+    assert kinds[mix.POST_MESSAGE] == 0
 
 
 def test_a_visit_is_one_users_and_a_bound_request_carries_that_users_session(world: World) -> None:

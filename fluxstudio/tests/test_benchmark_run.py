@@ -24,7 +24,7 @@ def test_a_short_run_reports_every_figure_and_has_no_errors(tmp_path: Path) -> N
     out = tmp_path / "results"
     options = replace(short(Options(data_dir=tmp_path / "data", out=out)), seconds=1.0)
     run(options, Console(file=screen, width=120))
-    report = msgspec.json.decode((out / "first-light.json").read_bytes(), type=Report)
+    report = msgspec.json.decode((out / "short.json").read_bytes(), type=Report)
     assert list(report.before.loads) == list(report.after.loads) == ["1-closed", "20-closed"]
     for side in (report.before, report.after):
         for load in side.loads.values():
@@ -39,8 +39,8 @@ def test_a_short_run_reports_every_figure_and_has_no_errors(tmp_path: Path) -> N
     assert busy.hit_rate is not None
     assert 0.5 < busy.hit_rate < 1
     assert all(target.name in screen.getvalue() for target in report.targets)
-    assert (out / "first-light.png").read_bytes().startswith(b"\x89PNG")
-    assert "| 20 clients |" in (out / "first-light.md").read_text()
+    assert (out / "short.png").read_bytes().startswith(b"\x89PNG")
+    assert "| 20 clients |" in (out / "short.md").read_text()
 
 
 def test_ctrl_c_ends_all_that_the_bench_has_started(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ class Options:
     timeout_s: float = 10.0
     data_dir: Path = Path(".data/bench")
     out: Path = Path("bench/results")
+    name: str = "first-light"
+    """What the results are called in `out`."""
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -82,6 +84,7 @@ def short(options: Options) -> Options:
         rounds=1,
         data_dir=options.data_dir,
         out=options.out,
+        name="short",  # so that a quick look never replaces a published result
     )
 
 

@@ -58,7 +58,7 @@ class Dice:
         self._random = Random(seed)
         self._slug_weights = mix.zipf_weights(len(world.slugs))
         self._asks: Mapping[str, Callable[[int], Ask | None]] = {
-            mix.LIST_PROJECTS: lambda user: Ask(kind=mix.LIST_PROJECTS, user_id=user, path="/api/projects"),
+            mix.LIST_PROJECTS: self._list_projects,
             mix.LIST_MESSAGES: self._list_messages,
             mix.GET_USER: self._get_user,
             mix.GET_ASSET: self._get_asset,
@@ -78,9 +78,16 @@ class Dice:
         return [self._ask(kind, user) for kind in kinds]
 
     def _ask(self, kind: str, user: int) -> Ask:
-        """What this user asks of that kind, or, where they have nothing to ask it of, their list of projects."""
+        """What this user asks of that kind or, where they have nothing to ask it of, another read or write."""
         ask = self._asks[kind](user)
-        return ask if ask is not None else Ask(kind=mix.LIST_PROJECTS, user_id=user, path="/api/projects")
+        if ask is not None:
+            return ask
+        if kind in mix.WRITES:
+            return self._mark_read(user) or self._update_profile(user)
+        return self._list_projects(user)
+
+    def _list_projects(self, user: int) -> Ask:
+        return Ask(kind=mix.LIST_PROJECTS, user_id=user, path="/api/projects")
 
     def _favourite(self, values: Sequence[T]) -> T:
         """People go where they went before: Zipf over their own few, too."""
@@ -137,11 +144,10 @@ class Dice:
         return Ask(kind=mix.POST_MESSAGE, user_id=user, path=f"/api/projects/{project}/messages", body=body)
 
     def _mark_read(self, user: int) -> Ask | None:
-        project = self._project(user, lambda membership: bool(self._world.cursors.get(membership.project_id)))
+        project = self._project(user, lambda membership: membership.project_id in self._world.newest)
         if project is None:
             return None
-        newest = self._world.cursors[project][0]
-        body: dict[str, object] = {"message_id": newest}
+        body: dict[str, object] = {"message_id": self._world.newest[project]}
         return Ask(kind=mix.MARK_READ, user_id=user, path=f"/api/projects/{project}/read", body=body)
 
     def _update_profile(self, user: int) -> Ask:

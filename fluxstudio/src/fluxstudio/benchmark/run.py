@@ -26,7 +26,6 @@ from fluxstudio.seed import is_empty, seed
 from valtier.embedded import EmbeddedPostgres
 
 BEFORE, AFTER = "PostgreSQL alone", "with the cache"
-NAME = "first-light"
 _MOST_REQUESTS_PER_S = 8000
 """What a request file holds for each second that it is played: more than the server answers."""
 
@@ -47,7 +46,7 @@ def run(options: Options, console: Console) -> Report:
             seen = _play_rounds(stage, Path(folder))
         facts = machine.describe(postgresql=database.server_version(url), valkey=machine.valkey_version())
     result = _conclude(options, seen, facts)
-    _write(result, options.out, console)
+    _write(result, options, console)
     return result
 
 
@@ -130,7 +129,9 @@ def _conclude(options: Options, seen: Mapping[bool, Seen], facts: dict[str, str]
 
 
 def _parameters(options: Options) -> dict[str, object]:
-    given = {name: value for name, value in asdict(options).items() if name not in ("data_dir", "out")}
+    given = {
+        name: value for name, value in asdict(options).items() if name not in ("data_dir", "out", "name")
+    }
     return given | {
         "mix": mix.MIX,
         "zipf_s": mix.ZIPF_S,
@@ -140,10 +141,10 @@ def _parameters(options: Options) -> dict[str, object]:
     }
 
 
-def _write(result: Report, folder: Path, console: Console) -> None:
-    picture = folder / f"{NAME}.png"
+def _write(result: Report, options: Options, console: Console) -> None:
+    picture = options.out / f"{options.name}.png"
     plot.draw(result, picture)
-    written = report.write_report(result, folder, NAME, plot=picture.name)
+    written = report.write_report(result, options.out, options.name, plot=picture.name)
     report.print_report(result, console)
     console.print(f"Written: {', '.join(str(path) for path in (*written, picture))}", highlight=False)
 

@@ -43,6 +43,8 @@ class World:
     """By project."""
     cursors: Mapping[int, Sequence[int]]
     """By project: the first message ids of its newest pages, to scroll back from."""
+    newest: Mapping[int, int]
+    """By project: its newest message."""
     words: Mapping[int, Sequence[str]]
     """By project: words of its title."""
     slugs: Sequence[str]
@@ -72,6 +74,7 @@ async def read_world(connection: asyncpg.Connection) -> World:
         members=members,
         assets=await _read_assets(connection),
         cursors=await _read_cursors(connection),
+        newest=await _read_newest(connection),
         words=await _read_words(connection),
         slugs=[slugs[project_id] for project_id in rank(slugs)],
     )
@@ -97,6 +100,11 @@ async def _read_cursors(connection: asyncpg.Connection) -> dict[int, list[int]]:
         _PAGE,
     )
     return {row["project_id"]: row["ids"] for row in rows}
+
+
+async def _read_newest(connection: asyncpg.Connection) -> dict[int, int]:
+    rows = await connection.fetch("SELECT project_id, max(id) AS id FROM messages GROUP BY project_id")
+    return {row["project_id"]: row["id"] for row in rows}
 
 
 async def _read_words(connection: asyncpg.Connection) -> dict[int, list[str]]:

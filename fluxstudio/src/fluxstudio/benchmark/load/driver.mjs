@@ -88,7 +88,7 @@ function run (connections) {
   const instance = autocannon({
     url: job.url,
     connections,
-    ...(job.amount ? { amount: job.amount } : { duration: (closes - now()) / 1000 }),
+    ...(job.amount ? { amount: job.amount } : { duration: Math.max(0.1, (closes - now()) / 1000) }),
     sampleInt: 100,
     timeout: job.timeout_s,
     setupClient,
