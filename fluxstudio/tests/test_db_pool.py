@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from inspect import signature
 
 import asyncpg
 import pytest
@@ -152,6 +153,17 @@ async def test_a_statement_that_takes_too_long_is_ended_and_the_connection_lives
         with pytest.raises(asyncpg.QueryCanceledError):
             await connection.execute("SELECT pg_sleep(30)")
         assert await connection.fetchval("SELECT pg_backend_pid()") == backend
+
+
+async def test_who_finds_no_free_connection_is_told_in_time(pool: Pool) -> None:
+    """A request that waits for ever would be answered when nobody listens any more."""
+    assert signature(pool.acquire).parameters["timeout"].default == 5.0
+    async with pool.acquire():
+        with pytest.raises(TimeoutError):
+            async with pool.acquire(timeout=0.05):
+                pass
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
 
 
 def free_port() -> int:

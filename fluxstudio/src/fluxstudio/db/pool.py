@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence, Sized
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 from fluxstudio.db.counter import QueryCounter
 from fluxstudio.db.errors import DatabaseUnavailableError, connecting
@@ -24,6 +24,7 @@ __all__ = ["Connection", "DatabaseUnavailableError", "Pool", "create_pool"]
 APPLICATION_NAME: Final = "fluxstudio"
 
 _CONNECT_TIMEOUT_S = 5.0
+_ACQUIRE_TIMEOUT_S = 5.0  # a request that finds no free connection for so long is answered with 503
 _STATEMENT_TIMEOUT_S = 10.0
 # Later than the server's own limit, so that it is the server that ends a statement: then the connection lives on.
 _COMMAND_TIMEOUT_S = 12.0
@@ -118,6 +119,10 @@ class Pool(_Pool):
     __slots__ = ("queries",)
 
     queries: QueryCounter
+
+    def acquire(self, *, timeout: float | None = _ACQUIRE_TIMEOUT_S) -> "PoolAcquireContext[asyncpg.Record]":
+        """Returns a connection, to be used with `async with`. Raises TimeoutError when none is free in time."""
+        return super().acquire(timeout=timeout)
 
 
 async def create_pool(
