@@ -115,13 +115,18 @@ def test_zipf_rank_r_comes_one_rth_as_often_as_the_first() -> None:
     assert weights[99] / weights[-1] == pytest.approx(0.53, abs=0.01)
 
 
-def test_who_is_online_is_drawn_by_rank_and_stays_the_same(world: World) -> None:
-    online = plan.draw_online(world, seed="a")
-    assert online == plan.draw_online(world, seed="a")
-    times = Counter(online)
-    assert times.total() == mix.ONLINE
-    assert times[1] / mix.ONLINE == pytest.approx(1 / mix.zipf_weights(40)[-1], abs=0.05)
-    assert {ask.user_id for ask in plan.draw(world, online[:3], seed="a", count=400)} == set(online[:3])
+def test_visitors_are_drawn_by_rank_from_all_users_and_are_the_same_each_time(world: World) -> None:
+    asks = plan.draw(world, (), seed="a", count=40_000)
+    assert asks == plan.draw(world, (), seed="a", count=40_000)
+    times = Counter(ask.user_id for ask in asks)
+    assert times[1] / times.total() == pytest.approx(1 / mix.zipf_weights(40)[-1], abs=0.05)
+    assert len(times) == 40
+
+
+def test_with_online_all_visits_are_made_by_those(world: World) -> None:
+    online = plan.draw_online(world, count=3, seed="a")
+    assert online == plan.draw_online(world, count=3, seed="a")
+    assert {ask.user_id for ask in plan.draw(world, online, seed="a", count=400)} == set(online)
 
 
 def test_the_mix_adds_up_and_five_percent_of_it_are_writes() -> None:

@@ -35,9 +35,6 @@ WRITES = (POST_MESSAGE, MARK_READ, UPDATE_PROFILE, UPDATE_PROJECT)
 ZIPF_S = 1.0
 """The exponent: the user of rank r comes 1/r as often as the first. Of 10,000 users the first 100 make 53 %."""
 
-ONLINE = 1000
-"""People who are there during a run, drawn by Zipf's law from all users; some are drawn (signed in) several times."""
-
 VISIT = 20
 """Requests that a client makes as one of those people before it becomes another."""
 

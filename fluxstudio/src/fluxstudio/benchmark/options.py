@@ -47,6 +47,8 @@ class Options:
     warmup_clients: int = 100
     rounds: int = 2
     """How often the pair is run; the order alternates (before, after, after, before)."""
+    online: int = 0
+    """How many people, drawn by Zipf's law, all visits are made by; 0: each visit draws anew from all users."""
     workers: int = 2
     seed: int = 20
     timeout_s: float = 10.0
@@ -66,8 +68,8 @@ class Options:
             raise BenchError(f"--size is {self.size!r}; it is one of {', '.join(SIZES)}.")
         if not self.clients or min(self.clients) < 1:
             raise BenchError("--clients takes numbers from 1 up, with commas between: --clients 1,100,1000")
-        if self.seconds <= 0 or self.rounds < 1 or self.paced < 0:
-            raise BenchError("--seconds and --rounds must be above 0, and --paced not below.")
+        if self.seconds <= 0 or self.rounds < 1 or min(self.paced, self.online) < 0:
+            raise BenchError("--seconds and --rounds must be above 0, and --paced and --online not below.")
         return self
 
 

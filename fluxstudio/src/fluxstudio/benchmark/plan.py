@@ -1,7 +1,7 @@
 """The request file: what the clients of one load will ask, drawn once and played by both sides.
 
-`ONLINE` people, drawn by Zipf's law from all users, are there during the whole run. A client is a place at which they
-sit down in turn: each visit is one of them, who makes `VISIT` requests with their own session: to their own projects,
+A client is a place at which users sit down in turn. Each visit is one of them, drawn by Zipf's law from all users (or,
+with `online`, from so many who were drawn once for the whole run), who makes `VISIT` requests with their own session: to their own projects,
 those projects' assets, messages and people, and to public pages. So every answer is expected to be 2xx, and anything
 else counts as an error.
 """
@@ -55,6 +55,7 @@ class Dice:
     def __init__(self, world: World, online: Sequence[int], seed: str) -> None:
         self._world = world
         self._online = online
+        self._user_weights = mix.zipf_weights(len(world.users))
         self._random = Random(seed)
         self._slug_weights = mix.zipf_weights(len(world.slugs))
         self._asks: Mapping[str, Callable[[int], Ask | None]] = {
@@ -71,9 +72,14 @@ class Dice:
             mix.UPDATE_PROJECT: self._update_project,
         }
 
+    def _visitor(self) -> int:
+        if self._online:
+            return self._random.choice(self._online)
+        return self._random.choices(self._world.users, cum_weights=self._user_weights)[0]
+
     def visit(self) -> list[Ask]:
         """One user's requests."""
-        user = self._random.choice(self._online)
+        user = self._visitor()
         kinds = self._random.choices(mix.KINDS, weights=tuple(mix.MIX.values()), k=mix.VISIT)
         return [self._ask(kind, user) for kind in kinds]
 
@@ -164,13 +170,13 @@ class Dice:
         return Ask(kind=mix.UPDATE_PROJECT, user_id=user, path=f"/api/projects/{project}", body=body)
 
 
-def draw_online(world: World, *, seed: str) -> list[int]:
-    """Who is there during a run; who is drawn several times is there with several devices."""
-    return Random(seed).choices(world.users, cum_weights=mix.zipf_weights(len(world.users)), k=mix.ONLINE)
+def draw_online(world: World, *, count: int, seed: str) -> list[int]:
+    """Who is there during a run; who is drawn several times is there with several devices. 0: anybody."""
+    return Random(seed).choices(world.users, cum_weights=mix.zipf_weights(len(world.users)), k=count)
 
 
 def draw(world: World, online: Sequence[int], *, seed: str, count: int) -> list[Ask]:
-    """At least `count` requests of the people who are there, in whole visits."""
+    """At least `count` requests of the people who are there (nobody named: of anybody), in whole visits."""
     dice = Dice(world, online, seed)
     asks: list[Ask] = []
     while len(asks) < count:

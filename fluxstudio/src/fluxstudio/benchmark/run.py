@@ -88,7 +88,7 @@ def _prepare(options: Options, display: Display, url: str, folder: Path) -> Stag
 
 def _draw_plans(options: Options, world: World, folder: Path) -> tuple[dict[str, Path], dict[int, str]]:
     """Draws a request file for the warm-up and for each load: no load repeats what an earlier one has asked."""
-    online = plan.draw_online(world, seed=f"{options.seed}")
+    online = plan.draw_online(world, count=options.online, seed=f"{options.seed}")
     wanted = {WARMUP: float(options.warmup_requests)}
     wanted |= {load.key: _requests_wanted(options, load) for load in options.loads}
     asked = {
@@ -135,7 +135,7 @@ def _parameters(options: Options) -> dict[str, object]:
     return given | {
         "mix": mix.MIX,
         "zipf_s": mix.ZIPF_S,
-        "online": mix.ONLINE,
+        "online": options.online,
         "visit": mix.VISIT,
         "older_page": mix.OLDER_PAGE,
     }
