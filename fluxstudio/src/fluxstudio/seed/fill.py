@@ -87,7 +87,7 @@ async def _seed(database_url: str, size: Size, report: Reporter) -> Seeded:
 async def _connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
     with connecting(database_url):
         return await asyncpg.connect(
-            database_url, timeout=5, server_settings={"application_name": "fluxstudio seed"}
+            database_url, timeout=15, server_settings={"application_name": "fluxstudio seed"}
         )
 
 

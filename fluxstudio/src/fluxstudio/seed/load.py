@@ -18,7 +18,7 @@ from fluxstudio.seed.progress import Reporter
 TABLES: Final = ("users", "projects", "messages", "members", "assets", "showcase_pages", "sessions")
 
 _LOCK: Final = 0x5EED  # the advisory lock that a seed holds
-_LOCK_PATIENCE_S = 5.0
+_LOCK_PATIENCE_S = 10.0
 
 # Rows to a COPY. A whole table in one would go just as fast, but no Ctrl-C is heard while rows are made.
 _BATCH: Final = 20_000
