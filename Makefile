@@ -50,4 +50,4 @@ lock:  ## Resolves requirements.in anew into requirements.lock.
 	@PYTHON="$(PYTHON)" sh tools/lock.sh
 
 clean:  ## Removes what `make` has made, but not the data.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/load/node_modules
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -118,9 +118,11 @@ def _told_in_words(*expected: type[Exception]) -> Iterator[None]:
     """Turns what goes wrong with the database, and `expected` errors, into one line and exit code 1."""
     from asyncpg import PostgresError
 
+    from fluxstudio.db.errors import DatabaseUnavailableError
+
     try:
         yield
-    except expected as exc:
+    except (DatabaseUnavailableError, *expected) as exc:
         sys.exit(f"fluxstudio: {exc}")
     except OSError as exc:
         sys.exit(

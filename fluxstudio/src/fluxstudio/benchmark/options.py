@@ -42,7 +42,7 @@ class Options:
     """What is measured of each load, in each round."""
     ramp_s: float = 2.0
     """What each load plays before it is measured: its connections, its slow first answers."""
-    warmup_requests: int = 60_000
+    warmup_requests: int = 200_000
     """Played after each server start, the same on both sides, with `warmup_clients` clients."""
     warmup_clients: int = 100
     rounds: int = 2

@@ -37,8 +37,8 @@ class CountingConnection(_Connection):
     """A connection that counts what is sent over it. `queries` is set by the pool, in a subclass of its own.
 
     Counted are fetch…, execute and executemany (once for each set of arguments), COPY and cursors; a statement that
-    was prepared by hand is not. An overridden method costs 0.6 µs and counts when the statement is sent; asyncpg's
-    query loggers cost 2 µs, run a loop turn later and see neither COPY nor cursors.
+    was prepared by hand is not. An overridden method counts when the statement is sent; asyncpg's query loggers cost
+    more, run a loop turn later and see neither COPY nor cursors.
     """
 
     __slots__ = ("_left_state",)
