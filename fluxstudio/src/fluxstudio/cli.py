@@ -120,9 +120,10 @@ def _told_in_words(*expected: type[Exception]) -> Iterator[None]:
 
     from fluxstudio.db.errors import DatabaseUnavailableError
 
+    told: tuple[type[Exception], ...] = (DatabaseUnavailableError, *expected)
     try:
         yield
-    except (DatabaseUnavailableError, *expected) as exc:
+    except told as exc:
         sys.exit(f"fluxstudio: {exc}")
     except OSError as exc:
         sys.exit(
