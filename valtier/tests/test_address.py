@@ -37,6 +37,8 @@ def test_a_url_is_read(url: str, expected: Address) -> None:
         "redis://:hunter2@[::1",
         "unix://",
         "redis://:hunter2@h/²",
+        "redis://:hunter2@foo..bar",
+        f"redis://:hunter2@{'x' * 64}.example",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:

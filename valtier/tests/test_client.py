@@ -158,6 +158,27 @@ async def test_it_gives_up_loudly_and_yet_comes_back(
     assert caplog.text.count("giving up") == 1
 
 
+async def test_an_unforeseen_error_while_connecting_is_logged_and_tried_again(
+    valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Valkey(Address.parse(valkey.url), QUICK)
+    tries = 0
+
+    async def stumble(_: Valkey) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ZeroDivisionError
+
+    made.on_ready(stumble)
+    await made.start()
+    assert not made.available
+    await eventually(lambda: made.available)
+    assert await made.call("PING") == b"PONG"
+    await made.close()
+    assert "An unforeseen error" in caplog.text
+
+
 async def test_a_killed_server_fails_its_callers_and_is_found_again(own_valkey: EmbeddedValkey) -> None:
     async with client(own_valkey.url) as wire:
         first = wire.server.run_id

@@ -17,6 +17,7 @@ from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Sessions
 from fluxstudio.assets import routes as assets
 from fluxstudio.assets.service import Assets
+from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import create_pool
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
@@ -118,8 +119,15 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     """Opens what the application needs; `stack` closes it again, the last first."""
     pool = await create_pool(settings)
     stack.push_async_callback(pool.close)
+    async with pool.acquire() as connection:
+        installation = await fetch_installation(connection)
     tier = await stack.enter_async_context(
-        Tier.from_url(settings.redis_url, use_redis=settings.use_redis, client_name="fluxstudio")
+        Tier.from_url(
+            settings.redis_url,
+            use_redis=settings.use_redis,
+            prefix=f"flux:{installation}",
+            client_name="fluxstudio",
+        )
     )
     probe = DatabaseProbe(settings.database_url)
     stack.push_async_callback(probe.stop)

@@ -1,4 +1,4 @@
-"""Keys: what a key may be, its namespace, and templates that build keys from arguments."""
+"""Keys: what a key may be, and templates that build keys from arguments."""
 
 from __future__ import annotations
 
@@ -30,11 +30,6 @@ def check(key: str, *, what: str = "key") -> str:
             f"a {what} holds no white space and no control characters: {key[:60]!r}. Percent-encode user input"
         )
     return key
-
-
-def namespace(key: str) -> str:
-    """Returns the part of a key up to its first colon: the name under which its counters are kept."""
-    return key.partition(":")[0]
 
 
 def encode(value: object) -> str:

@@ -143,6 +143,7 @@ class Tier:
             "server": str(valkey.server),
             "latency_ms": round((time.perf_counter() - before) * 1000, 3),
             "reconnects": valkey.reconnects,
+            "missed_deadlines": valkey.missed_deadlines,
         }
 
     def _schedule_report(self) -> None:

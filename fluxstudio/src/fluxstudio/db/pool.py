@@ -25,9 +25,9 @@ APPLICATION_NAME: Final = "fluxstudio"
 
 _CONNECT_TIMEOUT_S = 5.0
 _ACQUIRE_TIMEOUT_S = 5.0  # a request that finds no free connection for so long is answered with 503
-_STATEMENT_TIMEOUT_S = 10.0
+_STATEMENT_TIMEOUT_S = 3.0
 # Later than the server's own limit, so that it is the server that ends a statement: then the connection lives on.
-_COMMAND_TIMEOUT_S = 12.0
+_COMMAND_TIMEOUT_S = 4.0
 _IDLE_IN_TRANSACTION_TIMEOUT_S = 30.0
 _MAX_QUERIES = 1_000_000  # then a connection is replaced: what a session gathers on the server has an end
 _DEFAULT_SIZE = 10

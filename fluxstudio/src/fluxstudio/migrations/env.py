@@ -2,9 +2,12 @@
 
 import asyncio
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from fluxstudio.db.errors import connecting
 
 
 def _run(connection: Connection) -> None:
@@ -13,9 +16,15 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
 
 
-async def _run_async() -> None:
+async def _connect() -> "asyncpg.Connection[asyncpg.Record]":
+    """Connects as the pool does: asyncpg reads the URL itself, with whatever parameters it has."""
     url = context.config.attributes["database_url"]
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+    with connecting(url):
+        return await asyncpg.connect(url)
+
+
+async def _run_async() -> None:
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=_connect, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(_run)
         await connection.commit()

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from fluxstudio.seed.errors import SeedError
-
-SizeName = Literal["small", "medium", "large"]
 
 
 @dataclass(frozen=True, slots=True)

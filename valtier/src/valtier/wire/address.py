@@ -51,6 +51,7 @@ class Address:
             raise ConfigurationError(f"a Valkey URL starts with none of {', '.join(_TCP)}, unix: {_EXAMPLE}")
         if not host:
             raise ConfigurationError(f"the Valkey URL names no host; expected {_EXAMPLE}")
+        _check_host(host)
         return cls(
             host=host,
             port=port if port is not None else _DEFAULT_PORT,
@@ -69,6 +70,13 @@ class Address:
             return f"unix://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.database}"
+
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode("idna")  # as the resolver will do
+    except UnicodeError as exc:
+        raise ConfigurationError(f"the Valkey URL's host {host!r} can't be a host's name") from exc
 
 
 def _database(path: str) -> int:

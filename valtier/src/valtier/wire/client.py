@@ -153,7 +153,7 @@ class Valkey:
         while True:
             try:
                 await self._connect()
-            except (OSError, TimeoutError, ValkeyError) as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the next try may succeed
                 failures += 1
                 delay_s = self.options.backoff.delay_s(failures, random.random())
                 self._note_failure(exc, failures, delay_s)
@@ -212,16 +212,6 @@ class Valkey:
             )
         )[1]
 
-    def direct(self, *args: Argument) -> asyncio.Future[Reply]:
-        """Sends one command whatever the breaker says: for ready hooks and probes.
-
-        Raises:
-            UnavailableError: there is no connection.
-        """
-        if self._connection is None:
-            raise UnavailableError(f"Valkey at {self.address} is {self._status}; nothing was sent")
-        return self._connection.send(*args)
-
     def _note_failure(self, exc: Exception, failures: int, delay_s: float) -> None:
         first = failures == 1
         self._status = Status.DOWN
@@ -231,6 +221,8 @@ class Valkey:
             what = "Redis connection timeout"
         else:
             what = f"Redis connection failed: {str(exc) or type(exc).__name__}"
+        if not isinstance(exc, OSError | TimeoutError | ValkeyError):
+            log.error("An unforeseen error while connecting to Redis", exc_info=exc)
         if failures <= self.options.backoff.max_retries:
             log.warning("%s (retry in %.1fs)", what, delay_s)
         elif failures == self.options.backoff.max_retries + 1:
