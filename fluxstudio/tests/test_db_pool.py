@@ -108,7 +108,7 @@ async def test_what_is_left_in_a_session_is_gone_for_the_next(pool: Pool, statem
         await connection.execute(statement)
     async with pool.acquire() as connection:
         assert await connection.fetchval("SELECT current_setting('search_path')") == before
-        assert await connection.fetchval("SELECT current_setting('statement_timeout')") == "10s"
+        assert await connection.fetchval("SELECT current_setting('statement_timeout')") == "3s"
 
 
 async def test_a_session_lock_is_not_kept_by_a_connection_in_the_pool(pool: Pool) -> None:
@@ -135,7 +135,7 @@ async def test_sessions_have_time_limits_and_a_name(pool: Pool) -> None:
                current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('jit') AS jit
         """
     )
-    assert dict(row or {}) == {"name": "fluxstudio", "statement": "10s", "idle": "30s", "jit": "off"}
+    assert dict(row or {}) == {"name": "fluxstudio", "statement": "3s", "idle": "30s", "jit": "off"}
 
 
 async def test_the_size_comes_from_the_settings_and_all_connections_are_open(database_url: str) -> None:
