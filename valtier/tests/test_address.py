@@ -1,5 +1,7 @@
 """URLs are read as people write them, and no password is ever shown."""
 
+import traceback
+
 import pytest
 
 from valtier import ConfigurationError
@@ -38,13 +40,16 @@ def test_a_url_is_read(url: str, expected: Address) -> None:
         "unix://",
         "redis://:hunter2@h/²",
         "redis://:hunter2@foo..bar",
+        "redis://hunter2@h",
+        "redis://:hunter2\u2100@h",
+        "unix://run/x.sock",
         f"redis://:hunter2@{'x' * 64}.example",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Address.parse(url)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace(url, "")
 
 
 def test_an_address_prints_without_its_password() -> None:

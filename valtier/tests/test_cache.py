@@ -282,10 +282,78 @@ async def test_a_ttl_that_is_none_is_refused(tier: Tier, ttl: Any) -> None:
         await tier.cache.set("k", 1, ttl)
 
 
-@pytest.mark.parametrize("tags", ["abc", ["a b"], [""], [5], [f"t{n}" for n in range(65)]])
+@pytest.mark.parametrize("tags", ["abc", ["a b"], [""], [5], ["é" * 512] * 65])
 async def test_tags_that_are_none_are_refused(tier: Tier, tags: Any) -> None:
     with pytest.raises(ConfigurationError):
         await tier.cache.get_or_set("k", 60, Origin(), tags=tags)
+
+
+async def test_a_tag_given_as_one_text_is_refused_not_spelt_out(tier: Tier) -> None:
+    for refused in (
+        tier.cache.invalidate(tags="project:7"),
+        tier.cache.set("k", 1, 60, tags="abc"),
+        tier.cache.get_or_set("k", 60, Origin(), tags="abc"),
+    ):
+        with pytest.raises(ConfigurationError, match="not one text"):
+            await refused
+
+
+async def test_a_loader_that_reads_its_own_key_is_told_and_does_not_wait_for_itself(tier: Tier) -> None:
+    async def inner() -> Any:
+        return await tier.cache.get_or_set("outer", 60, outer)
+
+    async def outer() -> Any:
+        return await tier.cache.get_or_set("inner", 60, inner)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ConfigurationError, match="wait for itself"):
+            await tier.cache.get_or_set("outer", 60, outer)
+    assert await tier.cache.get_or_set("outer", 60, Origin("free again")) == "free again"
+
+
+async def test_a_loader_may_read_other_keys_and_its_own_in_turn(tier: Tier) -> None:
+    async def both() -> Any:
+        return [
+            await tier.cache.get_or_set("a", 60, Origin(1)),
+            await tier.cache.get_or_set("b", 60, Origin(2)),
+        ]
+
+    assert await tier.cache.get_or_set("both", 60, both) == [1, 2]
+
+
+async def test_a_cancelled_set_hides_the_older_value(tier: Tier) -> None:
+    await tier.cache.set("k", "old", 60, tags=["t"])
+    task = asyncio.create_task(tier.cache.set("k", "new", 60, tags=["t"]))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    async def new() -> bool:
+        return bool(await tier.cache.get("k") == "new")
+
+    await eventually(new)
+
+
+async def test_namespaces_are_bounded(tier: Tier) -> None:
+    for n in range(1200):
+        tier.cache._stats.of(f"user-{n}").hits += 1
+    stats = tier.cache.stats()
+    assert len(stats) == 1001
+    assert stats["other"].hits == 200
+    assert tier.cache.totals() == (1200, 0)
+
+
+@pytest.mark.parametrize("prefix", ["app*", "app[1]", "", "a b", "x" * 65])
+def test_a_prefix_that_would_be_a_pattern_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="prefix"):
+        Tier.from_url("redis://h", prefix=prefix)
+
+
+async def test_a_closed_tier_says_so(valkey: EmbeddedValkey) -> None:
+    tier = Tier.from_url(valkey.url, deadline=5)
+    async with tier:
+        await tier.start()  # a second time changes nothing
+    with pytest.raises(ConfigurationError, match="closed"):
+        await tier.start()
 
 
 async def test_nothing_is_left_running(tier: Tier) -> None:

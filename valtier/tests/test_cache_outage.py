@@ -215,6 +215,60 @@ async def test_until_it_is_delivered_this_process_does_not_believe_valkey(own_va
         assert await tier.cache.get_or_set("k", 60, load) == "new"
 
 
+async def test_while_an_invalidation_is_owed_a_read_joins_no_load_from_before_it(
+    own_valkey: EmbeddedValkey,
+) -> None:
+    """Valkey is there: another process may have invalidated the key since that load began."""
+    row, gate, loads = 1, asyncio.Event(), 0
+
+    async def load() -> int:
+        nonlocal loads
+        loads += 1
+        version = row
+        await gate.wait()
+        return version
+
+    async with quick_tier(own_valkey.url) as tier:
+        owed(tier)._names["c:k"] = 1  # owed, and not yet delivered
+        first = asyncio.create_task(tier.cache.get_or_set("k", 60, load))
+        await eventually(lambda: loads == 1)
+        row = 2  # written and invalidated by another process
+        second = asyncio.create_task(tier.cache.get_or_set("k", 60, load))
+        await eventually(lambda: loads == 2)
+        gate.set()
+        assert (await first, await second) == (1, 2)
+
+
+async def test_closing_delivers_what_is_owed_or_says_what_is_not(
+    own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with quick_tier(own_valkey.url, deadline=5) as there:
+        async with quick_tier(own_valkey.url) as here:
+            await here.cache.set("k", "old", 60)
+            owed(here)._names["c:k"] = 1
+        assert await there.cache.get("k") is None
+        assert "did not get" not in caplog.text
+    async with quick_tier(own_valkey.url) as here:
+        own_valkey.kill()
+        await eventually(lambda: not here.valkey.available)
+        await here.cache.invalidate("k", "l")
+    assert "did not get 2 invalidations" in caplog.text
+    await here.cache.invalidate("m")  # after the end: kept, and nothing runs for it
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "valtier-undelivered"]
+
+
+async def test_a_valkey_that_refuses_is_logged_once_and_shows_in_health(
+    own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        await tier.valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await tier.valkey.call("CONFIG", "SET", "maxmemory", "1")
+        for n in range(50):
+            await tier.cache.set(f"k:{n}", 1, 60)
+        assert caplog.text.count("Redis refuses a cache command") == 1
+        assert "OOM" in (await tier.health())["cache"]["last_refusal"]
+
+
 async def test_too_many_owed_invalidations_become_one_of_everything(own_valkey: EmbeddedValkey) -> None:
     async with quick_tier(own_valkey.url) as tier:
         load = Counter()

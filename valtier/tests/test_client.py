@@ -1,6 +1,7 @@
 """The client keeps a connection open where it can, and answers at once where it can't."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -10,8 +11,10 @@ from dataclasses import replace
 import pytest
 
 from valtier import (
+    ConfigurationError,
     DeadlineError,
     OutcomeUnknownError,
+    OverloadedError,
     RejectedError,
     ReplyError,
     UnavailableError,
@@ -37,6 +40,15 @@ async def client(url: str, options: WireOptions = QUICK) -> AsyncIterator[Valkey
         yield made
     finally:
         await made.close()
+
+
+async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that accepts and says nothing."""
+    try:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+    finally:
+        writer.close()
 
 
 async def test_it_signs_in_and_knows_the_server(valkey: EmbeddedValkey) -> None:
@@ -111,10 +123,6 @@ async def test_nobody_there_means_no_error_at_start_and_none_waits(caplog: pytes
 async def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_start(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     before = time.perf_counter()
@@ -264,6 +272,104 @@ async def test_nothing_counts_twice_when_connections_are_cut(valkey: EmbeddedVal
         counted = int(await killer.call("GET", "n"))
         assert acknowledged <= counted <= sent
         assert wire.reconnects > 5
+
+
+async def test_a_steadily_slow_server_is_left_alone_but_for_probes(valkey: EmbeddedValkey) -> None:
+    """Late replies don't close the breaker: else a third of all reads would wait out their deadline."""
+    async with client(valkey.url) as sleeper, client(valkey.url, replace(QUICK, deadline_s=0.05)) as wire:
+        stop = asyncio.Event()
+
+        async def keep_it_slow() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(ValkeyError):
+                    await sleeper.call("DEBUG", "SLEEP", "0.15")
+
+        slow = asyncio.create_task(keep_it_slow())
+        waited = refused = 0
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            try:
+                await wire.call("GET", "k")
+            except OutcomeUnknownError:
+                waited += 1
+            except UnavailableError:
+                refused += 1
+                await asyncio.sleep(0.001)
+        stop.set()
+        await slow
+        assert refused > 100
+        assert waited <= 8
+        await eventually(lambda: wire.available)
+
+
+async def test_a_server_that_greets_and_hangs_up_is_asked_with_patience() -> None:
+    connections = 0
+
+    async def fickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        try:
+            await reader.read(10)
+            writer.write(b"+OK\r\n" * 4)
+            await asyncio.sleep(0.02)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(fickle, "127.0.0.1", 0)
+    options = replace(QUICK, backoff=Backoff(base_s=0.2, cap_s=5.0))
+    async with client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", options):
+        await asyncio.sleep(0.8)
+    server.close()
+    await server.wait_closed()
+    assert connections < 12
+
+
+async def test_closing_while_it_starts_ends_the_start() -> None:
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    made = Valkey(
+        Address.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"),
+        replace(QUICK, connect_timeout_s=30.0),
+    )
+    starting = asyncio.create_task(made.start())
+    await asyncio.sleep(0.01)
+    await made.close()
+    async with asyncio.timeout(5):
+        await starting
+    with pytest.raises(ConfigurationError, match="closed"):
+        await made.start()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    address = Address.parse(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    made = Valkey(address, replace(QUICK, connect_timeout_s=30.0))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await made.start()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "valtier-wire"]
+    server.close()
+    await server.wait_closed()
+
+
+async def test_past_the_limit_the_commands_that_went_are_told_from_those_that_did_not(
+    valkey: EmbeddedValkey,
+) -> None:
+    async with client(valkey.url, replace(QUICK, max_in_flight=3)) as wire:
+        replies = await wire.call_many([("INCR", "n")] * 5)
+        assert replies[:3] == [1, 2, 3]
+        assert [type(reply) for reply in replies[3:]] == [OverloadedError] * 2
+        assert await wire.call("GET", "n") == b"3"
+
+
+async def test_a_mute_connection_is_dropped_also_when_no_probe_fits(own_valkey: EmbeddedValkey) -> None:
+    async with client(own_valkey.url, replace(QUICK, max_in_flight=2, drop_after_s=0.6)) as wire:
+        own_valkey.freeze()
+        await asyncio.gather(wire.call("GET", "a"), wire.call("GET", "b"), return_exceptions=True)
+        await eventually(lambda: wire.status is Status.DOWN)
+        own_valkey.thaw()
+        await eventually(lambda: wire.available)
 
 
 async def test_connecting_and_closing_leaks_nothing(valkey: EmbeddedValkey) -> None:

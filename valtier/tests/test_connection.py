@@ -5,6 +5,7 @@ The peer is scripted: only so can a reply be held back, cut in two, or lost at a
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from valtier import (
     ReplyError,
     UnavailableError,
 )
+from valtier.testing import eventually
 from valtier.wire.connection import Connection
 
 
@@ -54,23 +56,25 @@ class Line:
         self.peer = peer
         self.missed = 0
         self.missed_now = asyncio.Event()
-        self.alive = 0
+        self.heard = False
+        self.in_time: list[bool] = []
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self.pushes: list[list[Any]] = []
         self.connection = Connection(
             **{"deadline_s": 5.0, "max_in_flight": 1000, "max_queued_bytes": 1 << 20} | options,
-            on_lost=lambda _, cause: self.lost.set_result(cause),
+            on_lost=lambda _, cause: None if self.lost.done() else self.lost.set_result(cause),
             on_deadline=self._on_deadline,
             on_alive=self._on_alive,
             on_push=self.pushes.append,
         )
 
-    def _on_deadline(self, missed: int) -> None:
+    def _on_deadline(self, missed: int, heard: bool) -> None:
         self.missed += missed
+        self.heard = heard
         self.missed_now.set()
 
-    def _on_alive(self) -> None:
-        self.alive += 1
+    def _on_alive(self, in_time: bool) -> None:
+        self.in_time.append(in_time)
 
 
 @contextlib.asynccontextmanager
@@ -78,6 +82,7 @@ async def line(**options: Any) -> AsyncIterator[Line]:
     peer = Peer()
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
     made = Line(peer, **options)
+    made.connection.watch()
     port = server.sockets[0].getsockname()[1]
     await asyncio.get_running_loop().create_connection(lambda: made.connection, "127.0.0.1", port)
     try:
@@ -139,11 +144,10 @@ async def test_a_lost_connection_tells_what_may_have_run_from_what_never_left(wi
     written = wire.connection.send("INCR", "a")
     await wire.peer.arrived.wait()
     unsent = wire.connection.send("INCR", "b")
-    wire.connection.abort(ConnectionResetError("cut"))
+    wire.connection.connection_lost(ConnectionResetError("cut"))  # before this turn's flush
     with pytest.raises(OutcomeUnknownError, match="may have run"):
         await written
-    # The flush of this turn runs before the loss is told; both errors say so truthfully.
-    with pytest.raises((OutcomeUnknownError, UnavailableError)):
+    with pytest.raises(UnavailableError, match="before the command was sent"):
         await unsent
     with pytest.raises(UnavailableError, match="nothing was sent"):
         wire.connection.send("INCR", "c")
@@ -205,18 +209,49 @@ async def test_a_late_reply_falls_into_its_hole() -> None:
         assert wire.missed == 1
 
 
-async def test_a_busy_process_blames_nobody() -> None:
-    """Replies that wait in the socket while the loop is blocked are in time."""
-    async with line(deadline_s=0.05) as wire:
-        future = wire.connection.send("GET", "k")
+@pytest.mark.parametrize("in_flight", [False, True], ids=["sent after", "sent before"])
+async def test_a_stall_of_this_process_blames_nobody(in_flight: bool) -> None:
+    """The loop was blocked for three deadlines; a reply that then takes half a deadline is in time."""
+    async with line(deadline_s=0.2) as wire:
+        warm = wire.connection.send("GET", "k")  # the watchdog runs
         await wire.peer.arrived.wait()
-        await wire.peer.answer(b"+v\r\n")
-        wire.connection._tick()  # a tick long overdue: the loop could not read in between
-        wire.connection._last_tick -= 10
-        wire.connection._marks = type(wire.connection._marks)((t - 10, n) for t, n in wire.connection._marks)
-        wire.connection._tick()
+        if not in_flight:
+            await wire.peer.answer(b"+v\r\n")
+            await warm
+        time.sleep(0.6)  # noqa: ASYNC251 - the stall
+        future = warm if in_flight else wire.connection.send("GET", "k")
+        asyncio.get_running_loop().call_later(0.1, (await wire.peer.accepted).write, b"+v\r\n")
         assert await future == b"v"
         assert wire.missed == 0
+
+
+async def test_a_late_reply_is_told_from_one_in_time() -> None:
+    """Only the latter shows that the server keeps its deadlines."""
+    async with line(deadline_s=0.05) as wire:
+        with pytest.raises(DeadlineError):
+            await wire.connection.send("GET", "k")
+        assert not wire.heard
+        await wire.peer.answer(b"+late\r\n")
+        await eventually(lambda: wire.in_time == [False])
+        future = wire.connection.send("GET", "k")
+        await wire.peer.answer(b"+v\r\n")
+        await future
+        assert wire.in_time == [False, True]
+
+
+async def test_a_server_that_became_a_replica_is_left(wire: Line) -> None:
+    future = wire.connection.send("SET", "k", "v")
+    await wire.peer.answer(b"-READONLY You can't write against a read only replica.\r\n")
+    with pytest.raises(ReplyError, match="READONLY"):
+        await future
+    assert "READONLY" in str(await asyncio.shield(wire.lost))
+
+
+async def test_a_reply_that_python_cannot_hold_drops_the_connection(wire: Line) -> None:
+    future = wire.connection.send("GET", "k")
+    await wire.peer.answer(b"%1\r\n*1\r\n:1\r\n+v\r\n")  # a map whose key is a list
+    with pytest.raises(OutcomeUnknownError):
+        await future
 
 
 async def test_past_the_limit_in_flight_it_fails_at_once() -> None:

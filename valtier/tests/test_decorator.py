@@ -96,6 +96,24 @@ def test_mistakes_are_told_where_the_function_is_decorated() -> None:
         def not_async(user_id: int) -> None: ...
 
 
+def test_a_result_that_could_not_be_decoded_is_told_then_too() -> None:
+    @dataclass
+    class Team:
+        id: int
+
+    with pytest.raises(ConfigurationError, match="can't be decoded"):
+
+        @Cache(None).cached("owner:{owner_id}", ttl=60)
+        async def get_owner(owner_id: int) -> User | Team:
+            return Team(owner_id)
+
+    with pytest.raises(ConfigurationError, match="not one text"):
+
+        @Cache(None).cached("owner:{owner_id}", ttl=60, tags="owners")
+        async def get_other(owner_id: int) -> User:
+            return User(owner_id, "Ada")
+
+
 async def test_an_invalidation_that_misses_an_argument_of_the_key_is_told(cache: Cache) -> None:
     @cache.cached("k:{a}:{b}", ttl=60)
     async def function(a: int, b: int) -> int:

@@ -95,3 +95,6 @@ def test_what_another_process_stored_meanwhile_is_taken_only_if_it_is_as_new_as_
     assert _fresh_body(stored, ("u",), (old,)) is None
     assert _fresh_body(new_marker(), (), ()) is None
     assert _fresh_body(b"garbage", (), ()) is None
+    assert (
+        _fresh_body(Entry(encode_body("text")).encode(), (), (), int) is None
+    )  # another version of the program

@@ -43,9 +43,14 @@ def test_a_template_that_names_no_parameter_is_refused_when_it_is_written(text: 
         Template(text, names=["user_id"])
 
 
-@given(st.text(), st.text(), st.text(), st.text())
-def test_different_arguments_never_make_the_same_key(a: str, b: str, c: str, d: str) -> None:
-    template = Template("k:{a}:{b}", names=["a", "b"])
+arguments = st.text() | st.none() | st.booleans()
+
+
+@given(arguments, arguments, arguments, arguments, st.sampled_from([":", "/", "-:", ",x"]))
+def test_different_arguments_never_make_the_same_key(
+    a: object, b: object, c: object, d: object, between: str
+) -> None:
+    template = Template(f"k:{{a}}{between}{{b}}", names=["a", "b"])
     try:
         same = template.render({"a": a, "b": b}) == template.render({"a": c, "b": d})
     except ConfigurationError:  # too long
@@ -53,10 +58,17 @@ def test_different_arguments_never_make_the_same_key(a: str, b: str, c: str, d: 
     assert same == ((a, b) == (c, d))
 
 
+@pytest.mark.parametrize("text", ["k:{a}{b}", "k:{a}-{b}", "k:{a}x{b}", "k:{a}%{b}"])
+def test_fields_that_run_into_each_other_are_refused(text: str) -> None:
+    """("x", "yz") and ("xy", "z") would be one key, and one user would get what is another's."""
+    with pytest.raises(ConfigurationError, match="between"):
+        Template(text, names=["a", "b"])
+
+
 def test_values_with_one_obvious_spelling_are_taken() -> None:
     some_id = uuid.uuid4()
     given_values = [True, None, 7, some_id, Colour.RED, "a:b"]
-    assert [encode(value) for value in given_values] == ["true", "null", "7", str(some_id), "red", "a%3Ab"]
+    assert [encode(value) for value in given_values] == ["!true", "!null", "7", str(some_id), "red", "a%3Ab"]
 
 
 @pytest.mark.parametrize("value", [1.5, [], {}, object(), b"x"])

@@ -32,7 +32,10 @@ def _parse(duration: object, name: str) -> float:
     if isinstance(duration, timedelta):
         return duration.total_seconds()
     if isinstance(duration, (int, float)) and not isinstance(duration, bool):
-        return float(duration)
+        try:
+            return float(duration)
+        except OverflowError:
+            return math.inf
     if isinstance(duration, str) and (match := _TEXT.fullmatch(duration.strip())):
         return float(match[1]) * _UNIT_S[match[2]]
     raise ConfigurationError(f"{name} is not a duration: {duration!r}. Give {_FORMS}")

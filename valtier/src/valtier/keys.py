@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import itertools
+import re
 import string
 import uuid
 from collections.abc import Iterable, Mapping
@@ -11,6 +13,8 @@ from urllib.parse import quote
 from valtier.errors import ConfigurationError
 
 MAX_KEY_LENGTH = 512
+_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_SEPARATORS = frozenset(":/|@,;=+&#")  # what an encoded argument never holds
 
 
 def check(key: str, *, what: str = "key") -> str:
@@ -32,6 +36,19 @@ def check(key: str, *, what: str = "key") -> str:
     return key
 
 
+def check_prefix(prefix: str) -> str:
+    """Returns `prefix` if it is 1 to 64 letters, digits and any of `_ - . :`.
+
+    Raises:
+        ConfigurationError: it is not; names are also searched by pattern, where other characters would mean something.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise ConfigurationError(
+            f"a prefix is 1 to 64 letters, digits and _ - . : characters, not {prefix!r}"
+        )
+    return prefix
+
+
 def encode(value: object) -> str:
     """Returns one argument as a part of a key: percent-encoded, so that it can't imitate another key.
 
@@ -41,7 +58,9 @@ def encode(value: object) -> str:
     if isinstance(value, enum.Enum):
         return encode(value.value)
     if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
+        return {True: "!true", False: "!false", None: "!null"}[
+            value
+        ]  # no text is spelt so: `quote` escapes the !
     if isinstance(value, int | uuid.UUID):
         return str(value)
     if isinstance(value, str):
@@ -60,7 +79,8 @@ class Template:
         """Parses `text`.
 
         Raises:
-            ConfigurationError: a field is not among `names`, or asks for an index, a format or a conversion.
+            ConfigurationError: a field is not among `names`, asks for an index, a format or a conversion, or is not
+                separated from the next one.
         """
         known = set(names)
         self.text = text
@@ -78,6 +98,12 @@ class Template:
                     f"the key template {text!r} names {field!r}, which is no parameter (there are: {given})"
                 )
             self._parts.append((literal, field))
+        for (_, field), (literal, following) in itertools.pairwise(self._parts):
+            if field is not None and following is not None and not _SEPARATORS.intersection(literal):
+                raise ConfigurationError(
+                    f"the key template {text!r} needs one of {''.join(sorted(_SEPARATORS))} between {{{field}}} and "
+                    f"{{{following}}}: without it different arguments make the same key"
+                )
         self.fields = frozenset(field for _, field in self._parts if field is not None)
         check("".join(literal + (field or "") for literal, field in self._parts), what="key template")
 

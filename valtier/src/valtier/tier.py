@@ -33,6 +33,7 @@ class Tier:
         deadline: Duration = 0.1,
         connect_timeout: Duration = 1.0,
         jitter: float = 0.1,
+        lease: Duration = 10.0,
         report_every: Duration = 60.0,
         client_name: str = "valtier",
     ) -> None:
@@ -43,6 +44,8 @@ class Tier:
             deadline: the longest that a command waits for its reply.
             connect_timeout: the longest that a connection may take to be opened and greeted.
             jitter: the share of its TTL that an entry may live less (0 to below 1).
+            lease: how long a load keeps other processes from storing the same entry; one that takes longer is
+                not stored.
             report_every: how often the hit rate is logged.
             client_name: the connection's name in `CLIENT LIST`.
 
@@ -59,7 +62,7 @@ class Tier:
             if settings.use_redis
             else None
         )
-        self.cache = Cache(self._valkey, prefix=settings.prefix, jitter=jitter)
+        self.cache = Cache(self._valkey, prefix=settings.prefix, jitter=jitter, lease=lease)
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -86,14 +89,19 @@ class Tier:
         return self._valkey
 
     async def start(self) -> None:
-        """Connects, or goes on without: waits for the first try only, at most `connect_timeout`."""
+        """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.
+
+        Raises:
+            ConfigurationError: it was closed. Make a new one.
+        """
         if self._valkey is None:
             log.info("Redis is not used (USE_REDIS=false): every read asks its origin")
         else:
             await self._valkey.start()
             if self._valkey.available:
                 log.info("Redis cache initialized")
-        self._schedule_report()
+        if self._reporter is None:
+            self._schedule_report()
 
     async def close(self) -> None:
         """Stops what runs in the background and closes the connection."""
@@ -123,6 +131,7 @@ class Tier:
             "misses": misses,
             "hit_rate": round(hits / reads, 4) if reads else None,
             "undelivered_invalidations": self.cache.undelivered,
+            "last_refusal": self.cache.last_refusal,
         }
         if self._valkey is not None:
             report |= await self._ask(self._valkey)

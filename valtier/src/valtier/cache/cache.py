@@ -34,7 +34,7 @@ from valtier.cache.decorator import CachedFunction
 from valtier.cache.entry import Body, CorruptEntryError, Entry, decode_entry, encode_body, is_marker
 from valtier.cache.flight import Versions
 from valtier.cache.loading import Loading, Miss
-from valtier.cache.stats import NamespaceStats, Stats, note_corrupt, note_error
+from valtier.cache.stats import NamespaceStats, Stats
 from valtier.cache.store import CHUNK, Store, entry_suffix, tag_suffix
 from valtier.cache.undelivered import Undelivered
 from valtier.durations import Duration, seconds
@@ -45,8 +45,6 @@ T = TypeVar("T")
 D = TypeVar("D")
 R = TypeVar("R")
 P = ParamSpec("P")
-
-_MAX_TAGS = 64
 
 
 class Cache:
@@ -79,12 +77,12 @@ class Cache:
         """
         if not 0 <= jitter < 1:
             raise ConfigurationError(f"jitter is a share from 0 to below 1, not {jitter!r}")
-        _keys.check(prefix, what="prefix")
+        _keys.check_prefix(prefix)
         lease_ms = max(1, int(seconds(lease, name="lease") * 1000))
         self._store = None if valkey is None else Store(valkey, prefix, lease_ms=lease_ms)
         self._undelivered = None if self._store is None else Undelivered(self._store)
-        self._loading = Loading(self._store)
         self._stats = Stats()
+        self._loading = Loading(self._store, self._stats)
         self._jitter = jitter
         self._rng = rng
 
@@ -102,7 +100,8 @@ class Cache:
         """Returns what is cached under `key`, or loads it and caches it for `ttl`.
 
         The value comes back decoded anew for every caller, also for the one that loaded it: bytes as bytes, all else
-        as msgpack gives it back, or as `type` if that is given. One round trip on a hit; three more on a miss.
+        as msgpack gives it back, or as `type` if that is given. One round trip on a hit; on a miss two more,
+        and one more where a tag has no version yet.
 
         Raises:
             ConfigurationError: key, tags or ttl can't be used, or the value can't be serialised.
@@ -119,7 +118,7 @@ class Cache:
             try:
                 raw, versions = await store.look(key, tags)
             except ValkeyError as exc:
-                note_error(stats, exc)
+                self._stats.note_error(stats, exc)
                 store = None
         if raw is not None and not is_marker(raw):
             try:
@@ -129,9 +128,9 @@ class Cache:
                     stats.hits += 1
                     return value
             except CorruptEntryError as exc:
-                note_corrupt(stats, key, exc)
+                self._stats.note_corrupt(stats, key, exc)
         stats.misses += 1
-        miss = Miss(key, tuple(tags), self._ttl_ms(ttl_s), loader, began, stats)
+        miss = Miss(key, tuple(tags), self._ttl_ms(ttl_s), loader, began, type, stats)
         if store is None:
             return cast("T", _give(await self._loading.blind(miss), type))
         return cast("T", _give(await self._loading.shared(miss, store, raw, versions), type))
@@ -152,9 +151,9 @@ class Cache:
                 stats.hits += 1
                 return value
         except ValkeyError as exc:
-            note_error(stats, exc)
+            self._stats.note_error(stats, exc)
         except CorruptEntryError as exc:
-            note_corrupt(stats, key, exc)
+            self._stats.note_corrupt(stats, key, exc)
         stats.misses += 1
         return default
 
@@ -176,7 +175,8 @@ class Cache:
     async def set(self, key: str, value: object, ttl: Duration, *, tags: Sequence[str] = ()) -> None:
         """Stores `value` under `key` for `ttl`, whatever is there. One round trip, two or three with tags.
 
-        If Valkey can't take it the key counts as invalidated, so that no older value is seen instead. A value that
+        If Valkey can't take it the key counts as invalidated, so that no older value is seen instead. Cancelling the
+        caller does not take it back. A value that
         was read from its origin before an invalidation, and is set after it, is stale: where that can happen, use
         `get_or_set`, which can tell.
 
@@ -188,11 +188,14 @@ class Cache:
         body = encode_body(value)
         if (store := self._store) is None:
             return
+        await asyncio.shield(asyncio.ensure_future(self._put(store, key, body, tuple(tags), ttl_ms)))
+
+    async def _put(self, store: Store, key: str, body: Body, tags: tuple[str, ...], ttl_ms: int) -> None:
         try:
             versions = await store.complete_versions(tags, await store.tag_versions(tags))
-            await store.put(key, Entry(body, tuple(tags), versions).encode(), ttl_ms)
+            await store.put(key, Entry(body, tags, versions).encode(), ttl_ms)
         except ValkeyError as exc:
-            note_error(self._stats.of(key), exc)
+            self._stats.note_error(self._stats.of(key), exc)
             await self.invalidate(key)
 
     async def delete(self, key: str) -> bool:
@@ -200,7 +203,7 @@ class Cache:
         return await self._remove([_check(key)], ()) > 0
 
     async def invalidate(self, *keys: str, tags: Iterable[str] = ()) -> None:
-        """Removes keys, and whatever depends on the tags, in one command of one round trip.
+        """Removes keys, and whatever depends on the tags, in one round trip (one command for each thousand names).
 
         Once it has returned, no read that begins later, in any process, returns what was loaded before. If Valkey is
         away this is true of this process at once, and of the others when it is back: what could not be delivered is
@@ -209,7 +212,7 @@ class Cache:
         Raises:
             ConfigurationError: a key or a tag can't be one.
         """
-        await self._remove([_check(key) for key in keys], [_keys.check(tag, what="tag") for tag in tags])
+        await self._remove([_check(key) for key in keys], _check_tags(tags))
 
     async def invalidate_tags(self, *tags: str) -> None:
         """Removes whatever depends on any of these tags: `invalidate(tags=tags)`."""
@@ -230,7 +233,7 @@ class Cache:
         try:
             return await store.unlink(suffixes)
         except ValkeyError as exc:
-            note_error(self._stats.of(suffixes[0][2:]), exc)
+            self._stats.note_error(self._stats.of(suffixes[0][2:]), exc)
             undelivered.add(suffixes)
             return 0
 
@@ -265,6 +268,11 @@ class Cache:
     def totals(self) -> tuple[int, int]:
         """Returns hits and misses of all namespaces."""
         return self._stats.totals()
+
+    @property
+    def last_refusal(self) -> str | None:
+        """What Valkey said when it last refused a command (no memory, no permission …); `None` if it never did."""
+        return self._stats.last_refusal
 
     @property
     def undelivered(self) -> int:
@@ -305,8 +313,11 @@ def _give(body: Body, type_: Any) -> Any:
 def _check(key: str, tags: Sequence[str] = ()) -> str:
     _keys.check(key)
     if tags:
-        if isinstance(tags, str) or len(tags) > _MAX_TAGS:
-            raise ConfigurationError(f"tags are a list of at most {_MAX_TAGS} names, not {tags!r:.80}")
-        for tag in tags:
-            _keys.check(tag, what="tag")
+        _check_tags(tags)
     return key
+
+
+def _check_tags(tags: Iterable[str]) -> list[str]:
+    if isinstance(tags, str):
+        raise ConfigurationError(f"tags are a list of names, not one text: write [{tags!r}]")
+    return [_keys.check(tag, what="tag") for tag in tags]

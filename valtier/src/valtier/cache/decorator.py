@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
+from valtier.cache.entry import decoder_for
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.keys import Template
@@ -33,9 +34,12 @@ class CachedFunction(Generic[P, R]):
         self._function = function
         self._signature = inspect.signature(function)
         self._key = Template(key, names=self._signature.parameters)
+        if isinstance(tags, str):
+            raise ConfigurationError(f"tags are a list of templates, not one text: write [{tags!r}]")
         self._tags = [Template(tag, names=self._signature.parameters) for tag in tags]
         self._ttl_s = seconds(ttl, name="ttl")
         self._type = _return_type(function)
+        decoder_for(self._type)  # tells now if it can't be
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         values = self._bind(args, kwargs)

@@ -27,6 +27,7 @@ _MARKER = 0
 _RAW, _MSGPACK = 0, 1
 _PLAIN_HEADERS = {codec: bytes((_FORMAT, codec, 0, 0)) for codec in (_RAW, _MSGPACK)}
 VERSION_SIZE = 8
+_MAX_NAMES = 2**16 - 1
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
@@ -34,6 +35,21 @@ _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 class CorruptEntryError(ValueError):
     """What is stored is no entry of this format, or not of the expected type."""
+
+
+def decoder_for(type_: Any) -> msgspec.msgpack.Decoder[Any]:
+    """Returns what decodes msgpack into `type_`, made once for each type.
+
+    Raises:
+        ConfigurationError: msgspec can't decode into such a type.
+    """
+    decoder = _decoders.get(type_)
+    if decoder is None:
+        try:
+            decoder = _decoders[type_] = msgspec.msgpack.Decoder(type_)
+        except TypeError as exc:
+            raise ConfigurationError(f"cached values can't be decoded into {type_}: {exc}") from exc
+    return decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +67,8 @@ class Body:
         """
         if self.codec == _RAW:
             return self.data
-        decoder = _decoders.get(type_)
-        if decoder is None:
-            decoder = _decoders[type_] = msgspec.msgpack.Decoder(type_)
         try:
-            return decoder.decode(self.data)
+            return decoder_for(type_).decode(self.data)
         except (msgspec.DecodeError, msgspec.ValidationError) as exc:
             raise CorruptEntryError(str(exc)) from exc
 
@@ -72,6 +85,8 @@ class Entry:
         if not self.tags:
             return _PLAIN_HEADERS[self.body.codec] + self.body.data
         names = "\n".join(self.tags).encode()
+        if len(names) > _MAX_NAMES:
+            raise ConfigurationError(f"an entry's tags have {_MAX_NAMES} bytes at most, these {len(names)}")
         header = bytes((_FORMAT, self.body.codec)) + len(names).to_bytes(2, "big")
         return b"".join((header, names, *self.versions, self.body.data))
 

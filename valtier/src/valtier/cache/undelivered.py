@@ -29,6 +29,7 @@ class Undelivered:
         self._overflow = 0  # the number of the invalidation that exceeded the limit last; 0 if none did
         self._number = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._names) + bool(self._overflow)
@@ -45,7 +46,7 @@ class Undelivered:
             self._overflow = number
         else:
             self._names.update(dict.fromkeys(names, number))
-        if self._task is None or self._task.done():
+        if not self._stopped and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._deliver(), name="valtier-undelivered")
 
     async def _deliver(self) -> None:
@@ -73,8 +74,17 @@ class Undelivered:
                     del self._names[name]
 
     async def stop(self) -> None:
-        """Stops to deliver; what is owed stays owed."""
+        """Tries once more to deliver, and then stops; what is still owed is logged, and will be seen by others."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        if self:
+            with contextlib.suppress(ValkeyError):
+                await self._deliver_once()
+        if self:
+            log.error(
+                "Redis did not get %d invalidations: others may see old values until their TTL ends",
+                len(self),
+            )

@@ -35,16 +35,20 @@ class Address:
         try:
             parts = urlsplit(url)
             scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-        except (ValueError, TypeError, AttributeError) as exc:
-            raise ConfigurationError(f"the Valkey URL can't be read; expected {_EXAMPLE}") from exc
+        except (ValueError, TypeError, AttributeError):  # whose messages may quote the password
+            raise ConfigurationError(f"the Valkey URL can't be read; expected {_EXAMPLE}") from None
         if parts.query or parts.fragment:
             raise ConfigurationError(
                 "the Valkey URL takes no options after '?' or '#'; pass them as keywords"
             )
         username = unquote(parts.username) if parts.username else None
         password = unquote(parts.password) if parts.password else None
+        if username is not None and password is None:
+            raise ConfigurationError(
+                "the Valkey URL names a user and no password: redis://user:password@host"
+            )
         if scheme == "unix":
-            if not parts.path:
+            if not parts.path or host:
                 raise ConfigurationError("a unix:// URL needs the socket's path: unix:///run/valkey.sock")
             return cls(path=unquote(parts.path), username=username, password=password)
         if scheme not in _TCP:

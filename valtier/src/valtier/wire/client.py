@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from valtier.errors import DeadlineError, RejectedError, UnavailableError, ValkeyError
+from valtier.errors import ConfigurationError, DeadlineError, RejectedError, UnavailableError, ValkeyError
 from valtier.wire.address import Address
 from valtier.wire.backoff import Backoff
 from valtier.wire.breaker import Breaker, State
@@ -19,6 +19,9 @@ from valtier.wire.connection import Argument, Connection, Reply
 from valtier.wire.handshake import Server, greet
 
 log = logging.getLogger("valtier")
+
+_STABLE_S = 1.0
+"""A connection that has stood for so long counts as a success: the backoff begins anew."""
 
 
 class Status(enum.StrEnum):
@@ -67,6 +70,7 @@ class Valkey:
         self.reconnects = 0
         self.missed_deadlines = 0
         self._library_version = library_version
+        self._ssl = address.ssl_context()
         self._connection: Connection | None = None  # set only while usable
         self._breaker = Breaker()
         self._status = Status.NEW
@@ -84,16 +88,26 @@ class Valkey:
         self._ready_hooks.append(hook)
 
     async def start(self) -> None:
-        """Begins to connect, and waits for the outcome of the first try (at most `connect_timeout_s`)."""
-        if self._supervisor is not None:
-            return
-        self._status = Status.CONNECTING
-        self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name="valtier-wire")
-        await self._first_try.wait()
+        """Begins to connect, and waits for the outcome of the first try (at most `connect_timeout_s`).
+
+        Raises:
+            ConfigurationError: it was closed. Make a new one.
+        """
+        if self._status is Status.CLOSED:
+            raise ConfigurationError("this connection to Valkey was closed; make a new Tier")
+        if self._supervisor is None:
+            self._status = Status.CONNECTING
+            self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name="valtier-wire")
+        try:
+            await self._first_try.wait()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Drops the connection and stops trying. Commands in flight fail."""
         self._status = Status.CLOSED
+        self._first_try.set()
         if self._prober is not None:
             self._prober.cancel()
         if self._supervisor is not None:
@@ -139,7 +153,16 @@ class Valkey:
         Raises:
             UnavailableError: there is no usable connection; nothing was sent.
         """
-        futures = [self.call(*command) for command in commands]
+        futures: list[asyncio.Future[Reply]] = []
+        for command in commands:
+            try:
+                futures.append(self.call(*command))
+            except UnavailableError as exc:
+                if not futures:
+                    raise
+                failed: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+                failed.set_exception(exc)
+                futures.append(failed)
         replies = await asyncio.gather(*futures, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ValkeyError):
@@ -160,9 +183,14 @@ class Valkey:
                 self._first_try.set()
                 await asyncio.sleep(delay_s)
             else:
-                failures = 0
+                stood_at = asyncio.get_running_loop().time()
                 self._first_try.set()
                 await self._lost.wait()
+                if asyncio.get_running_loop().time() - stood_at >= _STABLE_S:
+                    failures = 0
+                else:  # a server that greets and hangs up is not asked in a tight loop
+                    failures += 1
+                    await asyncio.sleep(self.options.backoff.delay_s(failures, random.random()))
 
     async def _connect(self) -> None:
         options = self.options
@@ -186,6 +214,7 @@ class Valkey:
             if connection is not None:
                 connection.abort(exc if isinstance(exc, Exception) else ConnectionAbortedError("closed"))
             raise
+        connection.watch()
         self._breaker.success()
         self._stuck_since = None
         self._status = Status.READY
@@ -206,11 +235,7 @@ class Valkey:
 
         if self.address.path is not None:
             return (await loop.create_unix_connection(make, self.address.path))[1]
-        return (
-            await loop.create_connection(
-                make, self.address.host, self.address.port, ssl=self.address.ssl_context()
-            )
-        )[1]
+        return (await loop.create_connection(make, self.address.host, self.address.port, ssl=self._ssl))[1]
 
     def _note_failure(self, exc: Exception, failures: int, delay_s: float) -> None:
         first = failures == 1
@@ -247,9 +272,12 @@ class Valkey:
         self._status = Status.DOWN
         log.warning("Redis connection lost: %s", cause)
 
-    def _on_deadline(self, missed: int) -> None:
+    def _on_deadline(self, missed: int, heard: bool) -> None:
+        """Opens the breaker, unless replies keep coming in: then they are many or large, and Valkey is well."""
         now = asyncio.get_running_loop().time()
         self.missed_deadlines += missed
+        if heard and self._status is Status.READY:
+            return
         if self._stuck_since is None:
             self._stuck_since = now
         changed = self._breaker.failure(now)
@@ -260,8 +288,13 @@ class Valkey:
         if self._prober is None:
             self._schedule_probe()
 
-    def _on_alive(self) -> None:
+    def _on_alive(self, in_time: bool) -> None:
         if self._stuck_since is None:
+            return
+        if not in_time:  # it lives, and is too slow: only a reply in time closes the breaker
+            self._stuck_since = asyncio.get_running_loop().time()
+            if self._connection is not None and not self._connection.in_flight:
+                self._send_probe(self._connection)
             return
         self._stuck_since = None
         self._breaker.success()
@@ -281,9 +314,16 @@ class Valkey:
         if now - self._stuck_since >= self.options.drop_after_s:
             connection.abort(TimeoutError(f"no reply for {self.options.drop_after_s:.0f} s"))
             return
-        if self._breaker.probe_due(now):
-            connection.send("PING").add_done_callback(_swallow)
         self._schedule_probe()
+        if self._breaker.probe_due(now):
+            self._send_probe(connection)
+
+    @staticmethod
+    def _send_probe(connection: Connection) -> None:
+        with contextlib.suppress(
+            UnavailableError
+        ):  # as many as there may be are in flight: the next one tells
+            connection.send("PING").add_done_callback(_swallow)
 
 
 def _check_kept(lost: asyncio.Event) -> None:

@@ -8,10 +8,11 @@ Design
     reaches another caller.
 
     *Deadlines without a timer for each command.* Commands are numbered as they are sent. A watchdog, which runs only
-    while something is in flight, notes at each tick the number of the last command sent so far. Replies are FIFO:
-    if a command that an old mark covers has no reply yet, then it and all before it are older than that mark. Marks
-    carry the time of the *previous* tick, so no caller waits longer than its deadline. Before a deadline counts as
-    missed the loop polls its sockets once more: a process that was itself too busy to read blames nobody.
+    while something is in flight, ticks ten times in a deadline and notes at each tick how many were sent by then.
+    Replies are FIFO: if a command that an old mark covers has no reply yet, then neither have all before it. Age is
+    counted in ticks that ran, not in time that passed: a process that was itself too busy to read blames nobody. A
+    caller waits 0.8 to 1.0 of its deadline, plus what its own process was stalled. Before a deadline counts as missed
+    the loop polls its sockets once more.
 
     *Loss.* What was written and not answered fails as outcome-unknown; what never left fails as unavailable.
 """
@@ -51,8 +52,8 @@ class Connection(asyncio.Protocol):
         max_in_flight: int,
         max_queued_bytes: int,
         on_lost: Callable[[Connection, Exception], None],
-        on_deadline: Callable[[int], None],
-        on_alive: Callable[[], None],
+        on_deadline: Callable[[int, bool], None],
+        on_alive: Callable[[bool], None],
         on_push: Callable[[list[Any]], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -73,8 +74,10 @@ class Connection(asyncio.Protocol):
         self._sent = 0
         self._answered = 0
         self._expired = 0  # commands up to this number have missed their deadline
-        self._marks: deque[tuple[float, int]] = deque()  # (time of the tick before, commands sent by then)
-        self._last_tick = 0.0
+        self._marks: deque[tuple[int, int]] = deque()  # (number of the tick before, commands sent by then)
+        self._ticks = 0
+        self._heard = False  # whether anything came in since the last tick
+        self._watched = False  # not while the server is being greeted
         self._watchdog: asyncio.TimerHandle | None = None
         self._lost: Exception | None = None
 
@@ -105,6 +108,10 @@ class Connection(asyncio.Protocol):
     def in_flight(self) -> int:
         return len(self._pending)
 
+    def watch(self) -> None:
+        """Begins to hold commands to their deadline; until then whoever sends them has to."""
+        self._watched = True
+
     def _flush(self) -> None:
         self._flush_scheduled = False
         out, transport = self._out, self._transport
@@ -116,9 +123,8 @@ class Connection(asyncio.Protocol):
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         transport.write(data)
-        if self._watchdog is None:
-            self._last_tick = self._loop.time()
-            self._marks.append((self._last_tick, self._sent))
+        if self._watchdog is None and self._watched:
+            self._marks.append((self._ticks, self._sent))
             self._watchdog = self._loop.call_later(self._tick_s, self._tick)
 
     def _refuse_unsent(self) -> None:
@@ -129,7 +135,7 @@ class Connection(asyncio.Protocol):
             _fail(self._pending.pop(), error)
             self._sent -= 1
         self._out.clear()
-        self._marks = deque((noted_at, min(sent, self._sent)) for noted_at, sent in self._marks)
+        self._marks = deque((tick, min(sent, self._sent)) for tick, sent in self._marks)
 
     # -- receiving -----------------------------------------------------------------------------------------
 
@@ -139,7 +145,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         reader, pending = self._reader, self._pending
         reader.feed(data)
+        self._heard = True
         answered = 0
+        readonly: ReplyError | None = None
         try:
             while (reply := reader.gets(False)) is not _MORE:
                 if type(reply) is hiredis.PushNotification:
@@ -147,9 +155,9 @@ class Connection(asyncio.Protocol):
                     continue
                 future = pending.popleft()
                 answered += 1
-                if (
-                    future.done()
-                ):  # its caller was cancelled or its deadline has passed: the hole swallows the reply
+                if type(reply) is ReplyError and reply.code == "READONLY":
+                    readonly = reply
+                if future.done():  # cancelled, or past its deadline: the hole swallows the reply
                     continue
                 if type(reply) is ReplyError:
                     future.set_exception(reply)
@@ -157,7 +165,7 @@ class Connection(asyncio.Protocol):
                     future.set_result(reply)
         except IndexError:
             self.abort(ProtocolError("Valkey sent a reply that nobody asked for; the connection is dropped"))
-        except ProtocolError as exc:
+        except Exception as exc:  # noqa: BLE001 - what can't be parsed, of whatever kind, ends the connection
             self.abort(
                 ProtocolError(
                     f"not RESP: {exc}. Check that host and port are Valkey's, and TLS on both sides"
@@ -166,7 +174,9 @@ class Connection(asyncio.Protocol):
         finally:
             self._answered += answered
         if answered:
-            self._on_alive()
+            self._on_alive(self._answered > self._expired)
+        if readonly is not None:
+            self.abort(readonly)  # a replica since a failover: the next connection may reach the primary
 
     def _push(self, message: list[Any]) -> None:
         if self._on_push is not None:
@@ -197,38 +207,36 @@ class Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._watchdog = None
+        self._ticks += 1
         if not self._pending:
             self._marks.clear()
-            return
-        now = self._loop.time()
-        if self._overdue(now):
+        elif self._overdue():
             self._watchdog = self._loop.call_later(_CONFIRM_S, self._confirm)
-            return
-        self._rearm(now)
+        else:
+            self._rearm()
 
     def _confirm(self) -> None:
         self._watchdog = None
-        now = self._loop.time()
-        if overdue := self._overdue(now):
+        if overdue := self._overdue():
             self._expire(overdue)
-        self._rearm(now)
+        self._rearm()
 
-    def _rearm(self, now: float) -> None:
+    def _rearm(self) -> None:
+        self._heard = False
         if self._pending:
-            self._marks.append((self._last_tick, self._sent))
-            self._last_tick = now
+            self._marks.append((self._ticks - 1, self._sent))
             self._watchdog = self._loop.call_later(self._tick_s, self._tick)
         else:
             self._marks.clear()
 
-    def _overdue(self, now: float) -> int:
+    def _overdue(self) -> int:
         """Returns the number of the last command that will have missed its deadline before the next tick, or 0."""
         done = max(self._answered, self._expired)
         while self._marks and self._marks[0][1] <= done:
             self._marks.popleft()
         overdue = 0
-        for noted_at, sent in self._marks:
-            if now - noted_at < self._deadline_s - self._tick_s:
+        for tick, sent in self._marks:
+            if self._ticks - tick < _TICKS_PER_DEADLINE - 1:
                 break
             overdue = sent
         return overdue
@@ -243,7 +251,7 @@ class Connection(asyncio.Protocol):
                     DeadlineError(f"no reply from Valkey within {self._deadline_s * 1000:.0f} ms")
                 )
         self._expired = upto
-        self._on_deadline(missed)
+        self._on_deadline(missed, self._heard)
 
     # -- closing -------------------------------------------------------------------------------------------
 

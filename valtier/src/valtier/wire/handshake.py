@@ -30,7 +30,7 @@ class Server:
 async def greet(
     connection: Connection, address: Address, *, client_name: str, library_version: str
 ) -> Server:
-    """Signs in, names the client, chooses the database and asks what the server is. Three round trips.
+    """Signs in, names the client, chooses the database and asks what the server is. Four or five round trips, once for a connection.
 
     Raises:
         RejectedError: user or password are wrong, a permission is missing, or the database does not exist.
@@ -42,7 +42,8 @@ async def greet(
     except RejectedError:
         raise
     except ReplyError as exc:
-        raise RejectedError(f"{exc} (check user, password, database and ACL of {address})") from exc
+        said = str(exc).replace(address.password, "…") if address.password else str(exc)
+        raise RejectedError(f"{said} (check user, password, database and ACL of {address})") from None
     for option, value in (("LIB-NAME", "valtier"), ("LIB-VER", library_version)):
         await _optional(connection, "CLIENT", "SETINFO", option, value)
     info = _parse_info(await _optional(connection, "INFO", "server"))
@@ -80,6 +81,6 @@ async def _optional(connection: Connection, *command: str) -> Any:
         return None
 
 
-def _parse_info(reply: bytes | None) -> dict[str, str]:
-    lines = (reply or b"").decode("utf-8", "replace").splitlines()
+def _parse_info(reply: Any) -> dict[str, str]:
+    lines = (reply if isinstance(reply, bytes) else b"").decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
