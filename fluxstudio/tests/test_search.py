@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fluxstudio.app import Application
+from fluxstudio.search import service
 from fluxstudio.search.queries import HIT_BEGIN, HIT_END
 from fluxstudio.search.service import normalise, segments
-from fluxstudio.testing import Caller, Database, World
+from fluxstudio.testing import Caller, Database, World, expect
 
 # fmt: off
 ODD_QUERIES = [
@@ -86,6 +88,40 @@ async def test_no_character_upsets_it(app: Application, world: World) -> None:
         assert response.status_code == (200 if query.strip() else 422), (query, response.text)
 
 
+@given(st.lists(st.sampled_from(["-", '"', "(", ")", " ", "or", "a", "b", "-- ", "!", "&", "|"])))
+@example(["-"] * 199 + ["a"])
+@example(["- "] * 99 + ["a"])
+@example(["-("] * 99 + ["a"])
+@example(['-"'] * 99 + ["a"])
+@example(["a -"] * 66)
+@example(["- or "] * 40)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_sequence_of_operators_upsets_it(app: Application, world: World, pieces: list[str]) -> None:
+    query = "".join(pieces)[:200]
+    response = await Caller(app, world.cy).call("GET", "/api/search", params={"q": query})
+    assert response.status_code == (200 if query.strip() else 422), (query, response.text)
+
+
+async def test_a_run_of_hyphens_is_one_negation(app: Application, world: World) -> None:
+    cy = Caller(app, world.cy)
+    expected = await cy.get("/api/search?q=lighthouse%20-larger")
+    assert len(expected["results"]) == 2
+    for query in (f"lighthouse {'-' * 40}larger", "lighthouse - - -larger", "lighthouse -(-(larger)"):
+        assert (await cy.get(f"/api/search?q={quote(query)}"))["results"] == expected["results"]
+
+
+async def test_what_is_too_intricate_for_postgresql_is_told(
+    app: Application, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "normalise", lambda query: query)
+    response = await Caller(app, world.cy).call("GET", "/api/search", params={"q": "-" * 40 + "a"})
+    [error] = expect(response, 422).json()["errors"]
+    assert error == {
+        "field": "query.q",
+        "message": "is too intricate; look for fewer words, with fewer operators",
+    }
+
+
 async def test_marks_in_the_text_do_not_pass_for_hits(app: Application, database: Database) -> None:
     ada = await database.person("Ada")
     project = await database.project("Plain", {ada: "owner"})
@@ -104,7 +140,22 @@ async def test_spelling_differences_share_one_entry(app: Application, world: Wor
         assert (stats.hits, stats.misses) == (1, 1)
 
 
-@given(st.text(max_size=200))
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("Red  DOOR", "red door"),
+        ("a - -- b", "a -b"),
+        ("--(-a", "-a"),
+        ('"x"-- y', '"x"-y'),
+        ('"a - -- b" --c', '"a - -- b" -c'),
+        ("well--known a- - b", "well--known a- -b"),
+    ],
+)
+def test_only_runs_of_hyphens_that_negate_are_shortened(query: str, expected: str) -> None:
+    assert normalise(query) == expected
+
+
+@given(st.text(max_size=200) | st.text(alphabet='-"() a', max_size=200))
 def test_normalising_twice_changes_nothing_more(query: str) -> None:
     assert normalise(normalise(query)) == normalise(query)
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
+import asyncpg
 from asyncpg import Record
 
 from fluxstudio import keys
 from fluxstudio.db.pool import Pool
 from fluxstudio.http.answers import encode
+from fluxstudio.problems import FieldError, Problem, invalid
 from fluxstudio.search import queries
 from fluxstudio.search.schemas import Found, SearchAuthor, SearchResult, Segment
 from valtier import Cache
+
+_NEGATIONS = re.compile(r"(?<![^\s!&|()])-[-\s!&|()]+")
+"""A hyphen that negates, and what PostgreSQL skips, or negates once more, before it comes to a word."""
 
 
 class Search:
@@ -20,12 +27,21 @@ class Search:
         self._cache = cache
 
     async def search(self, user_id: int, query: str, limit: int) -> bytes:
-        """Returns what the user finds, as JSON."""
+        """Returns what the user finds, as JSON.
+
+        Raises:
+            Problem: 422, PostgreSQL finds the query too intricate.
+        """
         words = normalise(query)
 
         async def load() -> bytes:
             async with self._pool.acquire() as connection:
-                rows = await queries.search(connection, user_id, words, limit)
+                try:
+                    rows = await queries.search(connection, user_id, words, limit)
+                except asyncpg.InternalServerError as exc:
+                    if "tsquery" not in str(exc):
+                        raise
+                    raise _too_intricate() from exc
             return encode(SearchResult(words, [_found(row) for row in rows]))
 
         return await self._cache.get_or_set(
@@ -34,8 +50,20 @@ class Search:
 
 
 def normalise(query: str) -> str:
-    """Returns one spelling for all queries that find the same."""
-    return " ".join(query.lower().split())
+    """Returns one spelling for all queries that find the same.
+
+    A run of hyphens before a word is one hyphen: each would be a negation on PostgreSQL's small stack. What is quoted
+    stays as it is.
+
+    >>> normalise('Red - -- door  "a -- b"  well--known')
+    'red -door "a -- b" well--known'
+    """
+    parts = " ".join(query.lower().split()).split('"')
+    return '"'.join(part if index % 2 else _NEGATIONS.sub("-", part) for index, part in enumerate(parts))
+
+
+def _too_intricate() -> Problem:
+    return invalid([FieldError("query.q", "is too intricate; look for fewer words, with fewer operators")])
 
 
 def segments(headline: str) -> list[Segment]:
