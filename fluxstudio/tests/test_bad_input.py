@@ -94,7 +94,15 @@ async def test_malformed_searches(app: Application, world: World) -> None:
         check(await ada.call("GET", f"/api/search?q={bad}"), 422, "query.q")
     for bad in ("%ff", "%c3%28", "%ed%a0%80", "a%80"):
         check(await ada.call("GET", f"/api/search?q={bad}"), 400)
-    check(await ada.call("GET", "/api/search?" + "&".join(f"a{i}=1" for i in range(25))), 400)
+    for fields, code in (
+        ("&".join(f"a{i}=1" for i in range(21)), "too-many-fields"),
+        ("q=%ff", "malformed-query"),
+    ):
+        response = await ada.call("GET", f"/api/search?{fields}")
+        check(response, 400)
+        assert response.json()["code"] == code
+    twenty = "q=a&" + "&".join(f"a{i}=1" for i in range(19))
+    check(await ada.call("GET", f"/api/search?{twenty}"), 422, *(f"query.a{i}" for i in range(19)))
 
 
 async def test_addresses_that_are_no_utf_8(app: Application, world: World) -> None:
@@ -114,7 +122,16 @@ BAD_BODIES: list[tuple[bytes, int, tuple[str, ...]]] = [
     (b"title=x", 400, ()),
     (b"\xff\xfe", 400, ()),
     (b'{"title": "\xff"}', 400, ()),
-    (b'{"title": "\xed\xa0\x80"}', 422, ("body.title",)),
+    (b'{"title": "\xed\xa0\x80"}', 400, ()),
+    ('{"title": "x"}'.encode("utf-16"), 400, ()),
+    ('{"title": "x"}'.encode("utf-16-le"), 400, ()),
+    ('{"title": "x"}'.encode("utf-32-be"), 400, ()),
+    (b'{"title": "a", "title": "b"}', 422, ("body.title",)),
+    (b'\xef\xbb\xbf{"title": "a", "title": "b"}', 422, ("body.title",)),
+    (b'{"title": "a", "\\u0074itle": "a"}', 422, ("body.title",)),
+    (b'{"title": "a", "description": {"b": 1, "b": 1}}', 422, ("body.b",)),
+    (b'{"title": "a", "\\ud800": 1, "\\ud800": 1}', 422, ("body.?",)),
+    (b'{"title": NaN}', 422, ("body.title",)),
     (b"[" * 30_000, 400, ()),
     (b'{"title":' * 7_000, 400, ()),
     (b'{"title": ' + b"1" * 10_000 + b"}", 400, ()),
@@ -210,6 +227,20 @@ async def test_what_each_form_refuses(app: Application, world: World, database: 
     for method, path, body, fields in cases:
         check(await ada.call(method, path, body), 422, *fields)
     assert await count(database) == before
+
+
+async def test_what_a_slug_may_be_is_told_in_words(app: Application, world: World) -> None:
+    for bad in ("A", "a--b", "a\n"):
+        form = {"slug": bad, "headline": "x"}
+        problem = await Caller(app, world.ada).put(
+            f"/api/projects/{world.project}/showcase", form, status=422
+        )
+        assert "letters a to z, digits and single hyphens" in problem["errors"][0]["message"]
+
+
+async def test_a_byte_order_mark_of_utf_8_is_left_to_the_decoder(app: Application, world: World) -> None:
+    body = b'\xef\xbb\xbf{"title": "x"}'
+    expect(await Caller(app, world.ada).call("POST", "/api/projects", content=body, headers=JSON), 201)
 
 
 async def test_bodies_that_are_too_large_are_not_read_on(app: Application, world: World) -> None:

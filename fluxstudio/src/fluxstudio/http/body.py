@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from starlette.types import Message, Receive, Scope
 
+from fluxstudio.http.strict_json import check_json
 from fluxstudio.problems import Problem
 
 MAX_BODY = 64 * 1024
+BODY_DEADLINE_S = 10.0
+"""How long a client may take to send a whole body."""
 
 
 class ClientGoneError(Exception):
-    """The client hung up before its request was complete: there is nobody to answer."""
+    """The request never became complete: the client hung up, or what it sent is no HTTP body."""
 
 
 async def read_body(scope: Scope, receive: Receive) -> Receive:
     """Reads the body, and returns a `receive` that hands it out.
 
     Raises:
-        Problem: 413, the body is larger than `MAX_BODY` (nothing more of it is read); 415, it is not JSON.
+        Problem: 408, it takes longer than `BODY_DEADLINE_S`; 413, it is larger than `MAX_BODY` (nothing more of it is
+            read); 415, it is not declared as JSON; 400 or 422, it is ambiguous (see `check_json`).
         ClientGoneError: it never became complete.
     """
     length, media_type = _describe(scope["headers"])
     if length is not None and length > MAX_BODY:
         raise _too_large()
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            body = await _read(receive)
+    except TimeoutError:
+        raise _too_slow() from None
+    if body:
+        if media_type != b"application/json":
+            raise Problem(415, "unsupported-media-type", "Send JSON, with `Content-Type: application/json`.")
+        check_json(body)
+    return _replay(body, receive)
+
+
+async def _read(receive: Receive) -> bytes:
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -38,9 +56,7 @@ async def read_body(scope: Scope, receive: Receive) -> Receive:
             raise _too_large()
         chunks.append(chunk)
         more = message.get("more_body", False)
-    if size and media_type != b"application/json":
-        raise Problem(415, "unsupported-media-type", "Send JSON, with `Content-Type: application/json`.")
-    return _replay(b"".join(chunks), receive)
+    return b"".join(chunks)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -73,5 +89,14 @@ def _too_large() -> Problem:
         413,
         "content-too-large",
         f"The body may have {MAX_BODY // 1024} kB at most.",
+        headers={"connection": "close"},
+    )
+
+
+def _too_slow() -> Problem:
+    return Problem(
+        408,
+        "request-timeout",
+        f"The body was not complete within {BODY_DEADLINE_S:g} s. Send the request again.",
         headers={"connection": "close"},
     )

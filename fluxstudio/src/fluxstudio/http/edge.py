@@ -52,8 +52,8 @@ class Edge:
         try:
             receive = await _admit(scope, receive)
             await self._app(scope, receive, watch)
-        except ClientGoneError:
-            return
+        except ClientGoneError:  # whether anybody is still there to read the answer, the server does not tell
+            await _incomplete().response()(scope, receive, send)
         except Exception as exc:
             if complete:  # FastAPI's handler of unforeseen exceptions has answered, and raises them again
                 return
@@ -70,6 +70,15 @@ class Edge:
         if problem.status >= 500:
             self._counters.failures += 1
         return problem
+
+
+def _incomplete() -> Problem:
+    return Problem(
+        400,
+        "incomplete-body",
+        "The body ended before it was complete, or its chunks are malformed.",
+        headers={"connection": "close"},
+    )
 
 
 async def _admit(scope: Scope, receive: Receive) -> Receive:
