@@ -18,7 +18,6 @@ def test_only_the_database_has_to_be_told() -> None:
     assert settings == Settings(database_url=URL)
     assert settings.use_redis
     assert settings.secure_cookies
-    assert settings.environment == "production"
     assert settings.session_ttl_s == 24 * 3600
 
 
@@ -31,7 +30,6 @@ def test_everything_can_be_told() -> None:
         DB_POOL_SIZE="25",
         FLUXSTUDIO_STATS_DIR="/run/stats",
         LOG_JSON="Yes",
-        FLUXSTUDIO_ENV="development",
     ) == Settings(
         database_url=URL,
         redis_url="rediss://cache.example:25061",
@@ -41,11 +39,12 @@ def test_everything_can_be_told() -> None:
         pool_size=25,
         stats_dir=Path("/run/stats"),
         log_json=True,
-        environment="development",
     )
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("24h", 86_400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("365d", 31_536_000)]
+)
 def test_a_duration_is_in_seconds_or_has_a_unit(text: str, seconds: int) -> None:
     assert read(SESSION_TTL=text).session_ttl_s == seconds
 
@@ -64,15 +63,23 @@ def test_what_is_empty_is_not_set() -> None:
         ("SESSION_TTL", "0", "SESSION_TTL is '0'"),
         ("SESSION_TTL", "1 day", "SESSION_TTL is '1 day'"),
         ("SESSION_TTL", "-5", "SESSION_TTL is '-5'"),
+        ("SESSION_TTL", "366d", "to 365d at most"),
+        ("SESSION_TTL", "31536001", "to 365d at most"),
+        ("SESSION_TTL", "999999999d", "to 365d at most"),
+        ("REDIS_URL", "http://:secret@x", "REDIS_URL can't be used"),
+        ("REDIS_URL", "redis://:secret@x:99999", "or set USE_REDIS to false"),
         ("DB_POOL_SIZE", "0", "a number from 1 to 1000"),
         ("DB_POOL_SIZE", "ten", "a number from 1 to 1000"),
-        ("FLUXSTUDIO_ENV", "staging", "set it to development or production"),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_password(name: str, value: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told) as caught:
         read(**{name: value})
     assert "secret" not in str(caught.value)
+
+
+def test_a_redis_url_that_is_not_used_may_be_anything() -> None:
+    assert not read(REDIS_URL="http://x", USE_REDIS="false").use_redis
 
 
 def test_settings_do_not_show_passwords() -> None:

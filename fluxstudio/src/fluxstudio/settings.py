@@ -5,14 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import urlsplit
 
-Environment = Literal["development", "production"]
+from valtier import ConfigurationError, Tier
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 _DAY_S = 86_400
+_MAX_SESSION_DAYS = 365
 _WORDS = {
     "1": True,
     "true": True,
@@ -50,8 +51,6 @@ class Settings:
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     log_json: bool = False
     """LOG_JSON: one JSON object a line, for machines."""
-    environment: Environment = "production"
-    """FLUXSTUDIO_ENV."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -62,16 +61,16 @@ class Settings:
         """
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
         stats_dir = given.get("FLUXSTUDIO_STATS_DIR")
+        use_redis = _flag(given, "USE_REDIS", default=True)
         return cls(
             database_url=_database_url(given),
-            redis_url=given.get("REDIS_URL", DEFAULT_REDIS_URL),
-            use_redis=_flag(given, "USE_REDIS", default=True),
+            redis_url=_redis_url(given, used=use_redis),
+            use_redis=use_redis,
             secure_cookies=_flag(given, "SECURE_COOKIES", default=True),
-            session_ttl_s=_duration_s(given, "SESSION_TTL", default=_DAY_S),
+            session_ttl_s=_session_ttl_s(given),
             pool_size=_number(given, "DB_POOL_SIZE", default=10, most=1000),
             stats_dir=Path(stats_dir) if stats_dir else None,
             log_json=_flag(given, "LOG_JSON", default=False),
-            environment=_environment(given),
         )
 
 
@@ -109,19 +108,24 @@ def _number(given: Mapping[str, str], name: str, *, default: int, most: int) -> 
     return int(text)
 
 
-def _duration_s(given: Mapping[str, str], name: str, *, default: int) -> int:
-    text = given.get(name, str(default))
+def _session_ttl_s(given: Mapping[str, str]) -> int:
+    text = given.get("SESSION_TTL", str(_DAY_S))
     match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-    if match is None or int(match[1]) == 0:
-        raise SettingsError(f"{name} is {text!r}; set it to seconds, or such as 30m, 24h, 7d")
-    return int(match[1]) * _UNIT_S[match[2]]
+    seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0
+    if not 1 <= seconds <= _MAX_SESSION_DAYS * _DAY_S:
+        raise SettingsError(
+            f"SESSION_TTL is {text!r}; set it to seconds, or such as 30m, 24h, 7d; to {_MAX_SESSION_DAYS}d at most"
+        )
+    return seconds
 
 
-def _environment(given: Mapping[str, str]) -> Environment:
-    match given.get("FLUXSTUDIO_ENV", "production"):
-        case "production":
-            return "production"
-        case "development":
-            return "development"
-        case other:
-            raise SettingsError(f"FLUXSTUDIO_ENV is {other!r}; set it to development or production")
+def _redis_url(given: Mapping[str, str], *, used: bool) -> str:
+    url = given.get("REDIS_URL", DEFAULT_REDIS_URL)
+    if used:
+        try:
+            Tier.from_url(url)  # opens nothing
+        except ConfigurationError as exc:
+            raise SettingsError(
+                f"REDIS_URL can't be used ({exc}). Correct it, or set USE_REDIS to false"
+            ) from None
+    return url
