@@ -29,11 +29,18 @@ DATABASE_AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,  # statement_timeout: it works too slowly
-    asyncpg.InterfaceError,  # the connection or the pool is closed
     TimeoutError,
     ConnectionError,
 )
 """What asyncpg raises when PostgreSQL can't be asked, or does not answer in time."""
+
+_CLOSED = (
+    "pool is clos",  # closing, closed
+    "connection is closed",
+    "connection was closed",
+    "connection has been released back to the pool",  # what its pool does with one that was lost
+)
+"""How an InterfaceError says so. The others tell of our own mistakes: arguments, types, two queries at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,8 @@ def is_database_away(exc: BaseException) -> bool:
     """Whether the exception says that PostgreSQL can't be asked now."""
     if isinstance(exc, DATABASE_AWAY):
         return True
+    if isinstance(exc, asyncpg.InterfaceError):
+        return any(words in str(exc) for words in _CLOSED)
     return isinstance(exc, OSError) and (exc.errno is None or exc.errno in _UNREACHABLE)
 
 
