@@ -19,9 +19,36 @@ async def test_everybody_sees_a_published_page(app: Application, world: World) -
     response = await Caller(app).call("GET", f"/p/{world.slug}")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["cache-control"] == "public, max-age=60"
+    assert response.headers["cache-control"] == "public, no-cache"
     for text in ("See our poster", "Harbour poster", "It is red.", "by <b>Ada</b>"):
         assert text in response.text
+
+
+async def test_who_has_the_page_is_told_that_it_still_stands_until_it_changes(
+    app: Application, world: World
+) -> None:
+    path, visitor, ada = f"/p/{world.slug}", Caller(app), Caller(app, world.ada)
+    first = await visitor.call("GET", path)
+    tag = first.headers["etag"]
+    assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
+    for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        for method in ("GET", "HEAD"):
+            again = await visitor.call(method, path, headers={"if-none-match": given})
+            assert (again.status_code, again.content) == (304, b""), given
+            assert "content-length" not in again.headers
+            for name in ("etag", "cache-control", "content-security-policy"):
+                assert again.headers[name] == first.headers[name]
+    for given in ('"other"', tag.strip('"'), ""):
+        assert (await visitor.call("GET", path, headers={"if-none-match": given})).status_code == 200, given
+    showcase = f"/api/projects/{world.project}/showcase"
+    await ada.put(showcase, {"slug": world.slug, "headline": "Changed"}, status=200)
+    changed = await visitor.call("GET", path, headers={"if-none-match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+    assert "Changed" in changed.text
+    await ada.delete(showcase)
+    for given in (tag, "*"):
+        assert (await visitor.call("GET", path, headers={"if-none-match": given})).status_code == 404
 
 
 async def test_a_page_runs_nothing_and_loads_nothing(app: Application, world: World) -> None:

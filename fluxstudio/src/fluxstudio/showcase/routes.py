@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from fastapi import APIRouter, Request, Response
 
 from fluxstudio.http.answers import Json, documented, no_content
@@ -15,7 +17,8 @@ from fluxstudio.studio import studio_of
 router = APIRouter(route_class=LeanRoute, tags=["showcase"])
 
 _HTML = "text/html; charset=utf-8"
-_FOUND = page.HEADERS | {"cache-control": "public, max-age=60"}
+_FOUND = page.HEADERS | {"cache-control": "public, no-cache"}
+"""Others may keep a page, and ask each time whether it still stands: one that was withdrawn is gone at once."""
 _NOT_FOUND = page.HEADERS | {"cache-control": "no-store"}
 
 
@@ -31,7 +34,17 @@ async def read_page(request: Request, slug: str) -> Response:
         )
         html = page.render_error(problem.status, title, problem.detail)
         return Response(html, problem.status, _NOT_FOUND | problem.headers, _HTML)
-    return Response(html, 200, _FOUND, _HTML)
+    tag = f'"{hashlib.blake2b(html, digest_size=16).hexdigest()}"'
+    headers = _FOUND | {"etag": tag}
+    if _has(request, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(html, 200, headers, _HTML)
+
+
+def _has(request: Request, tag: str) -> bool:
+    """Whether the client says that it has the page with this tag (RFC 9110, 13.1.2)."""
+    given = [item.strip() for line in request.headers.getlist("if-none-match") for item in line.split(",")]
+    return "*" in given or any(item.removeprefix("W/") == tag for item in given)
 
 
 @router.put("/api/projects/{project_id}/showcase", responses=documented(Page))
