@@ -266,8 +266,7 @@ def _signals_to_handle() -> list[signal.Signals]:
 
 def _app_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What the application is told: all that we were told, and that this is plain http on one machine."""
-    here = {"FLUXSTUDIO_ENV": "development", "SECURE_COOKIES": "false", "PYTHONUNBUFFERED": "1"}
-    return here | dict(environ)
+    return {"SECURE_COOKIES": "false", "PYTHONUNBUFFERED": "1"} | dict(environ)
 
 
 def _preferred(port: int) -> int:

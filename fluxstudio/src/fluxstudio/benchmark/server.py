@@ -56,7 +56,6 @@ def serve(*, folder: Path, database_url: str, redis_url: str | None, workers: in
         "REDIS_URL": redis_url or "",
         "USE_REDIS": "false" if redis_url is None else "true",
         "FLUXSTUDIO_STATS_DIR": str(stats_dir),
-        "FLUXSTUDIO_ENV": "development",
         "SECURE_COOKIES": "false",
     }
     command = [
