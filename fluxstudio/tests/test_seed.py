@@ -29,6 +29,7 @@ from fluxstudio.seed import (
     seed,
 )
 from fluxstudio.seed.progress import Reporter, reporter
+from fluxstudio.testing import ask, in_a_thread, value
 
 ORDER = {"members": "project_id, user_id", "showcase_pages": "project_id", "sessions": "token_hash"}
 DEFINITIONS = """
@@ -39,28 +40,6 @@ DEFINITIONS = """
      ORDER BY 1
 """
 DEADLINE_S = 30.0
-
-
-def in_a_thread(work: Callable[[], Any]) -> Any:
-    """Runs what has an event loop of its own away from the one of the tests."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(work).result()
-
-
-def ask(url: str, query: str, *args: object) -> list[asyncpg.Record]:
-    async def asking() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetch(query, *args)
-        finally:
-            await connection.close()
-
-    rows: list[asyncpg.Record] = in_a_thread(lambda: asyncio.run(asking()))
-    return rows
-
-
-def value(url: str, query: str, *args: object) -> Any:
-    return ask(url, query, *args)[0][0]
 
 
 def fingerprint(url: str) -> dict[str, str]:

@@ -1,43 +1,18 @@
 """What the seed puts into a database: people, projects and conversations in the shapes of real use."""
 # ruff: noqa: S608 -- the names of our own tables
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
 
 import argon2
-import asyncpg
 import pytest
 
 from fluxstudio.seed import DEMO_EMAIL, DEMO_PASSWORD, NOW, SIZES, load, seed
 from fluxstudio.seed.vocabulary import vocabulary
+from fluxstudio.testing import ask, in_a_thread, value
 from valtier.embedded import EmbeddedPostgres
 
 SMALL = SIZES["small"]
-
-
-def in_a_thread(work: Callable[[], Any]) -> Any:
-    """Runs what has an event loop of its own away from the one of the tests."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(work).result()
-
-
-def ask(url: str, query: str, *args: object) -> list[asyncpg.Record]:
-    async def asking() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetch(query, *args)
-        finally:
-            await connection.close()
-
-    rows: list[asyncpg.Record] = in_a_thread(lambda: asyncio.run(asking()))
-    return rows
-
-
-def value(url: str, query: str, *args: object) -> Any:
-    return ask(url, query, *args)[0][0]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -151,7 +150,6 @@ def test_it_serves_what_it_promises(studio: Run) -> None:
     )  # and 2 workers
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 def test_the_commands_that_it_shows_work_as_they_stand(studio: Run, tmp_path: Path) -> None:
     commands = re.findall(r"^  (curl .*)$", studio.output, re.MULTILINE)
     assert len(commands) == 4

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from valtier import ConfigurationError, NamespaceStats, Tier
+from valtier import Cache, ConfigurationError, NamespaceStats, Tier
 from valtier.cache.store import Store
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
@@ -298,17 +298,22 @@ async def test_a_tag_given_as_one_text_is_refused_not_spelt_out(tier: Tier) -> N
             await refused
 
 
-async def test_a_loader_that_reads_its_own_key_is_told_and_does_not_wait_for_itself(tier: Tier) -> None:
+@pytest.mark.parametrize("alone", [False, True], ids=["valkey", "USE_REDIS=false"])
+async def test_a_loader_that_reads_its_own_key_is_told_and_does_not_wait_for_itself(
+    tier: Tier, alone: bool
+) -> None:
+    cache = Cache(None) if alone else tier.cache
+
     async def inner() -> Any:
-        return await tier.cache.get_or_set("outer", 60, outer)
+        return await cache.get_or_set("outer", 60, outer)
 
     async def outer() -> Any:
-        return await tier.cache.get_or_set("inner", 60, inner)
+        return await cache.get_or_set("inner", 60, inner)
 
     async with asyncio.timeout(5):
         with pytest.raises(ConfigurationError, match="wait for itself"):
-            await tier.cache.get_or_set("outer", 60, outer)
-    assert await tier.cache.get_or_set("outer", 60, Origin("free again")) == "free again"
+            await cache.get_or_set("outer", 60, outer)
+    assert await cache.get_or_set("outer", 60, Origin("free again")) == "free again"
 
 
 async def test_a_loader_may_read_other_keys_and_its_own_in_turn(tier: Tier) -> None:

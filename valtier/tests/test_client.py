@@ -335,12 +335,20 @@ async def test_a_server_that_greets_and_hangs_up_is_asked_with_patience() -> Non
             writer.close()
 
     server = await asyncio.start_server(fickle, "127.0.0.1", 0)
-    options = replace(QUICK, backoff=Backoff(base_s=0.2, cap_s=5.0))
+    asked: list[int] = []
+
+    class Recorded(Backoff):
+        def delay_s(self, failures: int, random: float) -> float:
+            asked.append(failures)
+            return 0.0
+
+    options = replace(QUICK, backoff=Recorded())
     async with client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", options):
-        await asyncio.sleep(0.8)
+        await eventually(lambda: len(asked) >= 3)
     server.close()
     await server.wait_closed()
-    assert connections < 12
+    assert asked[:3] == [1, 2, 3]  # each wait longer: a connection that did not last is no success
+    assert connections >= 3
 
 
 async def test_closing_while_it_starts_ends_the_start() -> None:

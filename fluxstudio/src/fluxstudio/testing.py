@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -282,3 +282,28 @@ async def database(shared_database_url: str) -> AsyncIterator[Database]:
 async def world(database: Database) -> World:
     """A world of the test's own."""
     return await make_world(database)
+
+
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    """Runs what has an event loop of its own away from the one of the tests."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(work).result()
+
+
+def ask(url: str, query: str, *args: object) -> list[asyncpg.Record]:
+    """Returns what a database answers, on a connection of its own."""
+
+    async def asking() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetch(query, *args)
+        finally:
+            await connection.close()
+
+    rows: list[asyncpg.Record] = in_a_thread(lambda: asyncio.run(asking()))
+    return rows
+
+
+def value(url: str, query: str, *args: object) -> Any:
+    """Returns the first column of the first row that a database answers."""
+    return ask(url, query, *args)[0][0]

@@ -44,10 +44,10 @@ class Loading:
 
     async def blind(self, miss: Miss) -> Body:
         """Loads without asking Valkey, together with whoever does so for the same key. Stores nothing."""
+        _refuse_cycle(miss.key)
         store = self._store
         if store is None:
             return await _load(miss)
-        _refuse_cycle(miss.key)
         flight = self.flights.get(miss.key)
         # An older load is shared only where nobody can tell: with Valkey there, and an invalidation owed to it,
         # another process may have invalidated the key since that load began.
