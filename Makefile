@@ -7,10 +7,10 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports bench lock clean
+.PHONY: help setup run test check format lint types imports bench bench-wire soak lock clean
 
 help:  ## Lists the commands.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.installed: requirements.lock valtier/pyproject.toml fluxstudio/pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
@@ -43,8 +43,14 @@ types: setup  ## Checks the types, strictly.
 imports: setup  ## Checks who imports whom.
 	@$(BIN)/lint-imports
 
-bench: setup  ## FluxStudio without and with the cache, in one run.
+bench: setup  ## FluxStudio without and with the cache, in one run (the wire alone: bench-wire).
 	@$(BIN)/fluxstudio bench $(ARGS)
+
+bench-wire: setup  ## The wire and the other asyncio clients, in one run: about ten minutes.
+	@$(BIN)/python -m bench.wire $(ARGS)
+
+soak: setup  ## The wire under random faults, ten minutes. Options: ARGS="--minutes 60 --seed 7"
+	@$(BIN)/python -m valtier.testing.soak $(ARGS)
 
 lock:  ## Resolves requirements.in anew into requirements.lock.
 	@PYTHON="$(PYTHON)" sh tools/lock.sh

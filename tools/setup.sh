@@ -100,3 +100,6 @@ install() {
 install "Installing the locked dependencies, about a minute the first time" --require-hashes -r requirements.lock
 install "Installing valtier and fluxstudio" --no-build-isolation -e valtier -e fluxstudio
 rm "$unfinished"
+
+# Some tests need it and nothing else does: a machine that cannot have it is no reason to stop here.
+run "Looking for Redis 7.0, for the tests" "$VENV/bin/python" tools/redis.py || tail -n 1 "$log" >&2

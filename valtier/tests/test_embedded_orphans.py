@@ -20,7 +20,7 @@ saving = EmbeddedValkey(root / "saving")
 frozen = EmbeddedValkey(root / "frozen", settings={"save": ""})
 for server in (postgres, saving, frozen):
     server.start()
-saving._call(("SET", "colour", "blue"), timeout_s=1)
+saving.call("SET", "colour", "blue")
 frozen.freeze()
 print(postgres.pid, saving.pid, frozen.pid, flush=True)
 time.sleep(60)
@@ -42,7 +42,7 @@ def test_servers_end_with_an_owner_that_is_killed_and_start_again(tmp_path: Path
     ):
         for pid in pids:
             wait_until(lambda pid=pid: process_is_gone(pid))  # type: ignore[misc]
-        assert saving._call(("STRLEN", "colour"), timeout_s=1) == b":4"
+        assert saving.call("STRLEN", "colour") == 4
 
 
 def test_a_server_that_was_left_behind_is_ended(tmp_path: Path) -> None:

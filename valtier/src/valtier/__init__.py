@@ -4,15 +4,20 @@ from valtier.cache import Cache, CachedFunction, NamespaceStats
 from valtier.errors import (
     ConfigurationError,
     DeadlineError,
+    NoPermissionError,
     OutcomeUnknownError,
+    OutOfMemoryError,
     OverloadedError,
     ProtocolError,
     RejectedError,
     ReplyError,
+    ReplyTooLargeError,
     UnavailableError,
     ValkeyError,
     ValtierError,
+    WrongTypeError,
 )
+from valtier.telemetry import Telemetry
 from valtier.tier import Tier
 
 __all__ = [
@@ -21,13 +26,18 @@ __all__ = [
     "ConfigurationError",
     "DeadlineError",
     "NamespaceStats",
+    "NoPermissionError",
+    "OutOfMemoryError",
     "OutcomeUnknownError",
     "OverloadedError",
     "ProtocolError",
     "RejectedError",
     "ReplyError",
+    "ReplyTooLargeError",
+    "Telemetry",
     "Tier",
     "UnavailableError",
     "ValkeyError",
     "ValtierError",
+    "WrongTypeError",
 ]

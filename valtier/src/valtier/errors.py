@@ -35,13 +35,42 @@ class ProtocolError(ValkeyError):
     """The peer sends something that is not RESP. Check that host and port are Valkey's."""
 
 
+class ReplyTooLargeError(ValkeyError):
+    """A reply exceeds `max_reply_bytes`; the connection was dropped. Ask for less, or raise the limit."""
+
+
 class ReplyError(ValkeyError):
-    """Valkey answered with an error. `code` is its first word, such as `WRONGTYPE` or `OOM`."""
+    """Valkey answered with an error. `code` is its first word, such as `EXECABORT` or `NOSCRIPT`."""
 
     @property
     def code(self) -> str:
         return str(self).partition(" ")[0]
 
 
+class WrongTypeError(ReplyError):
+    """The key holds another type than the command is for."""
+
+
+class NoPermissionError(ReplyError):
+    """The user may not run this command, or not on this key."""
+
+
+class OutOfMemoryError(ReplyError):
+    """Valkey is at `maxmemory` and may evict nothing."""
+
+
 class RejectedError(ReplyError):
     """Valkey refused the handshake: wrong user or password, no permission, or no such database."""
+
+
+_EXPLAINED: dict[str, tuple[type[ReplyError], str]] = {
+    "WRONGTYPE": (WrongTypeError, "another part of the program uses this key: give each its own prefix"),
+    "NOPERM": (NoPermissionError, "grant it with ACL SETUSER, or sign in as another user"),
+    "OOM": (OutOfMemoryError, "raise maxmemory, or set a maxmemory-policy that evicts"),
+}
+
+
+def reply_error(message: str) -> ReplyError:
+    """Makes the error for what Valkey said; where the code tells it, a subclass that says what to do."""
+    kind, advice = _EXPLAINED.get(message.partition(" ")[0], (ReplyError, ""))
+    return kind(f"{message} ({advice})" if advice else message)

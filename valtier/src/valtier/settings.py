@@ -36,7 +36,23 @@ class Settings:
             ConfigurationError: `USE_REDIS` is neither true nor false.
         """
         url = environ.get("REDIS_URL") or environ.get("VALKEY_URL") or DEFAULT_URL
-        text = environ.get("USE_REDIS", "true").strip().lower() or "true"
-        if text not in _WORDS:
-            raise ConfigurationError(f"USE_REDIS is true or false, not {text!r}")
-        return cls(url=url, use_redis=_WORDS[text], prefix=environ.get("VALTIER_PREFIX") or "valtier")
+        text = environ.get("USE_REDIS", "").strip() or "true"
+        try:
+            use_redis = flag(text)
+        except ValueError:
+            raise ConfigurationError(f"USE_REDIS is true or false, not {text!r}") from None
+        return cls(url=url, use_redis=use_redis, prefix=environ.get("VALTIER_PREFIX") or "valtier")
+
+
+def flag(value: bool | str) -> bool:
+    """Reads `true false yes no on off 1 0`, whatever the case.
+
+    Raises:
+        ValueError: it is none of these words.
+    """
+    if isinstance(value, bool):
+        return value
+    try:
+        return _WORDS[value.strip().lower()]
+    except (KeyError, AttributeError):
+        raise ValueError("neither true nor false") from None

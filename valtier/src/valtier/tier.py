@@ -15,7 +15,8 @@ from valtier.cache import Cache
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
 from valtier.settings import Settings
-from valtier.wire import Address, Status, Valkey, WireOptions
+from valtier.telemetry import Telemetry
+from valtier.wire import Status, Valkey, WireOptions, parse_url
 
 log = logging.getLogger("valtier")
 
@@ -30,38 +31,30 @@ class Tier:
         self,
         settings: Settings,
         *,
-        deadline: Duration = 0.1,
-        connect_timeout: Duration = 1.0,
         jitter: float = 0.1,
         lease: Duration = 10.0,
         report_every: Duration = 60.0,
-        client_name: str = "valtier",
+        **wire: Any,
     ) -> None:
         """Prepares a tier; nothing is opened yet.
 
         Args:
             settings: where Valkey is, and whether to use it.
-            deadline: the longest that a command waits for its reply.
-            connect_timeout: the longest that a connection may take to be opened and greeted.
             jitter: the share of its TTL that an entry may live less (0 to below 1).
             lease: how long a load keeps other processes from storing the same entry; one that takes longer is
                 not stored.
             report_every: how often the hit rate is logged.
-            client_name: the connection's name in `CLIENT LIST`.
+            wire: options of the transport, as in the URL's query: `deadline` (the longest that a command waits for its
+                reply, 100 ms), `connect_timeout` (1 s), `client_name`, `cluster`, `tls_ca`, …; `parse_url` lists them.
+                A keyword beats the URL.
 
         Raises:
-            ConfigurationError: the URL or a duration can't be used.
+            ConfigurationError: the URL, an option or a duration can't be used.
         """
-        options = WireOptions(
-            deadline_s=seconds(deadline, name="deadline"),
-            connect_timeout_s=seconds(connect_timeout, name="connect_timeout"),
-            client_name=client_name,
-        )
-        self._valkey = (
-            Valkey(Address.parse(settings.url), options, library_version=_version())
-            if settings.use_redis
-            else None
-        )
+        self._valkey: Valkey | None = None
+        if settings.use_redis:
+            address, options = parse_url(settings.url, **wire)
+            self._valkey = Valkey.open(address, WireOptions(**options), library_version=_version())
         self.cache = Cache(self._valkey, prefix=settings.prefix, jitter=jitter, lease=lease)
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
@@ -69,7 +62,7 @@ class Tier:
 
     @classmethod
     def from_url(cls, url: str, *, use_redis: bool = True, prefix: str = "valtier", **options: Any) -> Self:
-        """Makes a tier for a `redis:// rediss:// valkey:// valkeys://` or `unix://` URL. `options` as for `Tier`."""
+        """Makes a tier for a URL: one server, a cluster or sentinels, as `parse_url` says. `options` as for `Tier`."""
         return cls(Settings(url=url, use_redis=use_redis, prefix=prefix), **options)
 
     @classmethod
@@ -87,6 +80,11 @@ class Tier:
         if self._valkey is None:
             raise ConfigurationError("USE_REDIS is false: this tier has no Valkey")
         return self._valkey
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What the transport has counted: commands, latencies, bytes, reconnects, breaker, in flight. No round trip."""
+        return Telemetry() if self._valkey is None else self._valkey.telemetry
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from valtier.cache.entry import is_marker, new_marker, new_version
 from valtier.cache.flight import Versions
-from valtier.wire import Reply, Script, Valkey
+from valtier.wire import Script, Valkey, scan
 
 log = logging.getLogger("valtier")
 
@@ -113,11 +113,11 @@ class Store:
 
     async def sweep(self) -> None:
         """Removes every entry and tag. One round trip or two for each thousand keys of the server."""
-        cursor = b"0"
-        while True:
-            reply: Reply = await self.valkey.call("SCAN", cursor, "MATCH", f"{self._names}*", "COUNT", CHUNK)
-            cursor, names = reply
-            if names:
-                await self.valkey.call("UNLINK", *names)
-            if cursor == b"0":
-                return
+        found: list[bytes] = []
+        async for name in scan(self.valkey, match=f"{self._names}*", count=CHUNK):
+            found.append(name)
+            if len(found) >= CHUNK:
+                await self.valkey.unlink(*found)
+                found.clear()
+        if found:
+            await self.valkey.unlink(*found)

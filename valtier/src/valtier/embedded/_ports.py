@@ -32,8 +32,16 @@ def port_is_free(port: int) -> bool:
 
 def free_port() -> int:
     """Returns a port of 127.0.0.1 on which nothing listens. It is not reserved: use it soon."""
-    for _ in range(200):
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns so many different ports of 127.0.0.1 on which nothing listens."""
+    ports: set[int] = set()
+    for _ in range(200 + count):
+        if len(ports) == count:
+            return list(ports)
         port = random.randint(_FIRST, _LAST)
         if port_is_free(port):
-            return port
+            ports.add(port)
     raise EmbeddedServerError(f"no free port found between {_FIRST} and {_LAST}; give one with port=…")

@@ -3,7 +3,6 @@
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -24,9 +23,8 @@ class EmbeddedServer(ABC):
     _STOP: ClassVar[tuple[tuple[signal.Signals, float], ...]]
     _HASTE: ClassVar[signal.Signals]
 
-    def __init__(self, data_dir: Path, port: int | None, settings: Mapping[str, str]) -> None:
+    def __init__(self, data_dir: Path, port: int | None) -> None:
         self._directory = make_directory(Path(data_dir))
-        self._settings = dict(settings)
         self._port = port
         self._port_is_given = port is not None
         self._lock = DirectoryLock(self._directory)

@@ -54,7 +54,8 @@ class EmbeddedPostgres(EmbeddedServer):
     ) -> None:
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", database):
             raise EmbeddedServerError(f"{database!r} is no plain name of a database: use a–z, 0–9 and _")
-        super().__init__(data_dir, port, settings or {})
+        super().__init__(data_dir, port)
+        self._settings = dict(settings or {})
         self._data = self._directory / "data"
         self._database = database
         self._cluster: Cluster | None = None  # known from the first start on

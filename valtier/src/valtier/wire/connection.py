@@ -1,20 +1,17 @@
 """One multiplexed connection: every command of the process, in one stream, its replies in order.
 
 Design
-    *Auto-pipelining.* `send` appends packed bytes and a future; what is sent in one turn of the event loop leaves in
-    one write (the way ioredis does it). Replies come back in order, so the oldest future takes the next reply.
+    Replies come back in the order of the commands, so the oldest future takes the next reply. How commands leave is in
+    `sending.py`, how their deadlines are kept in `watchdog.py`.
 
     *Cancellation.* A cancelled caller leaves its future in the queue, as a hole that swallows its reply: a reply never
     reaches another caller.
 
-    *Deadlines without a timer for each command.* Commands are numbered as they are sent. A watchdog, which runs only
-    while something is in flight, ticks ten times in a deadline and notes at each tick how many were sent by then.
-    Replies are FIFO: if a command that an old mark covers has no reply yet, then neither have all before it. Age is
-    counted in ticks that ran, not in time that passed: a process that was itself too busy to read blames nobody. A
-    caller waits 0.8 to 1.0 of its deadline, plus what its own process was stalled. Before a deadline counts as missed
-    the loop polls its sockets once more.
+    *Order.* A future's `set_result` and `set_exception` are called while the bytes are being read, in the order of the
+    socket, pushes among them. A subclass of Future may act there and then; an awaiting coroutine wakes up later.
 
-    *Loss.* What was written and not answered fails as outcome-unknown; what never left fails as unavailable.
+    *Loss.* What was given to the transport and not answered fails as outcome-unknown. What never left is handed to the
+    owner, who may send it on the next connection.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, cast
 
 import hiredis
@@ -29,244 +27,205 @@ import hiredis
 from valtier.errors import (
     DeadlineError,
     OutcomeUnknownError,
-    OverloadedError,
     ProtocolError,
     ReplyError,
+    ReplyTooLargeError,
     UnavailableError,
+    reply_error,
 )
+from valtier.telemetry import LinkTelemetry
+from valtier.wire.again import Again, fail, marked, still_open
+from valtier.wire.options import WireOptions
+from valtier.wire.sending import CHUNK, Argument, Reply, Sending, pack
 
-Argument = str | bytes | int | float
-Reply = Any
+__all__ = ["Again", "Argument", "Connection", "Reply", "pack"]
 
-_TICKS_PER_DEADLINE = 10
-_CONFIRM_S = 0.001
+_MORE: Any = object()
 
 
-class Connection(asyncio.Protocol):
+class Connection(Sending):
     """An open connection. Every field is guarded by the event loop: it changes only between awaits."""
 
     def __init__(
         self,
+        options: WireOptions,
+        telemetry: LinkTelemetry,
         *,
-        deadline_s: float,
-        max_in_flight: int,
-        max_queued_bytes: int,
-        on_lost: Callable[[Connection, Exception], None],
+        on_lost: Callable[[Connection, Exception, list[Again]], None],
         on_deadline: Callable[[int, bool], None],
         on_alive: Callable[[bool], None],
         on_push: Callable[[list[Any]], None] | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._deadline_s = deadline_s
-        self._tick_s = deadline_s / _TICKS_PER_DEADLINE
-        self._max_in_flight = max_in_flight
-        self._max_queued_bytes = max_queued_bytes
+        super().__init__(options, telemetry)
         self._on_lost = on_lost
         self._on_deadline = on_deadline
         self._on_alive = on_alive
         self._on_push = on_push
 
-        self._transport: asyncio.WriteTransport | None = None
-        self._reader = hiredis.Reader(protocolError=ProtocolError, replyError=ReplyError, notEnoughData=_MORE)
-        self._pending: deque[asyncio.Future[Reply]] = deque()  # sent or about to be, oldest first
-        self._out: list[bytes] = []  # packed, not yet written: belongs to the youngest of `_pending`
-        self._flush_scheduled = False
-        self._sent = 0
-        self._answered = 0
-        self._expired = 0  # commands up to this number have missed their deadline
-        self._marks: deque[tuple[int, int]] = deque()  # (number of the tick before, commands sent by then)
-        self._ticks = 0
-        self._heard = False  # whether anything came in since the last tick
-        self._watched = False  # not while the server is being greeted
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._lost: Exception | None = None
-
-    # -- sending -------------------------------------------------------------------------------------------
-
-    def send(self, *args: Argument) -> asyncio.Future[Reply]:
-        """Queues one command and returns the future of its reply. Costs one round trip, shared with its neighbours.
-
-        Raises:
-            UnavailableError: the connection is lost.
-            OverloadedError: too many commands or bytes are in flight.
-        """
-        if self._lost is not None or self._transport is None:
-            raise UnavailableError("the connection to Valkey is closed; nothing was sent")
-        if len(self._pending) >= self._max_in_flight:
-            raise OverloadedError(f"{self._max_in_flight} commands are in flight; nothing was sent")
-        packed = hiredis.pack_command(args)  # type: ignore[arg-type]
-        future = self._loop.create_future()
-        self._pending.append(future)
-        self._out.append(packed)
-        self._sent += 1
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
-        return future
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._pending)
-
-    def watch(self) -> None:
-        """Begins to hold commands to their deadline; until then whoever sends them has to."""
-        self._watched = True
-
-    def _flush(self) -> None:
-        self._flush_scheduled = False
-        out, transport = self._out, self._transport
-        if transport is None or not out:
-            return
-        if transport.get_write_buffer_size() > self._max_queued_bytes:
-            self._refuse_unsent()
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        transport.write(data)
-        if self._watchdog is None and self._watched:
-            self._marks.append((self._ticks, self._sent))
-            self._watchdog = self._loop.call_later(self._tick_s, self._tick)
-
-    def _refuse_unsent(self) -> None:
-        error = OverloadedError(
-            f"more than {self._max_queued_bytes} bytes wait for Valkey to read them; nothing was sent"
+        self._reader = hiredis.Reader(
+            protocolError=ProtocolError,
+            replyError=reply_error,  # any callable that makes an exception
+            notEnoughData=_MORE,
         )
-        for _ in range(len(self._out)):
-            _fail(self._pending.pop(), error)
-            self._sent -= 1
-        self._out.clear()
-        self._marks = deque((tick, min(sent, self._sent)) for tick, sent in self._marks)
+        self._unfinished = 0  # bytes of a reply that is still coming in
+        self._heard = False  # whether anything came in since the watchdog's last tick
 
     # -- receiving -----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport.set_write_buffer_limits(high=CHUNK)
+        self._limit = self._options.max_in_flight
 
     def data_received(self, data: bytes) -> None:
         reader, pending = self._reader, self._pending
         reader.feed(data)
         self._heard = True
-        answered = 0
-        readonly: ReplyError | None = None
+        before, reply = self._answered, None
         try:
             while (reply := reader.gets(False)) is not _MORE:
-                if type(reply) is hiredis.PushNotification:
-                    self._push(reply)
+                if type(reply) is not bytes and self._is_push(reply):
                     continue
                 future = pending.popleft()
-                answered += 1
-                if type(reply) is ReplyError and reply.code == "READONLY":
-                    readonly = reply
-                if future.done():  # cancelled, or past its deadline: the hole swallows the reply
-                    continue
-                if type(reply) is ReplyError:
-                    future.set_exception(reply)
-                else:
-                    future.set_result(reply)
+                self._answered += 1
+                if not future.done():  # else cancelled, or past its deadline: the hole swallows the reply
+                    if isinstance(reply, ReplyError):
+                        future.set_exception(reply)
+                    else:
+                        future.set_result(reply)
         except IndexError:
-            self.abort(ProtocolError("Valkey sent a reply that nobody asked for; the connection is dropped"))
+            self.abort(_unasked(reply))
         except Exception as exc:  # noqa: BLE001 - what can't be parsed, of whatever kind, ends the connection
             self.abort(
                 ProtocolError(
                     f"not RESP: {exc}. Check that host and port are Valkey's, and TLS on both sides"
                 )
             )
-        finally:
-            self._answered += answered
-        if answered:
-            self._on_alive(self._answered > self._expired)
-        if readonly is not None:
-            self.abort(readonly)  # a replica since a failover: the next connection may reach the primary
+        self._account(len(data), self._answered - before)
 
-    def _push(self, message: list[Any]) -> None:
-        if self._on_push is not None:
-            self._on_push(message)
+    def _is_push(self, reply: Reply) -> bool:
+        """Looks at what is not simply bytes: notes an error, hands on a push. Returns whether it was one."""
+        if type(reply) is hiredis.PushNotification:
+            self._telemetry.pushes += 1
+            self._unfinished = 0
+            if self._on_push is not None:
+                self._on_push(reply)
+            return True
+        if isinstance(reply, ReplyError):
+            self._telemetry.reply_errors += 1
+            if (
+                reply.code == "READONLY"
+            ):  # a replica since a failover: the next connection may reach the primary
+                self._loop.call_soon(self.abort, reply)
+        return False
+
+    def _account(self, size: int, answered: int) -> None:
+        telemetry = self._telemetry
+        telemetry.bytes_received += size
+        if answered:
+            telemetry.replies += answered
+            self._unfinished = 0
+            repeatable = self._repeatable
+            while repeatable and repeatable[0][0].done():
+                repeatable.popleft()
+            if self._sample and self._answered >= self._sample:
+                telemetry.latency.record(monotonic() - self._sampled_at)
+                self._sample = 0
+            if self._spin.active:
+                self._spin.end()
+            self._on_alive(self._answered > self._watchdog.expired)
+        else:
+            self._unfinished += size
+            if self._unfinished > self._options.max_reply_bytes:
+                self._refuse_reply()
+
+    def _refuse_reply(self) -> None:
+        error = ReplyTooLargeError(
+            f"a reply exceeds {self._options.max_reply_bytes} bytes, so the connection was dropped; "
+            "ask for less at a time, or raise max_reply_bytes"
+        )
+        if self._pending:
+            fail(self._pending.popleft(), error)
+            self._answered += 1
+            self._telemetry.replies += 1
+        self.abort(error)
+
+    # -- ending --------------------------------------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._lost is None:
             self._lost = exc or ConnectionResetError("Valkey closed the connection")
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            self._watchdog = None
-        self._fail_all(self._lost)
-        self._on_lost(self, self._lost)
-
-    def _fail_all(self, cause: Exception) -> None:
-        unsent = len(self._out)
-        self._out.clear()
+        self._limit = 0
+        self._watchdog.stop()
+        self._spin.stop()
+        written = len(self._pending) - len(self._out)
+        again = self._take_again()
+        self._telemetry.abandoned += written
+        self._telemetry.outcomes_unknown += sum(not future.done() for future in self._pending)
         while self._pending:
-            error: UnavailableError | OutcomeUnknownError
-            if len(self._pending) <= unsent:
-                error = UnavailableError("the connection to Valkey was lost before the command was sent")
-            else:
-                error = OutcomeUnknownError("the connection to Valkey was lost; the command may have run")
-            error.__cause__ = cause
-            _fail(self._pending.popleft(), error)
+            error = OutcomeUnknownError("the connection to Valkey was lost; the command may have run")
+            error.__cause__ = self._lost
+            fail(self._pending.popleft(), error)
+        self._on_lost(self, self._lost, again)
 
-    # -- deadlines -----------------------------------------------------------------------------------------
+    def _take_again(self) -> list[Again]:
+        """Removes the commands that may be sent once more, oldest first."""
+        written = self.sent - len(self._out)
+        unsent = self._take_unsent()
+        repeatable = still_open(self._repeatable, but=unsent)
+        self._repeatable.clear()
+        if repeatable:
+            taken = {id(future) for future, _ in repeatable}
+            self._pending = deque(future for future in self._pending if id(future) not in taken)
+        return [
+            *marked(repeatable, self._watchdog.left_s(self._answered + 1), written=True),
+            *marked(unsent, self._watchdog.left_s(written + 1), written=False),
+        ]
 
-    def _tick(self) -> None:
-        self._watchdog = None
-        self._ticks += 1
-        if not self._pending:
-            self._marks.clear()
-        elif self._overdue():
-            self._watchdog = self._loop.call_later(_CONFIRM_S, self._confirm)
-        else:
-            self._rearm()
+    def expire(self, upto: int) -> tuple[int, int]:
+        """Fails the commands up to number `upto`, which have missed their deadline.
 
-    def _confirm(self) -> None:
-        self._watchdog = None
-        if overdue := self._overdue():
-            self._expire(overdue)
-        self._rearm()
-
-    def _rearm(self) -> None:
-        self._heard = False
-        if self._pending:
-            self._marks.append((self._ticks - 1, self._sent))
-            self._watchdog = self._loop.call_later(self._tick_s, self._tick)
-        else:
-            self._marks.clear()
-
-    def _overdue(self) -> int:
-        """Returns the number of the last command that will have missed its deadline before the next tick, or 0."""
-        done = max(self._answered, self._expired)
-        while self._marks and self._marks[0][1] <= done:
-            self._marks.popleft()
-        overdue = 0
-        for tick, sent in self._marks:
-            if self._ticks - tick < _TICKS_PER_DEADLINE - 1:
-                break
-            overdue = sent
-        return overdue
-
-    def _expire(self, upto: int) -> None:
-        """Fails the commands up to number `upto`. They stay queued as holes: their replies may still come."""
-        missed = 0
-        for future, _ in zip(self._pending, range(upto - self._answered), strict=False):
+        What was written stays queued as a hole, for its reply may still come; what never left is not sent any more.
+        Returns how many callers were told so, and how many commands were taken out of the queue.
+        """
+        missed = removed = 0
+        written = self.sent - len(self._out)
+        if upto > written:
+            removed = upto - written
+            unsent = self._take_unsent()
+            for future, _ in unsent[:removed]:
+                missed += not future.done()
+                fail(future, UnavailableError("Valkey reads too slowly; nothing was sent"))
+            for future, packed in unsent[removed:]:
+                self._pending.append(future)
+                self._out.append(packed)
+                self._queued += len(packed)
+        for future, _ in zip(self._pending, range(min(upto, written) - self._answered), strict=False):
             if not future.done():
                 missed += 1
                 future.set_exception(
-                    DeadlineError(f"no reply from Valkey within {self._deadline_s * 1000:.0f} ms")
+                    DeadlineError(f"no reply from Valkey within {self._options.deadline_s * 1000:.0f} ms")
                 )
-        self._expired = upto
-        self._on_deadline(missed, self._heard)
+        self._telemetry.deadlines_missed += missed
+        heard, self._heard = self._heard, False
+        self._on_deadline(missed, heard)
+        return missed, removed
 
-    # -- closing -------------------------------------------------------------------------------------------
+    def forget_heard(self) -> None:
+        """Begins to listen anew for any sign of life."""
+        self._heard = False
 
     def abort(self, cause: Exception) -> None:
         """Drops the connection at once; `cause` is what the waiting callers are told as the cause."""
         if self._lost is None:
             self._lost = cause
+        self._limit = 0
         if self._transport is not None:
             self._transport.abort()
 
 
-_MORE: Any = object()
-
-
-def _fail(future: asyncio.Future[Reply], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # whoever awaits it is told; nobody is warned of one that was given up
+def _unasked(reply: Reply) -> Exception:
+    """Returns what a reply that nobody waits for means: an error before any command says why the server hangs up."""
+    if isinstance(reply, ReplyError):
+        return reply
+    return ProtocolError("Valkey sent a reply that nobody asked for; the connection is dropped")

@@ -1,0 +1,1 @@
+"""Benches that are not part of a package: `python -m bench.wire`."""

@@ -1,0 +1,244 @@
+"""A feed: the pub/sub connection to one server, with its subscriptions, kept up through reconnects.
+
+Design
+    What is wanted is a set; the feed compares it with what has been asked for and confirmed on the present connection,
+    and asks for the rest: after a reconnect, after a refusal that may pass, after a change of mind.
+
+    A silent connection is asked for a sign of life by PING, and dropped without it. Silence is counted in ticks that ran:
+    a stalled process blames nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from valtier.errors import ReplyError, UnavailableError
+from valtier.telemetry import LinkTelemetry
+from valtier.wire.address import Address, Endpoint
+from valtier.wire.connection import Connection, Reply, pack
+from valtier.wire.link import Link
+from valtier.wire.listening import Listener
+from valtier.wire.options import WireOptions
+from valtier.wire.subscription import Gap
+from valtier.wire.topics import SHARD, UNDO, VERBS, Ask, FeedConnection, Topic
+
+_PASSING = frozenset(("CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN", "BUSY"))
+_BATCH = 1000
+_TICKS = 4  # a connection may be silent for so many ticks; PING goes out after half of them
+
+
+class Feed:
+    """The topics that are wanted of one server. Guarded by the event loop."""
+
+    def __init__(
+        self,
+        where: Callable[[], Endpoint | None],
+        address: Address,
+        options: WireOptions,
+        listener: Listener,
+        *,
+        telemetry: LinkTelemetry | None = None,
+        purpose: str = "pubsub",
+        library_version: str = "0",
+    ) -> None:
+        """Prepares; nothing is opened before `start`.
+
+        Args:
+            where: tells where the server is now; asked before each attempt to connect, and at each tick.
+            address: user, password and TLS.
+            options: the limits. A subscription has `connect_timeout_s` to be confirmed.
+            listener: who is told.
+            telemetry: where to count.
+            purpose: what the connection is for, in logs and telemetry.
+            library_version: told to the server.
+        """
+        self._where = where
+        self._listener = listener
+        self._tick_s = options.drop_after_s / _TICKS
+        self._wanted: set[Topic] = set()
+        self._asked: dict[Topic, Ask] = {}
+        self._live: set[Topic] = set()
+        self._undone: set[Ask] = set()
+        self._silent_ticks = 0
+        self._heard = 0  # bytes, by the last tick
+        self._timer: asyncio.TimerHandle | None = None
+        self.link = Link(
+            self._locate,
+            address,
+            replace(options, deadline_s=options.connect_timeout_s, spin_s=0.0),
+            telemetry=telemetry,
+            purpose=purpose,
+            setup=self._set_up,
+            on_status=self._on_status,
+            on_push=self._on_push,
+            make_connection=FeedConnection,
+            library_version=library_version,
+        )
+
+    async def _locate(self) -> Endpoint:
+        endpoint = self._where()
+        if endpoint is None:
+            raise UnavailableError("nobody knows yet where Valkey is")
+        return endpoint
+
+    def start(self) -> None:
+        """Begins to connect in the background."""
+        self.link.start()
+        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+
+    async def close(self) -> None:
+        """Drops the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wanted.clear()
+        await self.link.close()
+
+    # -- what is wanted ------------------------------------------------------------------------------------
+
+    @property
+    def topics(self) -> Collection[Topic]:
+        return self._wanted
+
+    def is_live(self, topic: Topic) -> bool:
+        """Whether the server sends this topic now."""
+        return topic in self._live
+
+    def add(self, topic: Topic) -> None:
+        """Wants a topic: the listener hears when it is confirmed."""
+        self._wanted.add(topic)
+        if self.link.connection is not None:
+            with contextlib.suppress(UnavailableError):  # the next tick, or connection, asks
+                self._ask(self.link.connection, topic)
+
+    def remove(self, topic: Topic) -> None:
+        """Wants a topic no more."""
+        self._wanted.discard(topic)
+        asked = topic in self._live or topic in self._asked
+        self._forget(topic)
+        if asked and self.link.connection is not None:
+            ask = Ask(UNDO[topic.kind], topic, self._undone.discard)
+            ask.add_done_callback(self._on_undone)
+            try:
+                self.link.connection.submit(ask, pack((ask.verb, topic.name)))
+            except UnavailableError as exc:
+                self.link.drop(exc)
+            else:
+                self._undone.add(ask)
+
+    def _forget(self, topic: Topic) -> None:
+        self._live.discard(topic)
+        if (ask := self._asked.pop(topic, None)) is not None:
+            ask.cancel()
+
+    def _ask(self, connection: Connection, topic: Topic) -> Ask:
+        ask = Ask(VERBS[topic.kind], topic, self._on_confirmed)
+        connection.submit(ask, pack((ask.verb, topic.name)))
+        ask.add_done_callback(self._on_answered)
+        self._asked[topic] = ask
+        return ask
+
+    def _unsettled(self) -> list[Topic]:
+        return [topic for topic in self._wanted if topic not in self._live]
+
+    def _unasked(self) -> list[Topic]:
+        return [topic for topic in self._unsettled() if topic not in self._asked]
+
+    async def _set_up(self, connection: Connection) -> None:
+        """Asks for everything on a new connection, before it counts as ready."""
+        self._reset()
+        topics = iter(self._unasked())
+        while batch := [topic for topic in islice(topics, _BATCH) if topic in self._wanted]:
+            asks = [self._asked.get(topic) or self._ask(connection, topic) for topic in batch]
+            await asyncio.wait(asks)
+            if connection is not self.link.connection:
+                return  # lost meanwhile: the next one does it all again
+
+    def _reset(self) -> None:
+        for ask in (*self._asked.values(), *self._undone):
+            ask.cancel()  # else the next connection would be sent what this one had not yet written
+        self._asked.clear()
+        self._undone.clear()
+        live, self._live = self._live, set()
+        gap = Gap("reconnected")
+        for topic in live:
+            self._listener.lost(topic, gap)
+
+    # -- what the connection tells -------------------------------------------------------------------------
+
+    def _on_status(self, link: Link) -> None:
+        if link.connection is None:
+            self._reset()
+
+    def _on_push(self, reply: list[Any]) -> None:
+        if reply[0] in VERBS:
+            topic = Topic(reply[0], reply[1])
+            if topic in self._live:
+                self._listener.message(topic, reply)
+        elif reply[0] == b"sunsubscribe" and (topic := Topic(SHARD, reply[1])) in self._live:
+            self._give_up(topic, ReplyError("MOVED the slot has left this server"))
+
+    def _on_confirmed(self, ask: Ask) -> None:
+        if self._asked.get(ask.topic) is ask:
+            del self._asked[ask.topic]
+            self._live.add(ask.topic)
+            self._listener.confirmed(ask.topic)
+
+    def _on_answered(self, ask: Ask) -> None:
+        if ask.cancelled() or (error := ask.exception()) is None:
+            return
+        if self._asked.get(ask.topic) is not ask:  # nobody wants it any more
+            return
+        del self._asked[ask.topic]
+        if not isinstance(error, ReplyError):  # lost, or too slow: what the server has done is unknown
+            self.link.drop(UnavailableError("Valkey did not confirm a subscription in time"))
+        elif error.code not in _PASSING:
+            self._give_up(ask.topic, error)
+
+    def _on_undone(self, ask: Ask) -> None:
+        self._undone.discard(ask)
+        if not ask.cancelled():
+            ask.exception()  # refused or lost: then it is gone as well
+
+    def _give_up(self, topic: Topic, error: ReplyError) -> None:
+        self._wanted.discard(topic)
+        self._forget(topic)
+        self._listener.refused(topic, error)
+
+    # -- signs of life -------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+        if self.link.connection is not None:
+            self._check(self.link.connection)
+        if unsettled := self._unsettled():
+            self._listener.unsettled(unsettled)
+        connection = self.link.connection
+        if connection is not None and self.link.available:
+            with contextlib.suppress(UnavailableError):
+                for topic in self._unasked():
+                    self._ask(connection, topic)
+
+    def _check(self, connection: Connection) -> None:
+        """Drops a connection that goes elsewhere than it should, or that stays mute."""
+        heard, self._heard = self._heard, self.link.telemetry.bytes_received
+        where = self._where()
+        if where is not None and where != self.link.endpoint:
+            self.link.drop(UnavailableError(f"Valkey is at {where} now"))
+            return
+        self._silent_ticks = self._silent_ticks + 1 if heard == self._heard else 0
+        if self._silent_ticks >= _TICKS:
+            self._silent_ticks = 0
+            self.link.drop(TimeoutError("no sign of life"))
+        elif self._silent_ticks == _TICKS // 2:
+            with contextlib.suppress(UnavailableError):
+                connection.send("PING").add_done_callback(_swallow)
+
+
+def _swallow(future: asyncio.Future[Reply]) -> None:
+    if not future.cancelled():
+        future.exception()

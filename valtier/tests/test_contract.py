@@ -1,0 +1,219 @@
+"""One contract for every server: Valkey 9.1 and 8.1, Redis 7.0, over TLS, with RESP2, behind sentinels, and a cluster."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from valtier import ConfigurationError, ReplyError, Tier, WrongTypeError
+from valtier.embedded import EmbeddedSentinel
+from valtier.testing import eventually
+from valtier.wire import Script, Valkey, scan
+
+BINARY = bytes(range(256)) * 8
+ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+
+
+@pytest.fixture(scope="module")
+def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSentinel]:
+    directory: Path = tmp_path_factory.mktemp("sentinel")
+    with EmbeddedSentinel(directory) as servers:
+        yield servers
+
+
+@pytest.fixture(
+    params=["valkey", "valkey81", "redis70", "redis70 tls", "valkey resp2", "cluster", "sentinel"]
+)
+def url(request: pytest.FixtureRequest) -> str:
+    name, _, variant = request.param.partition(" ")
+    server = request.getfixturevalue(name)
+    if variant == "tls":
+        return f"{server.tls_url}?tls_ca={server.certificates.ca}"
+    return f"{server.url}?protocol=2" if variant == "resp2" else str(server.url)
+
+
+@pytest_asyncio.fixture
+async def tier(url: str) -> AsyncIterator[Tier]:
+    async with Tier.from_url(url, deadline="2s", connect_timeout="5s") as opened:
+        assert opened.valkey.available
+        for node in opened.valkey.nodes():
+            await node.send("FLUSHALL")
+        yield opened
+
+
+@pytest.fixture
+def wire(tier: Tier) -> Valkey:
+    return tier.valkey
+
+
+async def test_every_caller_gets_its_own_reply(wire: Valkey) -> None:
+    replies = await asyncio.gather(*(wire.call("ECHO", f"n{number}") for number in range(500)))
+    assert replies == [b"n%d" % number for number in range(500)]
+
+
+async def test_strings(wire: Valkey) -> None:
+    assert await wire.get("k") is None
+    assert await wire.set("k", BINARY)
+    assert await wire.get("k") == BINARY
+    assert not await wire.set("k", "other", only_if="absent")
+    assert not await wire.set("none", "v", only_if="present")
+    assert await wire.incr("n", 5) == 5
+    with pytest.raises(ConfigurationError, match="only_if"):
+        wire.set("k", "v", only_if="sometimes")
+    with pytest.raises(ConfigurationError, match="ttl_ms"):
+        wire.set("k", "v", ttl_ms=0)
+
+
+async def test_many_keys_at_once_whatever_their_slots(wire: Valkey) -> None:
+    names = [f"k{number}" for number in range(100)]
+    await asyncio.gather(*(wire.set(name, name) for name in names[::2]))
+    assert await wire.mget(*names) == [name.encode() if n % 2 == 0 else None for n, name in enumerate(names)]
+    assert await wire.exists(*names) == 50
+    assert await wire.unlink(*names) == 50
+
+
+async def test_ttls(wire: Valkey) -> None:
+    await wire.set("k", "v", ttl_ms=60_000)
+    assert 50_000 < await wire.ttl_ms("k") <= 60_000
+    assert await wire.expire("k", 5_000) == 1
+    assert await wire.ttl_ms("k") <= 5_000
+    assert await wire.ttl_ms("none") == -2
+
+
+async def test_hashes_sets_and_sorted_sets(wire: Valkey) -> None:
+    assert await wire.hset("h", {"a": 1, "b": b"\x00"}) == 2
+    assert await wire.hget("h", "b") == b"\x00"
+    assert await wire.hgetall("h") == {b"a": b"1", b"b": b"\x00"}
+    assert await wire.hgetall("none") == {}
+    assert await wire.sadd("s", "a", "b") == 2
+    assert await wire.srem("s", "a", "c") == 1
+    assert await wire.zadd("z", {"a": 1.5, "b": 2}) == 2
+    assert await wire.zrem("z", "a") == 1
+
+
+async def test_streams_and_commands_that_block(wire: Valkey) -> None:
+    async with wire.dedicated("stream") as connection:
+        waiting = asyncio.ensure_future(
+            connection.call("XREAD", "BLOCK", 5000, "STREAMS", "stream", "0", block_s=5.0)
+        )
+        await asyncio.sleep(0.05)
+        added = await wire.xadd("stream", {"field": "value"}, max_length=100)
+        reply = await waiting
+    entries = dict(reply)[b"stream"] if isinstance(reply, list) else reply[b"stream"]
+    assert entries == [[added, [b"field", b"value"]]]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_messages(wire: Valkey, sharded: bool) -> None:
+    async with wire.subscribe("news", sharded=sharded) as subscription:
+        await wire.publish("news", "first", sharded=sharded)
+        await wire.publish("news", BINARY, sharded=sharded)
+        messages = [await anext(subscription), await anext(subscription)]
+    assert [(message.channel, message.data) for message in messages] == [  # type: ignore[union-attr]
+        (b"news", b"first"),
+        (b"news", BINARY),
+    ]
+
+
+async def test_scripts_are_loaded_again_when_the_server_forgot(wire: Valkey) -> None:
+    assert await ADD.run(wire, ("n",), (2,)) == 2
+    for node in wire.nodes():
+        await node.send("SCRIPT", "FLUSH")
+    assert await ADD.run(wire, ("n",), (2,)) == 4
+    assert await ADD.run(wire, ("n",), (2,)) == 6
+
+
+async def test_an_error_stays_in_its_place(wire: Valkey) -> None:
+    await wire.sadd("s", "a")
+    first, error, last = await wire.call_many([("SET", "k", "v"), ("GET", "s"), ("GET", "k")])
+    assert (first, last) == (b"OK", b"v")
+    assert isinstance(error, WrongTypeError)
+    assert "prefix" in str(error)
+    with pytest.raises(ReplyError, match="unknown command"):
+        await wire.call("NOSUCHCOMMAND", "k")
+
+
+async def test_large_values(wire: Valkey) -> None:
+    await wire.set("big", BINARY * 2048)
+    assert await wire.get("big") == BINARY * 2048
+
+
+async def test_what_changed_is_told_where_the_protocol_can(wire: Valkey) -> None:
+    told: list[list[bytes] | None] = []
+    wire.on_invalidate(told.append)
+    if wire.options.protocol == 2:
+        assert not wire.tracking
+        return
+    await eventually(lambda: wire.tracking)
+    for key in ("a", "b", "c"):  # in a cluster: on every node
+        await wire.call_tracked("GET", key)
+        await wire.set(key, "v")
+    await eventually(lambda: sorted(key for keys in told for key in keys or ()) == [b"a", b"b", b"c"])
+
+
+async def test_the_cache_works_over_it(tier: Tier) -> None:
+    loads = 0
+
+    async def load() -> str:
+        nonlocal loads
+        loads += 1
+        return "value"
+
+    for _ in range(3):
+        assert await tier.cache.get_or_set("user:1", 60, load, tags=["users"]) == "value"
+    assert loads == 1
+    await tier.cache.invalidate_tags("users")
+    assert await tier.cache.get_or_set("user:1", 60, load, tags=["users"]) == "value"
+    assert loads == 2
+    await tier.cache.set("user:2", "two", 60)
+    assert await tier.cache.get("user:2") == "two"
+    await tier.cache.delete("user:2")
+    assert await tier.cache.get("user:2") is None
+
+
+async def test_everything_in_the_cache_goes_at_once(tier: Tier) -> None:
+    await asyncio.gather(*(tier.cache.set(f"user:{number}", number, 60) for number in range(200)))
+    await tier.valkey.set("somebody else's", "stays")
+    store = tier.cache._store
+    assert store is not None
+    await store.sweep()
+    assert [key async for key in scan(tier.valkey)] == [b"somebody else's"]
+
+
+async def test_health_and_telemetry_tell_the_same(tier: Tier) -> None:
+    health = (await tier.health())["cache"]
+    assert (health["connected"], health["status"], health["breaker"]) == (True, "ready", "closed")
+    assert tier.telemetry.total().commands > 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("SUBSCRIBE", "news"),
+        (b"psubscribe", "n*"),
+        ("Monitor",),
+        ("CLIENT", "REPLY", "SKIP"),
+        ("client", b"tracking", "on"),
+        ("SELECT", 0),
+        ("MULTI",),
+        ("AUTH", "pw"),
+        ("RESET",),
+        ("BLPOP", "list", 1),
+        ("BLPOP", "list", 0),
+        ("XREAD", "BLOCK", 1000, "STREAMS", "s", "$"),
+        ("WAIT", 1, 0),
+    ],
+    ids=str,
+)
+async def test_what_would_harm_others_on_a_shared_connection_is_refused(
+    wire: Valkey, words: tuple[str | bytes | int, ...]
+) -> None:
+    """One SUBSCRIBE among the commands of others, and each of them gets the next one's reply."""
+    with pytest.raises(ConfigurationError):
+        wire.call(*words)
+    with pytest.raises(ConfigurationError):
+        wire.call_tracked(*words)
+    assert await wire.call("ECHO", "mine") == b"mine"
