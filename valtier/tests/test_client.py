@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -417,7 +417,7 @@ async def test_ten_thousand_connections_opened_and_closed_leak_nothing(valkey: E
 
     def held() -> tuple[int, int, int]:
         gc.collect()
-        return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+        return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir())), len(gc.get_objects())
 
     await cycles(200)  # what is made once and kept has been made by then
     tasks, files, objects = held()

@@ -143,16 +143,16 @@ async def test_a_cut_in_good_order_is_an_end_on_both_sides_also_when_bytes_were_
 
 async def test_a_delay_holds_each_byte_so_long_without_costing_throughput(line: Line) -> None:
     loop = asyncio.get_running_loop()
-    line.proxy.delay(0.1, Way.TO_SERVER)
-    data = b"x" * 500_000  # many chunks, one delay
-    began = loop.time()
+    line.proxy.delay(0.2, Way.TO_SERVER)
+    data = b"x" * 1_000_000  # sixteen chunks and more, one delay
+    began_at = loop.time()
     line.writer.write(data)
     await line.got(data)
-    assert 0.1 <= loop.time() - began < 0.6
-    began = loop.time()
+    assert 0.2 <= loop.time() - began_at < 16 * 0.2
+    began_at = loop.time()
     line.speaker.write(b"r")
     await line.reader.readexactly(1)
-    assert loop.time() - began < 0.1
+    assert loop.time() - began_at < 0.2
 
 
 async def test_what_is_delayed_comes_at_once_when_the_delay_is_over(line: Line) -> None:
@@ -167,12 +167,11 @@ async def test_a_trickle_lets_so_many_bytes_pass_at_a_time(line: Line) -> None:
     loop = asyncio.get_running_loop()
     line.proxy.trickle(2, 0.02, Way.TO_CLIENT)
     line.speaker.write(b"abcdefg")
-    began, pieces = loop.time(), []
-    while sum(map(len, pieces)) < 7:
-        pieces.append(await line.reader.read(100))
-    assert b"".join(pieces) == b"abcdefg"
-    assert loop.time() - began >= 3 * 0.02
-    assert pieces[0] == b"ab"
+    began_at = loop.time()
+    first = await line.reader.read(100)
+    assert first + await line.reader.readexactly(5) == b"abcdefg"
+    assert first == b"ab"
+    assert loop.time() - began_at >= 3 * 0.02
 
 
 async def test_a_black_hole_swallows_and_keeps_the_connection_open(line: Line) -> None:
@@ -188,6 +187,22 @@ async def test_a_black_hole_swallows_and_keeps_the_connection_open(line: Line) -
     assert line.server.received == b""
     assert line.proxy.open_connections == 1
     line.writer.close()
+    await eventually(lambda: line.proxy.open_connections == 0)
+
+
+@pytest.mark.parametrize("client_first", [False, True])
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_hole_of_replies_ends_with_the_client_whatever_the_server_does(
+    line: Line, client_first: bool, reset: bool
+) -> None:
+    line.proxy.black_hole(Way.TO_CLIENT)
+    line.speaker.write(b"lost")
+    await eventually(lambda: line.proxy.swallowed(Way.TO_CLIENT) == 4)
+    line.proxy.heal()
+    hang_up = [line.writer.close, line.speaker.transport.abort if reset else line.speaker.close]
+    for end in hang_up if client_first else hang_up[::-1]:
+        end()
+        await asyncio.sleep(0.01)  # also what comes of the first has happened by then
     await eventually(lambda: line.proxy.open_connections == 0)
 
 

@@ -84,6 +84,8 @@ class Pipe:
         cut: Callable[[Cut], object],
     ) -> None:
         self.lane = lane
+        self.other = self
+        """The connection's other way, once that is known."""
         self._source = source
         self._sink = sink
         self._end = end
@@ -94,6 +96,8 @@ class Pipe:
         self._room = asyncio.Event()
         self._wrote_at = -math.inf
         self._swallows = False  # has lost bytes, and so loses all that follow
+        self.source_ended = False
+        self.swallowed_end = False  # the sink will never hear that the source has ended
         self._garbles = False
 
     def look_again(self) -> None:
@@ -118,8 +122,10 @@ class Pipe:
         except OSError:
             if not (self._in_hole and self.lane.way is Way.TO_CLIENT):  # which swallows the server's end too
                 self._end(Cut.RST)
-        else:
-            self._put(loop.time(), b"")
+                return
+        self.source_ended = True
+        self._put(loop.time(), b"")
+        self._end_if_nobody_is_left()
 
     async def write(self) -> None:
         """Empties the buffer, as the faults allow, until the source's end has been passed on."""
@@ -160,14 +166,20 @@ class Pipe:
         return due - now
 
     def _swallow(self) -> None:
-        ended = not self._buffer[-1][1]
+        self.swallowed_end = not self._buffer[-1][1]
         self._swallows = True
         self.lane.swallowed += self._size
         self._buffer.clear()
         self._size = 0
         self._room.set()
-        if ended and self.lane.way is Way.TO_SERVER:  # the client has gone: nobody is left to be fooled
-            self._end(Cut.FIN)
+        self._end_if_nobody_is_left()
+
+    def _end_if_nobody_is_left(self) -> None:
+        """Ends a connection whose client has gone, where a black hole keeps one side from hearing of the other."""
+        for pipe in (self, self.other):
+            client_is_gone = pipe.lane.way is Way.TO_SERVER or pipe.other.source_ended
+            if pipe.swallowed_end and client_is_gone:
+                self._end(Cut.FIN)
 
     async def _pass_on(self) -> bool:
         """Writes the head of the buffer, or as much of it as may pass. Returns whether more may follow."""

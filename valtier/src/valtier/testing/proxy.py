@@ -208,6 +208,7 @@ class _Connection:
         self._pipes = [
             Pipe(lanes[way], *ends[way], end=self.end, cut=functools.partial(cut, self)) for way in Way
         ]
+        self._pipes[0].other, self._pipes[1].other = self._pipes[1], self._pipes[0]
         self._task: asyncio.Task[None] | None = None
         self._connected = False
         self._how: Cut | None = None  # set once its end was asked for
@@ -218,12 +219,17 @@ class _Connection:
 
     async def _run(self) -> None:
         """Carries bytes until both ways are at their end, or `end` is called."""
+        server = self._sides[1]
         try:
-            await asyncio.get_running_loop().sock_connect(self._sides[1], self._target)
+            await asyncio.get_running_loop().sock_connect(server, self._target)
+            self._connected = (
+                server.getsockname() != server.getpeername()
+            )  # else TCP has met itself on a free port
         except OSError:  # nobody listens there
+            self._connected = False
+        if not self._connected:
             self._how = Cut.RST
             return
-        self._connected = True
         async with asyncio.TaskGroup() as group:
             for pipe in self._pipes:
                 group.create_task(pipe.read(), name="fault-proxy-read")

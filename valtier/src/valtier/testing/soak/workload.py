@@ -16,7 +16,6 @@ from valtier.wire import Argument, Reply, Script, Valkey
 
 GARBAGE = b"\xff"
 """What the proxy puts into replies; nothing else here holds it."""
-_HANGS_S = 5.0
 _UNSENT_PAUSE_S = 0.002
 _COUNT = Script("return {ARGV[1], redis.call('INCR', KEYS[1]), redis.call('HINCRBY', KEYS[2], ARGV[2], 1)}")
 
@@ -56,6 +55,8 @@ class Limits:
 
     deadline_s: float
     slack_s: float = 0.25
+    hangs_s: float = 5.0
+    """Whoever waits so much longer waits for ever."""
 
 
 class Caller:
@@ -89,10 +90,12 @@ class Caller:
         began_at, stalled_s = loop.time(), self._stalls.total_s
         may_take_s = rounds * self._limits.deadline_s + self._limits.slack_s
         task = loop.create_task(_giving_up(work, op) if op.patience_s is not None else work)
-        done, _ = await asyncio.wait([task], timeout=may_take_s + _HANGS_S)
+        done, _ = await asyncio.wait([task], timeout=may_take_s + self._limits.hangs_s)
         if not done:
             task.cancel()
-            raise BrokenPromiseError(f"{op} waits for ever: nothing came in {may_take_s + _HANGS_S:.1f} s")
+            raise BrokenPromiseError(
+                f"{op} waits for ever: nothing came in {may_take_s + self._limits.hangs_s:.1f} s"
+            )
         if task.result() is Outcome.GIVEN_UP:
             self._tally.outcomes[Outcome.GIVEN_UP] += 1
         waited_s = loop.time() - began_at - (self._stalls.total_s - stalled_s)
