@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from weakref import WeakSet
 
 from valtier.errors import DeadlineError, UnavailableError
 from valtier.telemetry import LinkTelemetry
@@ -20,10 +21,15 @@ class Carry:
         self._telemetry = telemetry
         self._submit = submit
         self._waiting: list[Again] = []
+        self._may_have_run: WeakSet[asyncio.Future[Reply]] = WeakSet()  # written on an earlier connection
 
     def add(self, commands: Sequence[Again]) -> None:
         """Takes commands. Each that has no reply when its time is over fails, be it sent by then or not."""
-        waiting = [command for command in commands if not command.future.done()]
+        waiting = [
+            command._replace(written=command.written or command.future in self._may_have_run)
+            for command in commands
+            if not command.future.done()
+        ]
         if waiting:
             self._waiting += waiting
             shortest_s = min(command.left_s for command in waiting)
@@ -35,6 +41,8 @@ class Carry:
         for command in waiting:
             if command.future.done():
                 continue
+            if command.written:
+                self._may_have_run.add(command.future)
             try:
                 self._submit(command.future, command.packed)
             except UnavailableError:
