@@ -33,6 +33,7 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.answer: Callable[[Command], bytes | None] = lambda _: b"+OK\r\n"
         self.refuses = False
+        self.reads = True  # on connections made from now on, behind the greeting
         self.received: list[Command] = []
         self.connections: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
@@ -66,6 +67,8 @@ class ScriptedServer:
                 parser.feed(data)
                 while command := parser.gets():
                     self._handle(tuple(command), writer)
+                if not self.reads:
+                    writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.close()
 
     def _handle(self, command: Command, writer: asyncio.StreamWriter) -> None:

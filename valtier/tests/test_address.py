@@ -223,7 +223,7 @@ def test_percent_encoding_carries_any_text(username: str, password: str, service
 @pytest.mark.parametrize(
     ("query", "keywords", "expected"),
     [
-        ("deadline=5ms", {}, {"deadline_s": 0.005}),
+        ("deadline=50ms", {}, {"deadline_s": 0.05}),
         ("deadline=0.5", {}, {"deadline_s": 0.5}),
         ("", {"deadline": timedelta(seconds=3)}, {"deadline_s": 3.0}),
         ("connect_timeout=2s&drop_after=1m", {}, {"connect_timeout_s": 2.0, "drop_after_s": 60.0}),
@@ -233,7 +233,7 @@ def test_percent_encoding_carries_any_text(username: str, password: str, service
         ("max_reply_bytes=2mb", {"max_queued_bytes": 7}, {"max_reply_bytes": 2 << 20, "max_queued_bytes": 7}),
         ("max_queued_bytes=512KB", {}, {"max_queued_bytes": 512 << 10}),
         ("protocol=2&client_name=web-1", {}, {"protocol": 2, "client_name": "web-1"}),
-        ("deadline=5ms", {"deadline": "7ms", "protocol": None}, {"deadline_s": 0.007}),
+        ("deadline=50ms", {"deadline": "70ms", "protocol": None}, {"deadline_s": 0.07}),
     ],
 )
 def test_options_of_the_wire_come_from_the_url_and_from_keywords_which_beat_it(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from valtier import ConfigurationError, ReplyError, Tier, WrongTypeError
+from valtier import ConfigurationError, ReplyError, Tier, UnavailableError, WrongTypeError
 from valtier.embedded import EmbeddedSentinel
 from valtier.testing import eventually
 from valtier.wire import Script, Valkey, scan
@@ -117,6 +117,31 @@ async def test_messages(wire: Valkey, sharded: bool) -> None:
     ]
 
 
+async def test_the_messages_of_a_channel_keep_their_order(wire: Valkey) -> None:
+    async with wire.subscribe("news") as subscription:
+        for number in range(500):
+            await wire.publish("news", number)
+        heard = [(await anext(subscription)).data for _ in range(500)]  # type: ignore[union-attr]
+    assert heard == [b"%d" % number for number in range(500)]
+
+
+async def test_subscribing_again_and_again_counts_in_one_place(wire: Valkey) -> None:
+    async with wire.subscribe("news"):
+        before = len(wire.telemetry.links)
+    for _ in range(5):
+        async with wire.subscribe("news"):
+            pass
+    assert len(wire.telemetry.links) == before
+
+
+async def test_closing_the_client_closes_connections_of_their_own(url: str) -> None:
+    async with Tier.from_url(url, deadline="2s", connect_timeout="5s") as other:
+        connection = other.valkey.dedicated("list")
+        assert await connection.call("RPUSH", "list", "first") >= 1
+    with pytest.raises(UnavailableError):
+        await connection.call("LPOP", "list")
+
+
 async def test_scripts_are_loaded_again_when_the_server_forgot(wire: Valkey) -> None:
     assert await ADD.run(wire, ("n",), (2,)) == 2
     for node in wire.nodes():
@@ -198,6 +223,10 @@ async def test_health_and_telemetry_tell_the_same(tier: Tier) -> None:
         ("CLIENT", "REPLY", "SKIP"),
         ("client", b"tracking", "on"),
         ("SELECT", 0),
+        ("REPLCONF", "ACK", 0),
+        ("CLIENT", "NO-TOUCH", "ON"),
+        ("SCRIPT", "DEBUG", "YES"),
+        ("DEBUG", "SLEEP", 0),
         ("MULTI",),
         ("AUTH", "pw"),
         ("RESET",),

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from scripted import ScriptedServer
 
-from valtier import OutcomeUnknownError, ReplyTooLargeError, UnavailableError
+from valtier import ConfigurationError, OutcomeUnknownError, ReplyTooLargeError, UnavailableError
 from valtier.testing import eventually
 from valtier.wire import Backoff, Status, Valkey, WireOptions
 
@@ -226,3 +226,55 @@ async def test_a_server_that_is_given_up_while_it_greets_is_not_used() -> None:
         await eventually(lambda: wire.available)
         assert link.endpoint == second.address.endpoints[0]
         await wire.close()
+
+
+async def test_what_ran_once_and_never_left_again_is_not_told_as_unsent(server: ScriptedServer) -> None:
+    """Written on one connection, queued on the next, which reads nothing: it may have run."""
+    server.answer = lambda _: None
+    wire = await opened(server, replace(QUICK, deadline_s=0.5))
+    big = [wire.call("ECHO", BIG, idempotent=True) for _ in range(12)]
+    ran = wire.call("SET", "k", "v", idempotent=True)
+    await eventually(lambda: server.count(b"SET") == 1)
+    server.reads = False
+    server.hang_up()
+    with pytest.raises(OutcomeUnknownError):
+        await ran
+    await asyncio.gather(*big, return_exceptions=True)
+    assert server.count(b"SET") == 1
+    await wire.close()
+
+
+async def test_what_is_sent_in_the_turn_of_a_drop_goes_to_the_next_connection(server: ScriptedServer) -> None:
+    wire = await opened(server)
+    future = wire.call("INCR", "n")
+    wire.link_for().drop(ConnectionAbortedError("moved"))
+    assert await future == b"OK"
+    assert server.count(b"INCR") == 1
+    await wire.close()
+
+
+async def test_nothing_of_a_batch_is_sent_when_one_of_it_cannot_be(server: ScriptedServer) -> None:
+    wire = await opened(server)
+    with pytest.raises(ConfigurationError):
+        await wire.call_many([("INCR", "n"), ("SUBSCRIBE", "news")])
+    with pytest.raises(TypeError):
+        await wire.call_many([("INCR", "n"), ("SET", "k", None)])  # type: ignore[list-item]
+    assert await wire.call("GET", "k") == b"OK"
+    assert server.count(b"INCR") == 0
+    await wire.close()
+
+
+async def test_a_close_that_is_cancelled_says_so(server: ScriptedServer) -> None:
+    wire = await opened(server)
+    closing = asyncio.ensure_future(wire.close())
+    await asyncio.sleep(0)  # it waits now
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await wire.close()
+
+
+@pytest.mark.parametrize("wrong", [{"deadline_s": float("nan")}, {"deadline_s": 0.001}, {"spin_s": 1.0}])
+def test_a_limit_that_can_not_be_kept_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        WireOptions(**wrong)  # type: ignore[arg-type]

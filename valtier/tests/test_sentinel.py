@@ -271,3 +271,15 @@ async def test_closing_leaves_no_task(own_sentinel: EmbeddedSentinel) -> None:
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: len(asyncio.all_tasks()) == 1, 1.0)
         assert [task.get_name() for task in asyncio.all_tasks() if "valtier" in task.get_name()] == []
+
+
+async def test_one_sentinel_with_an_old_view_leads_nobody_astray(own_sentinel: EmbeddedSentinel) -> None:
+    """It was cut off during a failover and still names a server that is gone; the others know better."""
+    cut_off = own_sentinel.sentinels[0]
+    cut_off.call("SENTINEL", "REMOVE", "mymaster")
+    cut_off.call("SENTINEL", "MONITOR", "mymaster", "127.0.0.1", "1", "2")
+    wire = Valkey.open(Address.parse(own_sentinel.url), QUICK)
+    await wire.start()
+    await eventually(lambda: wire.available)
+    assert await wire.call("PING") == b"PONG"
+    await wire.close()

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from valtier.embedded import EmbeddedCluster, EmbeddedValkey
@@ -193,6 +193,9 @@ def test_arguments_that_do_not_fit_break_nothing(name: str, rest: list[str | byt
         lambda inner: st.lists(inner) | st.dictionaries(st.binary(), inner),
     )
 )
+@example([b"", None, None, None, None, None])
+@example([b"", None, [], None, None, None, None, None, 1])
+@example([b"", 1, [], 1, 1, 1, 1, 1, 1])
 def test_a_strange_answer_to_command_info_teaches_nothing(entry: Any) -> None:
     assert all(isinstance(command, Command) for command in parse_command_info(entry).values())
 

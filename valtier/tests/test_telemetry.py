@@ -22,7 +22,7 @@ def test_a_quantile_is_the_bound_of_the_bucket_that_holds_it(durations: list[flo
     exact = sorted(durations)[max(0, math.ceil(share * len(durations)) - 1)]
     found = histogram.quantile_s(share)
     assert found is not None
-    assert found >= exact
+    assert found >= min(exact, 10.0)
     assert found <= max(10e-6, exact * math.sqrt(2) * 1.001) or exact > 10
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,3 +163,26 @@ async def test_under_load_no_sink_keeps_what_was_invalidated(valkey: EmbeddedVal
     assert mirror
     assert {key: truth[key] for key in mirror} == mirror
     await wire.close()
+
+
+async def test_where_the_server_refuses_resp3_nothing_is_tracked(tmp_path: Path) -> None:
+    """There CLIENT TRACKING ON is answered with OK, and nothing is ever pushed."""
+    filled: list[object] = []
+    with EmbeddedValkey(tmp_path, settings={"save": "", "rename-command": ("HELLO", "XHELLO")}) as old:
+        async with tracked(of(old)) as (wire, _):
+            assert wire.server.protocol == 2
+            assert not wire.tracking
+            assert await wire.call_tracked("PING", sink=filled.append) == b"PONG"
+    assert filled == []
+
+
+async def test_a_listener_that_fails_harms_nobody(valkey: EmbeddedValkey) -> None:
+    def broken(keys: list[bytes] | None) -> None:
+        raise ValueError(keys)
+
+    async with tracked(of(valkey)) as (wire, told):
+        wire._invalidate_listeners.insert(0, broken)
+        await wire.call_tracked("GET", "k")
+        await wire.set("k", "v")
+        await eventually(lambda: told == [[b"k"]])
+        assert wire.reconnects == 0

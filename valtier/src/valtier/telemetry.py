@@ -26,12 +26,15 @@ class Histogram:
         self.total_s += duration_s
 
     def quantile_s(self, share: float) -> float | None:
-        """Returns the upper bound of the bucket that holds the quantile (`share` in 0 … 1), or `None` if empty."""
+        """Returns the upper bound of the bucket that holds the quantile (`share` in 0 … 1), or `None` if empty.
+
+        What lasted longer than the last bound (10 s) counts as that.
+        """
         wanted, seen = share * self.count, 0
         for count, bound in zip(self.counts, (*_BOUNDS_S, float("inf")), strict=True):
             seen += count
             if count and seen >= wanted:
-                return bound
+                return min(bound, _BOUNDS_S[-1])
         return None
 
     def buckets(self) -> dict[float, int]:
@@ -101,14 +104,15 @@ class Telemetry:
     """What the whole tier has counted, one entry for each connection that it ever had to a server."""
 
     links: list[LinkTelemetry] = field(default_factory=list)
+    _by_name: dict[tuple[str, str], LinkTelemetry] = field(default_factory=dict, repr=False, compare=False)
+    """By the server and purpose that they were asked for with; the server's name may change since."""
 
     def new_link(self, *, server: str, purpose: str) -> LinkTelemetry:
         """Returns the counters for a connection to `server`; those that an earlier one left are continued."""
-        for link in self.links:
-            if (link.server, link.purpose) == (server, purpose):
-                return link
-        link = LinkTelemetry(server=server, purpose=purpose)
-        self.links.append(link)
+        link = self._by_name.get((server, purpose))
+        if link is None:
+            link = self._by_name[server, purpose] = LinkTelemetry(server=server, purpose=purpose)
+            self.links.append(link)
         return link
 
     def total(self) -> LinkTelemetry:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from weakref import WeakSet
+from collections.abc import Sequence
+from typing import Protocol
 
 from valtier.errors import DeadlineError, UnavailableError
 from valtier.telemetry import LinkTelemetry
@@ -12,28 +12,30 @@ from valtier.wire.again import Again, lost
 from valtier.wire.connection import Reply
 
 
+class Submit(Protocol):
+    """Sends a packed command; `written_before` tells that it may have run already."""
+
+    def __call__(
+        self, future: asyncio.Future[Reply], packed: bytes, *, written_before: bool = False
+    ) -> None: ...
+
+
 class Carry:
     """The commands of one link between two connections, oldest first. Guarded by the event loop."""
 
-    def __init__(
-        self, telemetry: LinkTelemetry, submit: Callable[[asyncio.Future[Reply], bytes], None]
-    ) -> None:
+    def __init__(self, telemetry: LinkTelemetry, submit: Submit) -> None:
         self._telemetry = telemetry
         self._submit = submit
         self._waiting: list[Again] = []
-        self._may_have_run: WeakSet[asyncio.Future[Reply]] = WeakSet()  # written on an earlier connection
 
     def add(self, commands: Sequence[Again]) -> None:
         """Takes commands. Each that has no reply when its time is over fails, be it sent by then or not."""
-        waiting = [
-            command._replace(written=command.written or command.future in self._may_have_run)
-            for command in commands
-            if not command.future.done()
-        ]
+        waiting = [command for command in commands if not command.future.done()]
         if waiting:
             self._waiting += waiting
-            shortest_s = min(command.left_s for command in waiting)
-            asyncio.get_running_loop().call_later(shortest_s, self._expire, waiting)
+            for left_s in {command.left_s for command in waiting}:
+                alike = [command for command in waiting if command.left_s == left_s]
+                asyncio.get_running_loop().call_later(left_s, self._expire, alike)
 
     def resend(self) -> None:
         """Sends them all, on a connection that has just been made. Once only: what kills a server kills one."""
@@ -41,10 +43,8 @@ class Carry:
         for command in waiting:
             if command.future.done():
                 continue
-            if command.written:
-                self._may_have_run.add(command.future)
             try:
-                self._submit(command.future, command.packed)
+                self._submit(command.future, command.packed, written_before=command.written)
             except UnavailableError:
                 command.future.set_exception(lost(command))
             else:

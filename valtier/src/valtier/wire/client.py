@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from valtier.errors import UnavailableError, ValkeyError
 from valtier.telemetry import Telemetry
 from valtier.wire.address import Address, Topology
 from valtier.wire.breaker import State
 from valtier.wire.commands import Commands
-from valtier.wire.connection import Argument, Reply
+from valtier.wire.connection import Argument, Reply, pack
 from valtier.wire.handshake import Server
 from valtier.wire.link import Link, Status
 from valtier.wire.options import WireOptions
+from valtier.wire.sharing import check_shareable
 
 if TYPE_CHECKING:
     from valtier.wire.dedicated import Dedicated
     from valtier.wire.pubsub import Hub, Subscription
 
 ReadyHook = Callable[["Valkey"], Awaitable[None]]
+log = logging.getLogger("valtier")
+
 SlotsListener = Callable[[Sequence[int]], None]
 InvalidateListener = Callable[[list[bytes] | None], None]
 
@@ -43,6 +48,7 @@ class Valkey(Commands, ABC):
         self._ready_hooks: list[ReadyHook] = []
         self._invalidate_listeners: list[InvalidateListener] = []
         self._slots_listeners: list[SlotsListener] = []
+        self._dedicated: WeakSet[Dedicated] = WeakSet()
         self._hub: Hub | None = None
 
     @staticmethod
@@ -92,9 +98,15 @@ class Valkey(Commands, ABC):
 
     def _tell_invalidated(self, keys: list[bytes] | None) -> None:
         for listener in self._invalidate_listeners:
-            listener(keys)
+            try:
+                listener(keys)
+            except Exception:  # neither the connection nor the other listeners have a part in it
+                log.exception("A listener to invalidations failed")
 
-    async def _close_hub(self) -> None:
+    async def _close_others(self) -> None:
+        """Closes what has a connection of its own."""
+        for dedicated in tuple(self._dedicated):
+            await dedicated.close()
         if self._hub is not None:
             await self._hub.close()
 
@@ -182,11 +194,16 @@ class Valkey(Commands, ABC):
 
         Raises:
             UnavailableError: there is no usable connection; nothing was sent.
+            ConfigurationError, TypeError: one of them can't be sent; nothing was.
         """
+        calls = [tuple(command) for command in commands]
+        for words in calls:  # before any of them is sent
+            check_shareable(words)
+            pack(words)
         futures: list[asyncio.Future[Reply]] = []
-        for command in commands:
+        for words in calls:
             try:
-                futures.append(self.call(*command))
+                futures.append(self.call(*words))
             except UnavailableError as exc:
                 if not futures:
                     raise
@@ -235,4 +252,6 @@ class Valkey(Commands, ABC):
         """Returns a connection of its own, for `async with`: for commands that block, at the server that holds `key`."""
         from valtier.wire.dedicated import Dedicated  # which builds on this class
 
-        return Dedicated(self, key)
+        dedicated = Dedicated(self, key)
+        self._dedicated.add(dedicated)
+        return dedicated

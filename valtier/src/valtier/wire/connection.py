@@ -31,6 +31,7 @@ from valtier.errors import (
     ReplyError,
     ReplyTooLargeError,
     UnavailableError,
+    ValkeyError,
     reply_error,
 )
 from valtier.telemetry import LinkTelemetry
@@ -179,7 +180,10 @@ class Connection(Sending):
             self._pending = deque(future for future in self._pending if id(future) not in taken)
         return [
             *marked(repeatable, self._watchdog.left_s(self._answered + 1), written=True),
-            *marked(unsent, self._watchdog.left_s(written + 1), written=False),
+            *(
+                command._replace(written=command.future in self._written_before)
+                for command in marked(unsent, self._watchdog.left_s(written + 1), written=False)
+            ),
         ]
 
     def expire(self, upto: int) -> tuple[int, int]:
@@ -195,7 +199,7 @@ class Connection(Sending):
             unsent = self._take_unsent()
             for future, _ in unsent[:removed]:
                 missed += not future.done()
-                fail(future, UnavailableError("Valkey reads too slowly; nothing was sent"))
+                fail(future, self._never_left(future))
             for future, packed in unsent[removed:]:
                 self._pending.append(future)
                 self._out.append(packed)
@@ -206,10 +210,18 @@ class Connection(Sending):
                 future.set_exception(
                     DeadlineError(f"no reply from Valkey within {self._options.deadline_s * 1000:.0f} ms")
                 )
+        self._repeatable = deque(queued for queued in self._repeatable if not queued[0].done())
         self._telemetry.deadlines_missed += missed
         heard, self._heard = self._heard, False
         self._on_deadline(missed, heard)
         return missed, removed
+
+    def _never_left(self, future: asyncio.Future[Reply]) -> ValkeyError:
+        if future in self._written_before:
+            return OutcomeUnknownError(
+                "no reply from Valkey, neither before its connection was lost nor since"
+            )
+        return UnavailableError("Valkey reads too slowly; nothing was sent")
 
     def forget_heard(self) -> None:
         """Begins to listen anew for any sign of life."""

@@ -87,7 +87,7 @@ class Link:
         self.telemetry = telemetry or LinkTelemetry(purpose=purpose)
         self.server = Server()
         self.endpoint: Endpoint | None = None
-        self.connection: Connection | None = None  # set only while it is usable, or being set up
+        self.connection: Connection | None = None  # set only while it is usable, greeted or set up
         self._locate = locate
         self._address = address
         self._ssl = address.tls.context() if address.tls is not None else None
@@ -131,8 +131,7 @@ class Link:
         self._first_try.set()
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await asyncio.wait([self._supervisor])
         if self.connection is not None:
             self._lost.clear()
             self.connection.abort(ConnectionAbortedError("closed by this process"))
@@ -182,7 +181,7 @@ class Link:
             raise self._refusal()
         return self.connection.send(*args)  # type: ignore[union-attr]  # READY implies a connection
 
-    def submit(self, future: asyncio.Future[Reply], packed: bytes) -> None:
+    def submit(self, future: asyncio.Future[Reply], packed: bytes, *, written_before: bool = False) -> None:
         """Sends a packed command whose reply goes to a future of the caller's own.
 
         Raises:
@@ -190,7 +189,7 @@ class Link:
         """
         if self._status is not Status.READY:
             raise self._refusal()
-        self.connection.submit(future, packed)  # type: ignore[union-attr]
+        self.connection.submit(future, packed, written_before=written_before)  # type: ignore[union-attr]
 
     def _refusal(self) -> UnavailableError:
         self.telemetry.refused += 1
@@ -244,7 +243,7 @@ class Link:
             async with asyncio.timeout(self.options.connect_timeout_s):
                 self.endpoint = await self._locate()
                 self.telemetry.server = str(self.endpoint)
-                connection = await self._open(self.endpoint)
+                self.connection = connection = await self._open(self.endpoint)
                 self.server = await greet(
                     connection,
                     self._address,
@@ -252,7 +251,6 @@ class Link:
                     library_version=self._library_version,
                     protocol=self.options.protocol,
                 )
-                self.connection = connection
                 if self._setup is not None:
                     await self._setup(connection)
             self._check_kept()
@@ -289,6 +287,8 @@ class Link:
         return await connect(make, endpoint, self._ssl)
 
     def _change(self, status: Status) -> None:
+        if self._status is Status.CLOSED:
+            return
         changed = status is not self._status
         self._status = status
         self.telemetry.status = status.value
@@ -321,13 +321,13 @@ class Link:
     # -- what the connection tells -------------------------------------------------------------------------
 
     def _on_lost(self, connection: Connection, cause: Exception, again: list[Again]) -> None:
-        self._lost.set()
         if self._carries:
             self._carry.add(again)
         else:
             for command in again:
                 fail(command.future, lost(command))
-        if connection is self.connection:
+        if connection is self.connection:  # not one that was given up before
+            self._lost.set()
             self.connection = None
             self._health.end()
             if self._status in (Status.READY, Status.SLOW):

@@ -129,6 +129,30 @@ def _endpoint(fields: Any) -> Endpoint | None:
         return None
 
 
+class Guided:
+    """Locates the primary for one link, and trusts no sentinel twice that has led it astray.
+
+    A sentinel that was cut off from the others may name a server that is gone or a replica for as long as it is.
+    """
+
+    def __init__(self, locator: SentinelLocator) -> None:
+        self._locator = locator
+        self._led_by: Endpoint | None = None  # who named the server that is being tried
+
+    async def __call__(self) -> Endpoint:
+        """As `SentinelLocator` does; if the server named last could not be used, another sentinel is asked first."""
+        if self._led_by is not None:
+            self._locator.defer(self._led_by)
+            self._led_by = None
+        primary = await self._locator()
+        self._led_by = self._locator.sentinels[0]
+        return primary
+
+    def arrived(self) -> None:
+        """The server that was named is in use."""
+        self._led_by = None
+
+
 def check_primary(server: Server) -> None:
     """Makes sure that a server which was just greeted is a primary; where it does not tell, a write will.
 

@@ -14,9 +14,11 @@ Design
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 import hiredis
 
@@ -44,7 +46,7 @@ def pack(args: tuple[Argument, ...]) -> bytes:
     return packed
 
 
-class Sending(asyncio.Protocol):
+class Sending(asyncio.Protocol, ABC):
     """Queues and writes. Every field is guarded by the event loop: it changes only between awaits."""
 
     def __init__(self, options: WireOptions, telemetry: LinkTelemetry) -> None:
@@ -55,6 +57,7 @@ class Sending(asyncio.Protocol):
         self._pending: deque[asyncio.Future[Reply]] = deque()  # sent or about to be, oldest first
         self._out: list[bytes] = []  # packed, not yet written: belongs to the youngest of `_pending`
         self._repeatable: deque[Queued] = deque()  # of `_pending`, and perhaps done
+        self._written_before: WeakSet[asyncio.Future[Reply]] = WeakSet()
         self._limit = 0  # how many may be pending: none until it is open, none after it is lost
         self._queued = 0  # bytes in `_out`
         self._max_queued = options.max_queued_bytes
@@ -67,13 +70,13 @@ class Sending(asyncio.Protocol):
         self._spin = Spin(self._loop, self._pending, options.spin_s)
         self._watchdog = Watchdog(self, self._loop, options.deadline_s)
 
+    @abstractmethod
     def expire(self, upto: int) -> tuple[int, int]:
-        """See `Connection.expire`."""
-        raise NotImplementedError
+        """Fails the commands up to number `upto`: the half that receives knows how."""
 
+    @abstractmethod
     def forget_heard(self) -> None:
-        """See `Connection.forget_heard`."""
-        raise NotImplementedError
+        """Begins to listen anew for any sign of life."""
 
     def send(self, *args: Argument) -> asyncio.Future[Reply]:
         """Queues one command and returns the future of its reply. Costs one round trip, shared with its neighbours.
@@ -104,7 +107,7 @@ class Sending(asyncio.Protocol):
         self._repeatable.append((future, self._out[-1]))
         return future
 
-    def submit(self, future: asyncio.Future[Reply], packed: bytes) -> None:
+    def submit(self, future: asyncio.Future[Reply], packed: bytes, *, written_before: bool = False) -> None:
         """Queues a packed command (or several that go together, with the futures of the others queued before).
 
         Raises:
@@ -112,6 +115,8 @@ class Sending(asyncio.Protocol):
         """
         if len(self._pending) >= self._limit or self._queued > self._max_queued:
             raise self._refusal()
+        if written_before:  # on another connection, where it may have run
+            self._written_before.add(future)
         self._pending.append(future)
         self._out.append(packed)
         self._queued += len(packed)
@@ -152,7 +157,7 @@ class Sending(asyncio.Protocol):
     def _flush(self) -> None:
         self._flush_scheduled = False
         out, transport = self._out, self._transport
-        if not out or transport is None:
+        if not out or transport is None or self._lost is not None:
             return
         if not self._watchdog.running:
             self._watchdog.start()

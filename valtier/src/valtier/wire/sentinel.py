@@ -74,8 +74,7 @@ class SentinelWatcher:
         """Ends the watching."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         await self._feed.close()
 
     def _where(self) -> Endpoint:

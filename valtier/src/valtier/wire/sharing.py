@@ -14,10 +14,26 @@ from valtier.wire.connection import Argument
 _MESSAGES = frozenset(
     ("SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR")
 )
-_CONNECTION = ("HELLO", "AUTH", "SELECT", "RESET", "QUIT", "SYNC", "PSYNC", "ASKING", "READONLY", "READWRITE")
+_CONNECTION = (
+    "HELLO",
+    "AUTH",
+    "SELECT",
+    "RESET",
+    "QUIT",
+    "SYNC",
+    "PSYNC",
+    "ASKING",
+    "READONLY",
+    "READWRITE",
+    "REPLCONF",
+    "DEBUG",
+)
 _TRANSACTION = ("MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH")
 _STATEFUL = frozenset((*_CONNECTION, *_TRANSACTION))
-_DEPENDS_ON_ARGUMENTS = frozenset(("CLIENT", "XREAD", "XREADGROUP"))
+_CLIENT_IS_FINE = frozenset(
+    ("", "GETNAME", "GETREDIR", "HELP", "ID", "INFO", "KILL", "LIST", "TRACKINGINFO", "UNBLOCK")
+)
+_DEPENDS_ON_ARGUMENTS = frozenset(("CLIENT", "SCRIPT", "XREAD", "XREADGROUP"))
 _MOST_WORDS = 4096
 
 shareable: set[Argument] = set()
@@ -39,10 +55,9 @@ def check_shareable(args: tuple[Argument, ...]) -> None:
         raise ConfigurationError(
             f"{name} would change the connection for everybody who shares it: use a Script, or Valkey.dedicated"
         )
-    if name == "CLIENT" and len(args) > 1 and _capitals(args[1]) in ("REPLY", "TRACKING", "CACHING"):
-        raise ConfigurationError(
-            f"CLIENT {_capitals(args[1])} would change the connection for everybody who shares it"
-        )
+    second = _capitals(args[1]) if len(args) > 1 else ""
+    if (name == "CLIENT" and second not in _CLIENT_IS_FINE) or (name, second) == ("SCRIPT", "DEBUG"):
+        raise ConfigurationError(f"{name} {second} would change the connection for everybody who shares it")
     if block_of(args) != 0:
         raise ConfigurationError(
             f"{name} makes everybody wait who shares the connection: use Valkey.dedicated"

@@ -14,8 +14,8 @@ from valtier.wire.client import InvalidateListener, Valkey
 from valtier.wire.connection import Argument, Connection, Reply, pack
 from valtier.wire.futures import Sunk
 from valtier.wire.handshake import Server
-from valtier.wire.link import Link, Locate, Status
-from valtier.wire.locator import SentinelLocator, check_primary
+from valtier.wire.link import Link, Status
+from valtier.wire.locator import Guided, SentinelLocator, check_primary
 from valtier.wire.options import WireOptions
 from valtier.wire.sentinel import SentinelWatcher
 from valtier.wire.sharing import check_shareable, shareable
@@ -33,7 +33,6 @@ class Standalone(Valkey):
         self._locator: SentinelLocator | None = None
         if address.topology is Topology.SENTINEL:
             self._locator = SentinelLocator(address, self.options)
-        self._locate: Locate = self._locator or self._locate_fixed
         self._link = self._make_link("commands", self._set_up, self._follow)
         self._follow(self._link)
         self._tracked: Link | None = None
@@ -41,15 +40,23 @@ class Standalone(Valkey):
         self._watcher: SentinelWatcher | None = None
 
     def _make_link(self, purpose: str, setup: Any, on_status: Callable[[Link], None]) -> Link:
+        guided = Guided(self._locator) if self._locator is not None else None
+
+        def follow(link: Link) -> None:
+            if guided is not None and link.available:
+                guided.arrived()
+            on_status(link)
+
         return Link(
-            self._locate,
+            guided or self._locate_fixed,
             self.address,
             self.options,
             telemetry=self.telemetry.new_link(server=str(self.address), purpose=purpose),
             purpose=purpose,
             setup=setup,
-            on_status=on_status,
+            on_status=follow,
             on_push=self._on_push,
+            carries=purpose != "tracked",  # a sink must not be filled where nothing is tracked
             library_version=self.library_version,
         )
 
@@ -76,7 +83,7 @@ class Standalone(Valkey):
     async def close(self) -> None:
         if self._watcher is not None:
             await self._watcher.stop()
-        await self._close_hub()
+        await self._close_others()
         if self._tracked is not None:
             await self._tracked.close()
         await self._link.close()
@@ -105,12 +112,17 @@ class Standalone(Valkey):
         super().on_invalidate(listener)
         if self._tracked is None and self.options.protocol == 3:
             self._tracked = self._make_link("tracked", self._set_up_tracked, self._follow_tracked)
-            if self._link.status is not Status.NEW:
+            if self._link.status not in (Status.NEW, Status.CLOSED):
                 self._tracked.start()
 
     async def _set_up_tracked(self, connection: Connection) -> None:
         if self._tracked is not None:
             self._check_primary(self._tracked)
+            if self._tracked.server.protocol != 3:
+                log.warning(
+                    "Redis refuses RESP3, without which it can't tell what has changed; nothing is tracked"
+                )
+                return
         try:
             await connection.send("CLIENT", "TRACKING", "ON")
         except ReplyError as exc:

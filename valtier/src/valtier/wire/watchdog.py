@@ -99,7 +99,8 @@ class Watchdog:
     def _expire(self, upto: int) -> None:
         _, removed = self._queue.expire(upto)
         if removed:  # what was removed has lost its numbers to those behind it
-            self._marks = deque((tick, sent - removed if sent > upto else sent) for tick, sent in self._marks)
+            left = upto - removed
+            self._marks = deque((tick, max(min(sent, left), sent - removed)) for tick, sent in self._marks)
         self.expired = upto - removed
 
     def _go_on(self) -> None:

@@ -51,8 +51,7 @@ class Admission:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     def look(self) -> None:
         """Notes that a primary may have come up."""

@@ -126,7 +126,7 @@ class Cluster(Valkey):
         self._router.close()
         await self._refresher.stop()
         await self._admission.stop()
-        await self._close_hub()
+        await self._close_others()
         await self._nodes.close()
         self._first_try.set()
 

@@ -114,6 +114,8 @@ class Dispatcher:
             raise ConfigurationError(
                 "SCAN goes through one server's keys: use valtier.wire.scan(valkey, match=…)"
             )
+        if name == "PUBLISH" and len(args) > 1:  # by one node, or the messages of a channel lose their order
+            return self._send(args, slot_of(args[1]), False, idempotent)
         found = everywhere.find(name, args)
         if found is None:
             return self._send(args, ANY, False, idempotent)

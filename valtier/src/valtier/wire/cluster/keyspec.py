@@ -66,14 +66,17 @@ def parse_command_info(entry: Any) -> dict[str, Command]:
     """
     if not isinstance(entry, list) or len(entry) < 6 or not isinstance(entry[0], bytes):
         return {}
+    flags, positions = entry[2], entry[3:6]
+    if not isinstance(flags, list | set | frozenset) or not all(type(number) is int for number in positions):
+        return {}
     subcommands = entry[9] if len(entry) > 9 and isinstance(entry[9], list) else []
     found = {name: command for sub in subcommands for name, command in parse_command_info(sub).items()}
     name = _text(entry[0]).upper().replace("|", " ")
-    read = "readonly" in map(_text, entry[2])
-    if len(entry) > 8 and entry[8]:
+    read = "readonly" in map(_text, flags)
+    if len(entry) > 8 and isinstance(entry[8], list) and entry[8]:
         specs = tuple(spec for item in entry[8] if (spec := _parse_spec(_as_dict(item))) is not None)
     else:
-        specs = _legacy(*entry[3:6])
+        specs = _legacy(*positions)
     return found or {name: Command(specs, read)}
 
 

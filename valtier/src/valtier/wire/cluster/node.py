@@ -161,6 +161,11 @@ class Node:
                 self.tracked.start()
 
     async def _set_up_tracked(self, connection: Connection) -> None:
+        if self.tracked is not None and self.tracked.server.protocol != 3:
+            log.warning(
+                "Redis refuses RESP3, without which it can't tell what has changed; nothing is tracked"
+            )
+            return
         try:
             await connection.send("CLIENT", "TRACKING", "ON")
         except ReplyError as exc:

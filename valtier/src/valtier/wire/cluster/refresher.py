@@ -54,8 +54,7 @@ class Refresher:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     def request(self, *, urgent: bool = True) -> None:
         """Asks for a refresh that begins from now on; requests close together share one."""
