@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from valtier import Cache, ConfigurationError, NamespaceStats, Tier
+from valtier import Cache, ConfigurationError, LoadCancelledError, NamespaceStats, Tier
+from valtier.cache.codec import MSGPACK, ZSTD, Body
+from valtier.cache.entry import Entry
 from valtier.cache.store import Store
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
@@ -35,14 +37,21 @@ class Origin:
 
 
 def store_of(tier: Tier) -> Store:
-    store = tier.cache._store
+    store = tier.cache._engine.store
     assert store is not None
     return store
 
 
-@pytest_asyncio.fixture
-async def tier(valkey: EmbeddedValkey) -> AsyncIterator[Tier]:
-    async with Tier.from_url(valkey.url, deadline=5) as made:
+def entries(valkey: EmbeddedValkey) -> int:
+    """Returns how many entries and leases Valkey holds."""
+    found = valkey.call("KEYS", "*{c:*")
+    assert isinstance(found, list)
+    return len(found)
+
+
+@pytest_asyncio.fixture(params=[0, 2**20], ids=["strict", "local"])
+async def tier(valkey: EmbeddedValkey, request: pytest.FixtureRequest) -> AsyncIterator[Tier]:
+    async with Tier.from_url(valkey.url, deadline=5, local_bytes=request.param) as made:
         yield made
 
 
@@ -99,7 +108,7 @@ async def test_an_entry_lives_its_ttl_less_its_jitter(tier: Tier) -> None:
     ttls = []
     for n in range(200):
         await tier.cache.set(f"k:{n}", n, 100)
-        name = store_of(tier).entry_name(f"k:{n}")
+        name = store_of(tier).name(f"c:k:{n}")
         ttls.append(await tier.valkey.call("PTTL", name))
     assert 89_000 < min(ttls) < 93_000
     assert 97_000 < max(ttls) <= 100_000
@@ -164,10 +173,10 @@ async def test_an_error_reaches_every_reader_and_is_not_cached(tier: Tier) -> No
     assert await tier.cache.get_or_set("k", 60, load) == "now there"
 
 
-async def test_a_failed_load_gives_its_lease_back(tier: Tier, other: Tier) -> None:
+async def test_a_failed_load_gives_its_lease_back(tier: Tier, other: Tier, valkey: EmbeddedValkey) -> None:
     with pytest.raises(LookupError):
         await tier.cache.get_or_set("k", 60, Origin(LookupError()))
-    assert await tier.valkey.call("DBSIZE") == 0
+    assert entries(valkey) == 0
     await other.cache.get_or_set("k", 60, Origin("filled"))
     assert await tier.cache.get("k") == "filled"
 
@@ -178,6 +187,7 @@ async def test_invalidating_a_tag_kills_all_that_depend_on_it_and_nothing_else(
     for n in range(10):
         await tier.cache.get_or_set(f"k:{n}", 60, Origin(n), tags=["all", f"parity:{n % 2}"])
     await other.cache.invalidate_tags("parity:1")
+    await eventually(lambda: tier.cache._engine.mirror.version_of("parity:1") is None)
     loads = [Origin("new") for _ in range(10)]
     values = [
         await tier.cache.get_or_set(f"k:{n}", 60, loads[n], tags=["all", f"parity:{n % 2}"])
@@ -202,7 +212,7 @@ async def test_an_evicted_tag_makes_misses_never_resurrections(tier: Tier) -> No
     load = Origin("old")
     await tier.cache.get_or_set("k", 60, load, tags=["t"])
     await tier.cache.invalidate_tags("t")
-    await tier.valkey.call("DEL", store_of(tier).tag_name("t"))  # and evicted, on top of it
+    await tier.valkey.call("DEL", store_of(tier).name("t:t"))  # and evicted, on top of it
     await tier.cache.set("other", 1, 60, tags=["t"])  # which gives the tag a version again
     load.value = "new"
     assert await tier.cache.get("k") is None
@@ -222,11 +232,11 @@ async def test_a_read_with_other_tags_than_stored_is_a_miss(tier: Tier) -> None:
     assert await tier.cache.get_or_set("k", 60, Origin("new"), tags=["a", "b"]) == "new"
 
 
-async def test_many_keys_and_tags_go_at_once(tier: Tier) -> None:
+async def test_many_keys_and_tags_go_at_once(tier: Tier, valkey: EmbeddedValkey) -> None:
     keys = [f"k:{n}" for n in range(2500)]
     await asyncio.gather(*(tier.cache.set(key, 1, 60) for key in keys))
     await tier.cache.invalidate(*keys, tags=["t"])
-    assert await tier.valkey.call("DBSIZE") == 0
+    assert entries(valkey) == 0
 
 
 @pytest.mark.parametrize(
@@ -234,21 +244,22 @@ async def test_many_keys_and_tags_go_at_once(tier: Tier) -> None:
     [
         b"",
         b"x",
-        b"\x01",
-        b"\x02\x00\x00\x00x",
-        b"\x01\x01\x00\x00\xc1",
-        b"\x01\x00\xff\xff",
-        b"\x01\x09\x00\x00",
+        b"\x02",
+        b"\x01\x00\x00\x00x",  # the first format
+        Entry(Body(MSGPACK, b"\xc1"), fresh_until=1e10, stale_until=1e10).encode(),
+        b"\x02\x00\xff\xff" + bytes(36) + b"\xff",
+        b"\x02\x09" + bytes(38),
+        Entry(Body(MSGPACK | ZSTD, b"not zstd"), fresh_until=1e10, stale_until=1e10).encode(),
     ],
 )
 async def test_a_corrupt_entry_is_counted_treated_as_a_miss_and_replaced(tier: Tier, raw: bytes) -> None:
     load = Origin()
-    await tier.valkey.call("SET", store_of(tier).entry_name("k"), raw)
+    await tier.valkey.call("SET", store_of(tier).name("c:k"), raw)
     assert await tier.cache.get("k") is None
     assert await tier.cache.get_or_set("k", 60, load) == "v"
     assert await tier.cache.get_or_set("k", 60, load) == "v"
     assert load.calls == 1
-    assert tier.cache.stats()["k"].errors == 2
+    assert tier.cache.stats()["k"].corrupt == tier.cache.stats()["k"].errors == 2
 
 
 async def test_an_entry_of_a_type_that_has_changed_is_replaced(tier: Tier) -> None:
@@ -340,7 +351,7 @@ async def test_a_cancelled_set_hides_the_older_value(tier: Tier) -> None:
 
 async def test_namespaces_are_bounded(tier: Tier) -> None:
     for n in range(1200):
-        tier.cache._stats.of(f"user-{n}").hits += 1
+        tier.cache._engine.spaces.of(f"user-{n}").counters.remote_hits += 1
     stats = tier.cache.stats()
     assert len(stats) == 1001
     assert stats["other"].hits == 200
@@ -367,6 +378,6 @@ async def test_nothing_is_left_running(tier: Tier) -> None:
     reader = asyncio.create_task(tier.cache.get_or_set("k", 60, load))
     await load.entered.wait()
     await tier.cache.stop()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(LoadCancelledError):
         await reader
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("valtier-load")]

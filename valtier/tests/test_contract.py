@@ -201,7 +201,7 @@ async def test_the_cache_works_over_it(tier: Tier) -> None:
 async def test_everything_in_the_cache_goes_at_once(tier: Tier) -> None:
     await asyncio.gather(*(tier.cache.set(f"user:{number}", number, 60) for number in range(200)))
     await tier.valkey.set("somebody else's", "stays")
-    store = tier.cache._store
+    store = tier.cache._engine.store
     assert store is not None
     await store.sweep()
     assert [key async for key in scan(tier.valkey)] == [b"somebody else's"]

@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valtier import ConfigurationError
-from valtier.cache.entry import (
-    CorruptEntryError,
-    Entry,
-    decode_entry,
-    encode_body,
-    is_marker,
-    new_marker,
-    new_version,
-)
-from valtier.cache.loading import _fresh_body
+from valtier.cache.codec import CorruptEntryError, encode_body
+from valtier.cache.entry import Entry, decode_entry, is_marker, new_marker, new_version
 
 plain = st.recursive(
     st.none()
@@ -85,16 +77,3 @@ def test_a_type_brings_the_value_back_as_that_type() -> None:
 def test_what_cannot_be_serialised_is_refused_clearly(value: object) -> None:
     with pytest.raises(ConfigurationError, match="can't be cached"):
         encode_body(value)
-
-
-def test_what_another_process_stored_meanwhile_is_taken_only_if_it_is_as_new_as_our_tags() -> None:
-    old, new = new_version(), new_version()
-    stored = Entry(encode_body("v"), ("t",), (old,)).encode()
-    assert _fresh_body(stored, ("t",), (old,)) == encode_body("v")
-    assert _fresh_body(stored, ("t",), (new,)) is None
-    assert _fresh_body(stored, ("u",), (old,)) is None
-    assert _fresh_body(new_marker(), (), ()) is None
-    assert _fresh_body(b"garbage", (), ()) is None
-    assert (
-        _fresh_body(Entry(encode_body("text")).encode(), (), (), int) is None
-    )  # another version of the program

@@ -1,9 +1,12 @@
 """The Valkey tier for async Python web applications."""
 
-from valtier.cache import Cache, CachedFunction, NamespaceStats
+from valtier.cache import Cache, CachedFunction, Namespace, NamespaceStats, Policy
+from valtier.clock import Clock
 from valtier.errors import (
     ConfigurationError,
     DeadlineError,
+    LoadCancelledError,
+    LoadTimeoutError,
     NoPermissionError,
     OutcomeUnknownError,
     OutOfMemoryError,
@@ -23,13 +26,18 @@ from valtier.tier import Tier
 __all__ = [
     "Cache",
     "CachedFunction",
+    "Clock",
     "ConfigurationError",
     "DeadlineError",
+    "LoadCancelledError",
+    "LoadTimeoutError",
+    "Namespace",
     "NamespaceStats",
     "NoPermissionError",
     "OutOfMemoryError",
     "OutcomeUnknownError",
     "OverloadedError",
+    "Policy",
     "ProtocolError",
     "RejectedError",
     "ReplyError",

@@ -11,6 +11,14 @@ class ConfigurationError(ValtierError, ValueError):
     """An option, a key or a duration that can never work; the program has to change."""
 
 
+class LoadTimeoutError(ValtierError, TimeoutError):
+    """A load took longer than the policy's `hard_timeout`. It goes on; a later read may find its value."""
+
+
+class LoadCancelledError(ValtierError):
+    """The load that this reader shared was cancelled: by its own loader, or because the cache was closed."""
+
+
 class ValkeyError(ValtierError):
     """The base of what goes wrong between this process and Valkey."""
 

@@ -55,6 +55,11 @@ def encode(value: object) -> str:
     Raises:
         ConfigurationError: the value has no one obvious spelling (a list, an object, a float).
     """
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is str and value.isalnum() and value.isascii():  # type: ignore[attr-defined]
+        return value  # type: ignore[return-value]
     if isinstance(value, enum.Enum):
         return encode(value.value)
     if isinstance(value, bool) or value is None:
@@ -114,6 +119,6 @@ class Template:
             ConfigurationError: a value can't be a part of a key, or the key gets too long.
         """
         text = "".join(
-            literal if field is None else literal + encode(values[field]) for literal, field in self._parts
+            [literal if field is None else literal + encode(values[field]) for literal, field in self._parts]
         )
-        return check(text)
+        return text if len(text) <= MAX_KEY_LENGTH else check(text)

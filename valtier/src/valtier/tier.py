@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Self
 
-from valtier.cache import Cache
+from valtier.cache import Cache, Policy
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
 from valtier.settings import Settings
@@ -31,8 +31,11 @@ class Tier:
         self,
         settings: Settings,
         *,
+        policy: Policy | None = None,
         jitter: float = 0.1,
-        lease: Duration = 10.0,
+        lease: Duration = 2.0,
+        local_bytes: int = 64 * 2**20,
+        canary: Duration = 5.0,
         report_every: Duration = 60.0,
         **wire: Any,
     ) -> None:
@@ -40,9 +43,11 @@ class Tier:
 
         Args:
             settings: where Valkey is, and whether to use it.
-            jitter: the share of its TTL that an entry may live less (0 to below 1).
-            lease: how long a load keeps other processes from storing the same entry; one that takes longer is
-                not stored.
+            policy: of every namespace that has none of its own.
+            jitter: the share of its TTL that an entry may live less (0 to below 1), if no policy is given.
+            lease: for how long others wait for the load of a process that has died.
+            local_bytes: how much of the cache this process may keep; 0 keeps nothing.
+            canary: within this time it is noticed that Valkey's messages about changes do not arrive any more.
             report_every: how often the hit rate is logged.
             wire: options of the transport, as in the URL's query: `deadline` (the longest that a command waits for its
                 reply, 100 ms), `connect_timeout` (1 s), `client_name`, `cluster`, `tls_ca`, …; `parse_url` lists them.
@@ -55,7 +60,15 @@ class Tier:
         if settings.use_redis:
             address, options = parse_url(settings.url, **wire)
             self._valkey = Valkey.open(address, WireOptions(**options), library_version=_version())
-        self.cache = Cache(self._valkey, prefix=settings.prefix, jitter=jitter, lease=lease)
+        self.cache = Cache(
+            self._valkey,
+            prefix=settings.prefix,
+            policy=policy,
+            jitter=jitter,
+            lease=lease,
+            local_bytes=local_bytes,
+            canary=canary,
+        )
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -98,6 +111,7 @@ class Tier:
             await self._valkey.start()
             if self._valkey.available:
                 log.info("Redis cache initialized")
+            await self.cache.start()
         if self._reporter is None:
             self._schedule_report()
 
@@ -128,6 +142,7 @@ class Tier:
             "hits": hits,
             "misses": misses,
             "hit_rate": round(hits / reads, 4) if reads else None,
+            "local": self.cache.local,
             "undelivered_invalidations": self.cache.undelivered,
             "last_refusal": self.cache.last_refusal,
         }

@@ -1,7 +1,9 @@
-"""The cache: entries in Valkey, leases, tags, single-flight."""
+"""The cache: entries in Valkey and in the process, leases, tags, single-flight, policies."""
 
 from valtier.cache.cache import Cache
 from valtier.cache.decorator import CachedFunction
-from valtier.cache.stats import NamespaceStats
+from valtier.cache.namespace import Namespace
+from valtier.cache.policy import Policy
+from valtier.cache.spaces import NamespaceStats
 
-__all__ = ["Cache", "CachedFunction", "NamespaceStats"]
+__all__ = ["Cache", "CachedFunction", "Namespace", "NamespaceStats", "Policy"]

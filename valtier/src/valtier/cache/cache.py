@@ -1,42 +1,48 @@
-"""The cache: read-through over one Valkey, never stale by a race.
+"""The cache: read-through over one Valkey with a layer in the process, never stale by a race.
+
+Read the modules in this order: `policy`, `codec`, `entry`, `store`, `mirror` (with `local`), `reading`, `lease`, `flight`,
+`loading`, `removal`, `serving`, `batch`, `engine`, then this one.
 
 Design
-    *A fill that began before an invalidation is never stored after it.* Who finds nothing takes a lease: a marker with
-    a random token, put in the entry's place by one script. The loaded value is stored only where that very marker
-    still lies. An invalidation removes entry or marker, whichever is there. (The idea is from Nishtala et al.,
-    "Scaling Memcache at Facebook", NSDI 2013.)
+    *A fill that began before an invalidation is never stored after it* (`loading`).
 
     *Tags are versions.* A tag is a key that holds a random version; invalidating it removes the key. Versions are read
     before the load begins and are kept in the entry, which is dead once they differ. A tag that was evicted makes
     misses, never resurrections.
 
-    *A restarted or failed-over server is not believed.* Every name carries the run id of the server process, so that
-    neither an old snapshot on disk nor a replica that missed an invalidation brings old entries back.
+    *A restarted or failed-over server is not believed* (`store`).
+
+    *What this process keeps* is kept true by Valkey's messages (`mirror`), and dropped when they might not come
+    (`canary`).
 
     *Without Valkey* the loader is asked, still once for all who read the same key at that time; nothing waits for a
     socket. Invalidations that Valkey could not take are kept, and until they are delivered this process does not
-    believe what Valkey holds under those names.
+    believe what Valkey holds under those names (`undelivered`).
 
-What this cut cannot do: a process that dies between its commit and its invalidation, or that alone is cut off from
-Valkey, leaves others with the old value for at most its TTL. Where another process fills an entry, this one loads for
-itself and does not wait.
+What the cache alone cannot do: a process that dies between its commit and its invalidation, or that alone is cut off from
+Valkey, leaves others with the old value for at most its TTL. The outbox can.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
+from valtier.cache.codec import CorruptEntryError
 from valtier.cache.decorator import CachedFunction
-from valtier.cache.entry import Body, CorruptEntryError, Entry, decode_entry, encode_body, is_marker
-from valtier.cache.flight import Versions
-from valtier.cache.loading import Loading, Miss
-from valtier.cache.stats import NamespaceStats, Stats
-from valtier.cache.store import CHUNK, Store, entry_suffix, tag_suffix
-from valtier.cache.undelivered import Undelivered
+from valtier.cache.engine import Engine, check_tags, ttl_in_s
+from valtier.cache.entry import Entry
+from valtier.cache.loading import Loaded
+from valtier.cache.mirror import UNDECODED
+from valtier.cache.namespace import Namespace
+from valtier.cache.policy import Policy, rules_of
+from valtier.cache.reading import Ask, read_entry
+from valtier.cache.spaces import NamespaceStats
+from valtier.cache.store import Store, entry_suffix
+from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
 from valtier.wire import Valkey
@@ -45,10 +51,11 @@ T = TypeVar("T")
 D = TypeVar("D")
 R = TypeVar("R")
 P = ParamSpec("P")
+Tags = Sequence[str]
 
 
 class Cache:
-    """A read-through cache whose entries live in Valkey.
+    """A read-through cache whose entries live in Valkey, and the hot ones in this process too.
 
     `valkey=None` makes a cache that never stores: every read calls its loader. Guarded by one event loop.
     """
@@ -58,8 +65,12 @@ class Cache:
         valkey: Valkey | None,
         *,
         prefix: str = "valtier",
+        policy: Policy | None = None,
         jitter: float = 0.1,
-        lease: Duration = 10.0,
+        lease: Duration = 2.0,
+        local_bytes: int = 64 * 2**20,
+        canary: Duration = 5.0,
+        clock: Clock | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Makes a cache.
@@ -67,112 +78,176 @@ class Cache:
         Args:
             valkey: the wire; the cache neither opens nor closes it.
             prefix: the first part of every name in Valkey.
-            jitter: each entry lives its TTL less a random share up to this one (0 to below 1), so that entries
-                stored together do not expire together.
-            lease: how long a load keeps other processes from storing the same entry, at most.
+            policy: for every namespace that has none of its own.
+            jitter: the jitter of that policy, if none is given.
+            lease: for how long others wait for the load of a process that has died; a load that lives keeps its lease.
+            local_bytes: how much this process keeps; 0 keeps nothing.
+            canary: within this time it is noticed that Valkey's messages do not arrive any more.
+            clock: tells the time.
             rng: random numbers from [0, 1).
 
         Raises:
             ConfigurationError: an argument can't be used.
         """
-        if not 0 <= jitter < 1:
-            raise ConfigurationError(f"jitter is a share from 0 to below 1, not {jitter!r}")
-        _keys.check_prefix(prefix)
-        lease_ms = max(1, int(seconds(lease, name="lease") * 1000))
-        self._store = None if valkey is None else Store(valkey, prefix, lease_ms=lease_ms)
-        self._undelivered = None if self._store is None else Undelivered(self._store)
-        self._stats = Stats()
-        self._loading = Loading(self._store, self._stats)
-        self._jitter = jitter
-        self._rng = rng
+        engine = self._engine = Engine(
+            valkey,
+            prefix=prefix,
+            rules=rules_of(policy or Policy(jitter=jitter)),
+            lease_s=seconds(lease, name="lease"),
+            local_bytes=local_bytes,
+            canary_s=seconds(canary, name="canary"),
+            clock=clock or Clock(),
+            rng=rng,
+        )
+        self._records = engine.mirror.records
+        self._monotonic = engine.clock.monotonic
+
+    async def start(self) -> None:
+        """Begins to watch whether Valkey's messages arrive."""
+        if self._engine.canary is not None:
+            self._engine.canary.start()
 
     # -- reading -------------------------------------------------------------------------------------------
 
     async def get_or_set(
         self,
         key: str,
-        ttl: Duration,
+        ttl: Duration | None,
         loader: Callable[[], Awaitable[T]],
         *,
-        tags: Sequence[str] = (),
+        tags: Tags = (),
         type: Any = Any,  # noqa: A002 - the plainest name
+        policy: Policy | None = None,
     ) -> T:
         """Returns what is cached under `key`, or loads it and caches it for `ttl`.
 
-        The value comes back decoded anew for every caller, also for the one that loaded it: bytes as bytes, all else
-        as msgpack gives it back, or as `type` if that is given. One round trip on a hit; on a miss two more,
-        and one more where a tag has no version yet.
+        The value comes back decoded anew for every caller, unless nobody can change it; also for the one that loaded
+        it: bytes as bytes, all else as msgpack gives it back, or as `type` if that is given. No round trip where this
+        process has it, else one on a hit; on a miss two more, and one more where a tag has no version yet. Where
+        another process loads it already, this one waits for that.
+
+        Args:
+            key: 1 to 512 printable characters without white space; its part up to the first colon is its namespace.
+            ttl: how long it is fresh; `None` where the policy says so.
+            loader: asks the origin.
+            tags: what it depends on, see `invalidate_tags`.
+            type: what to decode it into.
+            policy: in place of the namespace's.
 
         Raises:
-            ConfigurationError: key, tags or ttl can't be used, or the value can't be serialised.
-            Exception: whatever the loader raises. Nothing is cached then.
+            ConfigurationError: key, tags, ttl or policy can't be used, or the value can't be serialised.
+            LoadTimeoutError: it takes longer than the policy's `hard_timeout`.
+            Exception: whatever the loader raises, unless the policy has something stale for that. Nothing is cached then.
         """
-        began = next(self._loading.order)
-        _check(key, tags)
-        ttl_s = seconds(ttl, name="ttl")
-        stats = self._stats.of(key)
-        store = self._trusted(key, tags)
-        raw: bytes | None = None
-        versions: Versions = ()
-        if store is not None:
-            try:
-                raw, versions = await store.look(key, tags)
-            except ValkeyError as exc:
-                self._stats.note_error(stats, exc)
-                store = None
-        if raw is not None and not is_marker(raw):
-            try:
-                entry = decode_entry(raw)
-                if entry.alive(versions):  # versions are unique: these are its tags
-                    value: T = entry.body.decode(type)
-                    stats.hits += 1
-                    return value
-            except CorruptEntryError as exc:
-                self._stats.note_corrupt(stats, key, exc)
-        stats.misses += 1
-        miss = Miss(key, tuple(tags), self._ttl_ms(ttl_s), loader, began, type, stats)
-        if store is None:
-            return cast("T", _give(await self._loading.blind(miss), type))
-        return cast("T", _give(await self._loading.shared(miss, store, raw, versions), type))
+        record = self._records.get(key)
+        if (
+            record is not None
+            and record.quiet_until > self._monotonic()
+            and (record.type is type or record.type == type)
+            and (record.tags == tags or record.tags == tuple(tags))
+        ):
+            for cell in record.cells:
+                if not cell.alive:
+                    break
+            else:
+                try:
+                    value = record.value if record.value is not UNDECODED else record.decode()
+                except CorruptEntryError:
+                    self._engine.mirror.drop((entry_suffix(key),))
+                else:
+                    record.uses += 1
+                    record.counters.local_hits += 1
+                    return cast("T", value)
+        return cast(
+            "T", await self._engine.serving.read(self._engine.ask(key, ttl, loader, tags, type, policy))
+        )
+
+    async def get_or_set_many(
+        self,
+        keys: Iterable[str],
+        ttl: Duration | None,
+        load_missing: Callable[[list[str]], Awaitable[Mapping[str, T]]],
+        *,
+        tags: Tags | Callable[[str], Tags] = (),
+        type: Any = Any,  # noqa: A002
+        policy: Policy | None = None,
+    ) -> dict[str, T]:
+        """Returns what is cached under each of the keys, and loads those that are missing with one call.
+
+        Keys for which the loader returns nothing are missing in the answer, and are not cached. One round trip for all
+        that is cached; on misses two more.
+
+        Args:
+            keys: each as in `get_or_set`; doubles count once.
+            ttl: how long each is fresh.
+            load_missing: is given the keys that have to be loaded; returns the value of each.
+            tags: what each depends on, or a function that tells it for a key.
+            type: what to decode each value into.
+            policy: in place of the namespaces'.
+
+        Raises:
+            ConfigurationError, LoadTimeoutError, Exception: as `get_or_set` does.
+        """
+        engine = self._engine
+        tags_of = tags if callable(tags) else lambda _: tags
+        asks = []
+        values: dict[str, Any] = {}
+        for key in dict.fromkeys(keys):
+            own_tags = tags_of(key)
+            values[key] = engine.peek(key, type, own_tags)
+            if values[key] is UNDECODED:
+                asks.append(engine.ask(key, ttl, _never, own_tags, type, policy))
+        if asks:
+            values |= await self._engine.batch.read(asks, load_missing)
+            return {key: value for key, value in values.items() if value is not UNDECODED}
+        return values
 
     async def get(
         self,
         key: str,
         default: D | None = None,
         *,
-        type: Any = Any,  # noqa: A002 - the plainest name
+        type: Any = Any,  # noqa: A002
     ) -> Any | D | None:
-        """Returns what is cached under `key`, else `default`. One round trip, two for an entry with tags."""
-        _check(key)
-        stats = self._stats.of(key)
+        """Returns what is cached under `key` and fresh, else `default`. One round trip, two for an entry with tags."""
+        space = self._engine.spaces.of(_keys.check(key))
         try:
-            if (entry := await self._get_entry(key)) is not None:
+            if (entry := await self._get_entry(key)) is not None and self._engine.wall() < entry.fresh_until:
                 value = entry.body.decode(type)
-                stats.hits += 1
+                space.counters.remote_hits += 1
                 return value
         except ValkeyError as exc:
-            self._stats.note_error(stats, exc)
+            self._engine.spaces.note_error(space.counters, exc)
         except CorruptEntryError as exc:
-            self._stats.note_corrupt(stats, key, exc)
-        stats.misses += 1
+            self._engine.spaces.note_corrupt(space.counters, key, exc)
+        space.counters.misses += 1
         return default
 
     async def _get_entry(self, key: str) -> Entry | None:
-        if (store := self._trusted(key)) is None:
+        store = self._engine.store
+        if store is None or not self._engine.serving.trusts(key):
             return None
         raw, _ = await store.look(key)
-        if raw is None or is_marker(raw):
-            return None
-        entry = decode_entry(raw)
-        if not entry.tags:
+        entry = read_entry(raw)
+        if entry is None or not entry.tags:
             return entry
-        if self._trusted(key, entry.tags) is None:
+        if not self._engine.serving.trusts(key, entry.tags):
             return None
-        return entry if entry.alive(await store.tag_versions(entry.tags)) else None
+        raw, versions = await store.look(key, entry.tags)
+        entry = read_entry(raw)
+        return entry if entry is not None and entry.alive(versions) else None
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    async def set(self, key: str, value: object, ttl: Duration, *, tags: Sequence[str] = ()) -> None:
+    async def set(
+        self,
+        key: str,
+        value: object,
+        ttl: Duration | None = None,
+        *,
+        tags: Tags = (),
+        policy: Policy | None = None,
+    ) -> None:
         """Stores `value` under `key` for `ttl`, whatever is there. One round trip, two or three with tags.
 
         If Valkey can't take it the key counts as invalidated, so that no older value is seen instead. Cancelling the
@@ -183,79 +258,109 @@ class Cache:
         Raises:
             ConfigurationError: key, tags or ttl can't be used, or the value can't be serialised.
         """
-        _check(key, tags)
-        ttl_ms = self._ttl_ms(seconds(ttl, name="ttl"))
-        body = encode_body(value)
-        if (store := self._store) is None:
+        ask = self._engine.ask(key, ttl, _never, tags, Any, policy)
+        loaded = Loaded.of(value, ask.rules, created=self._engine.wall())
+        if (store := self._engine.store) is None:
             return
-        await asyncio.shield(asyncio.ensure_future(self._put(store, key, body, tuple(tags), ttl_ms)))
+        self._engine.mirror.drop((entry_suffix(key),))
+        await asyncio.shield(asyncio.ensure_future(self._put(store, ask, loaded)))
 
-    async def _put(self, store: Store, key: str, body: Body, tags: tuple[str, ...], ttl_ms: int) -> None:
+    async def _put(self, store: Store, ask: Ask, loaded: Loaded) -> None:
         try:
-            versions = await store.complete_versions(tags, await store.tag_versions(tags))
-            await store.put(key, Entry(body, tags, versions).encode(), ttl_ms)
+            versions = await store.complete_versions(ask.tags, await store.tag_versions(ask.tags))
+            await store.put(ask.key, *self._engine.loading.encode(ask, loaded, versions))
+            self._engine.mirror.believe(ask.key, self._engine.order())
+            self._engine.mirror.settle((entry_suffix(ask.key),))
         except ValkeyError as exc:
-            self._stats.note_error(self._stats.of(key), exc)
-            await self.invalidate(key)
+            self._engine.spaces.note_error(ask.space.counters, exc)
+            await self.invalidate(ask.key)
 
     async def delete(self, key: str) -> bool:
         """Removes `key`; a load of it that runs will not be stored. Returns whether it was there. One round trip."""
-        return await self._remove([_check(key)], ()) > 0
+        return await self._engine.removal.delete(_keys.check(key))
 
     async def invalidate(self, *keys: str, tags: Iterable[str] = ()) -> None:
         """Removes keys, and whatever depends on the tags, in one round trip (one command for each thousand names).
 
-        Once it has returned, no read that begins later, in any process, returns what was loaded before. If Valkey is
+        Once it has returned, no read that begins later returns what was loaded before: in this process, in any that
+        asks Valkey (`Policy(local=False)`), and in those that keep entries as soon as they have read Valkey's message,
+        which was sent before this returned. If Valkey is
         away this is true of this process at once, and of the others when it is back: what could not be delivered is
         kept and delivered then. Cancelling the caller does not take it back.
 
         Raises:
             ConfigurationError: a key or a tag can't be one.
         """
-        await self._remove([_check(key) for key in keys], _check_tags(tags))
+        await self._engine.removal.remove([_keys.check(key) for key in keys], check_tags(tags))
 
     async def invalidate_tags(self, *tags: str) -> None:
         """Removes whatever depends on any of these tags: `invalidate(tags=tags)`."""
         await self.invalidate(tags=tags)
 
-    async def _remove(self, keys: Sequence[str], tags: Sequence[str]) -> int:
-        self._loading.flights.detach(keys, tags)
-        suffixes = [*map(entry_suffix, keys), *map(tag_suffix, tags)]
-        if self._store is None or self._undelivered is None or not suffixes:
-            return 0
-        removals = [
-            asyncio.ensure_future(self._unlink(self._store, self._undelivered, suffixes[i : i + CHUNK]))
-            for i in range(0, len(suffixes), CHUNK)
-        ]
-        return sum(await asyncio.shield(asyncio.gather(*removals)))
+    async def deliver_invalidation(self, keys: Iterable[str], tags: Iterable[str]) -> None:
+        """Removes keys and tags as `invalidate` does, for who keeps what Valkey could not take and tries again.
 
-    async def _unlink(self, store: Store, undelivered: Undelivered, suffixes: Sequence[str]) -> int:
-        try:
-            return await store.unlink(suffixes)
-        except ValkeyError as exc:
-            self._stats.note_error(self._stats.of(suffixes[0][2:]), exc)
-            undelivered.add(suffixes)
-            return 0
+        Raises:
+            ValkeyError: Valkey has not acknowledged it. In this process it counts all the same.
+            ConfigurationError: a key or a tag can't be one.
+        """
+        await self._engine.removal.deliver([_keys.check(key) for key in keys], check_tags(tags))
 
-    # -- the function decorator ----------------------------------------------------------------------------
+    def drop_local(self) -> None:
+        """Drops whatever this process keeps; Valkey keeps its own."""
+        self._engine.mirror.clear()
+
+    # -- namespaces and functions --------------------------------------------------------------------------
+
+    def namespace(self, name: str, policy: Policy | None = None, **fields: Any) -> Namespace:
+        """Returns the namespace of all keys that begin with `name:`, and gives it a policy of its own.
+
+        Args:
+            name: text without a colon.
+            policy: its policy; without one, `fields` are those of a `Policy`.
+            fields: see `Policy`.
+
+        Raises:
+            ConfigurationError: the name or the policy can't be used.
+        """
+        if ":" in _keys.check(name, what="namespace"):
+            raise ConfigurationError(f"a namespace is the part of a key before its first colon, not {name!r}")
+        if policy is not None and fields:
+            raise ConfigurationError("a namespace takes a policy or the fields of one, not both")
+        if policy is None and fields:
+            try:
+                policy = Policy(**fields)
+            except TypeError as exc:
+                raise ConfigurationError(f"namespace {name!r}: {exc}. See valtier.Policy") from exc
+        if policy is not None:
+            self._engine.spaces.define(name, rules_of(policy))
+        return Namespace(self, name)
 
     def cached(
-        self, key: str, ttl: Duration, *, tags: Sequence[str] = ()
+        self,
+        key: str,
+        ttl: Duration | None = None,
+        *,
+        tags: Tags = (),
+        policy: Policy | None = None,
     ) -> Callable[[Callable[P, Awaitable[R]]], CachedFunction[P, R]]:
         """Returns a decorator that caches what an async function returns.
 
         Args:
             key: a template over the function's parameters, such as `"user:{user_id}"`.
-            ttl: how long a result lives.
+            ttl: how long a result lives; `None` where the policy says so.
             tags: templates of the tags that results depend on.
+            policy: in place of the namespace's.
 
         Raises:
             ConfigurationError: (when a function is decorated) it is not async, a template names no parameter of it,
-                or the ttl is no duration.
+                or there is no ttl.
         """
 
         def decorate(function: Callable[P, Awaitable[R]]) -> CachedFunction[P, R]:
-            return CachedFunction(self, function, key, ttl, tags)
+            if ttl is None and policy is None:
+                ttl_in_s(None, self._engine.spaces.of(key).rules, key)
+            return CachedFunction(self, function, key, ttl, tags, policy)
 
         return decorate
 
@@ -263,61 +368,38 @@ class Cache:
 
     def stats(self) -> dict[str, NamespaceStats]:
         """Returns the counters of each namespace: a key's namespace is its part up to the first colon."""
-        return self._stats.snapshot()
+        return self._engine.spaces.snapshot()
 
     def totals(self) -> tuple[int, int]:
         """Returns hits and misses of all namespaces."""
-        return self._stats.totals()
+        return self._engine.spaces.totals()
 
     @property
     def last_refusal(self) -> str | None:
         """What Valkey said when it last refused a command (no memory, no permission …); `None` if it never did."""
-        return self._stats.last_refusal
+        return self._engine.spaces.last_refusal
 
     @property
     def undelivered(self) -> int:
         """How many invalidations wait for Valkey to come back."""
-        return 0 if self._undelivered is None else len(self._undelivered)
+        return self._engine.removal.owed
+
+    @property
+    def local(self) -> dict[str, int]:
+        """What this process keeps: entries, bytes, evictions, how often all was dropped, and failures of the canary."""
+        kept = self._engine.mirror.local
+        return {
+            "entries": len(kept),
+            "bytes": kept.bytes,
+            "evictions": kept.evictions,
+            "drops": self._engine.mirror.drops,
+            "canary_failures": 0 if self._engine.canary is None else self._engine.canary.failures,
+        }
 
     async def stop(self) -> None:
         """Ends the loads and deliveries that run in the background."""
-        await self._loading.flights.stop()
-        if self._undelivered is not None:
-            await self._undelivered.stop()
-
-    # -- deciding ------------------------------------------------------------------------------------------
-
-    def _ttl_ms(self, ttl_s: float) -> int:
-        return max(1, int(ttl_s * 1000 * (1 - self._jitter * self._rng())))
-
-    def _trusted(self, key: str, tags: Sequence[str] = ()) -> Store | None:
-        """Returns the store if it can be asked for this key now and may be believed."""
-        store = self._store
-        if store is None or not store.available:
-            return None
-        if self._undelivered and self._undelivered.covers([entry_suffix(key), *map(tag_suffix, tags)]):
-            return None
-        return store
+        await self._engine.stop()
 
 
-def _give(body: Body, type_: Any) -> Any:
-    """Returns a value that was just loaded, as a later hit will return it."""
-    try:
-        return body.decode(type_)
-    except CorruptEntryError as exc:
-        raise ConfigurationError(
-            f"the loader returned no {type_}: {exc}. Mend the loader or its annotation"
-        ) from exc
-
-
-def _check(key: str, tags: Sequence[str] = ()) -> str:
-    _keys.check(key)
-    if tags:
-        _check_tags(tags)
-    return key
-
-
-def _check_tags(tags: Iterable[str]) -> list[str]:
-    if isinstance(tags, str):
-        raise ConfigurationError(f"tags are a list of names, not one text: write [{tags!r}]")
-    return [_keys.check(tag, what="tag") for tag in tags]
+async def _never() -> Any:
+    raise RuntimeError("nothing is loaded here")

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_type_hints,
+    overload,
+)
 
-from valtier.cache.entry import decoder_for
+from valtier.cache.codec import decoder_for
+from valtier.cache.policy import Policy, rules_of
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.keys import Template
@@ -16,39 +27,64 @@ if TYPE_CHECKING:
     from valtier.cache.cache import Cache
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class CachedFunction(Generic[P, R]):
     """An async function whose results are cached. Called like the function; also bound like one, to `self`."""
 
     def __init__(
-        self, cache: Cache, function: Callable[P, Awaitable[R]], key: str, ttl: Duration, tags: Sequence[str]
+        self,
+        cache: Cache,
+        function: Callable[P, Awaitable[R]],
+        key: str,
+        ttl: Duration | None,
+        tags: Sequence[str],
+        policy: Policy | None,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
             raise ConfigurationError(
-                f"{function.__qualname__} is no async function: only those can be cached"
+                f"{getattr(function, '__qualname__', function)} is no async function: only those can be cached"
             )
         functools.update_wrapper(self, function)
         self._cache = cache
         self._function = function
         self._signature = inspect.signature(function)
-        self._key = Template(key, names=self._signature.parameters)
+        parameters = self._signature.parameters
+        self._key = Template(key, names=parameters)
         if isinstance(tags, str):
             raise ConfigurationError(f"tags are a list of templates, not one text: write [{tags!r}]")
-        self._tags = [Template(tag, names=self._signature.parameters) for tag in tags]
-        self._ttl_s = seconds(ttl, name="ttl")
+        self._tags = [Template(tag, names=parameters) for tag in tags]
+        self._ttl_s = None if ttl is None else seconds(ttl, name="ttl")
+        self._policy = policy
+        if policy is not None:
+            rules_of(policy)  # tells now if it can't be used
         self._type = _return_type(function)
-        decoder_for(self._type)  # tells now if it can't be
+        decoder_for(self._type)  # tells now if it can't be decoded into
+        positional = [p for p in parameters.values() if p.kind in _POSITIONAL]
+        self._names = tuple(p.name for p in positional)
+        self._defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+        self._required = sum(p.default is p.empty for p in positional)
+        if any(
+            p.kind is p.VAR_POSITIONAL or (p.kind is p.KEYWORD_ONLY and p.default is p.empty)
+            for p in parameters.values()
+        ):
+            self._names = ()  # bound the long way
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         values = self._bind(args, kwargs)
+        key = self._key.render(values)
         return await self._cache.get_or_set(
-            self._key.render(values),
+            key,
             self._ttl_s,
             functools.partial(self._function, *args, **kwargs),
-            tags=[tag.render(values) for tag in self._tags],
+            tags=tuple([key if tag.text == self._key.text else tag.render(values) for tag in self._tags]),
             type=self._type,
+            policy=self._policy,
         )
 
     def key(self, *args: Any, **kwargs: Any) -> str:
@@ -59,7 +95,10 @@ class CachedFunction(Generic[P, R]):
         """Removes the result for these arguments; those that the key does not name may be left out."""
         await self._cache.invalidate(self.key(*args, **kwargs))
 
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+        if not kwargs and self._required <= len(args) <= len(self._names):
+            values = dict(zip(self._names, args, strict=False))
+            return {**self._defaults, **values} if self._defaults else values
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments
@@ -79,21 +118,23 @@ class CachedFunction(Generic[P, R]):
     @overload
     def __get__(self, instance: None, owner: type) -> CachedFunction[P, R]: ...
     @overload
-    def __get__(self, instance: object, owner: type) -> CachedMethod[R]: ...
-    def __get__(self, instance: object | None, owner: type) -> CachedFunction[P, R] | CachedMethod[R]:
-        return self if instance is None else CachedMethod(self, instance)
+    def __get__(
+        self: CachedFunction[Concatenate[S, Q], R], instance: S, owner: type
+    ) -> CachedMethod[Q, R]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else CachedMethod(cast("Any", self), instance)
 
 
-class CachedMethod(Generic[R]):
+class CachedMethod(Generic[P, R]):
     """A cached function bound to its object, which is no part of the key unless the template names a field for it."""
 
     __slots__ = ("_function", "_instance")
 
-    def __init__(self, function: CachedFunction[Any, R], instance: object) -> None:
+    def __init__(self, function: CachedFunction[Concatenate[Any, P], R], instance: object) -> None:
         self._function = function
         self._instance = instance
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> R:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._function(self._instance, *args, **kwargs)
 
     def key(self, *args: Any, **kwargs: Any) -> str:

@@ -1,11 +1,12 @@
--- Stores a loaded entry, if its lease still stands: an invalidation since then has removed the marker.
+-- Stores a loaded entry if what it is to replace still lies there: the marker of its lease, or the entry that it renews.
+-- An invalidation has removed either.
 --
 -- KEYS[1]  the entry
--- ARGV[1]  the lease's marker
--- ARGV[2]  the encoded entry; empty to give the lease back
+-- ARGV[1]  how that begins which has to lie there
+-- ARGV[2]  the encoded entry; empty to remove what lies there
 -- ARGV[3]  how long the entry lives, in ms
--- returns  1 if the lease stood, else 0
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+-- returns  1 if it lay there, else 0
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
   return 0
 end
 if #ARGV[2] == 0 then

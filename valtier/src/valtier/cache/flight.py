@@ -3,8 +3,9 @@
 A read may share a load only if the result is at least as new as the read itself. Two ways to know that:
 
 * the load began after the read did (both are numbered by one counter of the process);
-* Valkey, asked after the read began, still held the marker of the load's lease, and the tags the versions that the
-  load started from. An invalidation removes the marker or the version, so none was acknowledged since.
+* Valkey, asked after the read began, still held what the load is to replace (the marker of its lease, or the entry that
+  it renews), and the tags the versions that the load started from. An invalidation removes what lies there, or the
+  version, so none was acknowledged since.
 
 Without Valkey nobody can know; there reads share whatever load of the key runs, and a local invalidation detaches it.
 
@@ -18,35 +19,69 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from valtier.cache.entry import Body
+from valtier.cache.codec import Body
+from valtier.cache.store import Versions
+from valtier.errors import LoadCancelledError
 
-Versions = tuple[bytes | None, ...]
+
+class PatienceError(Exception):
+    """A reader does not wait any longer."""
 
 
 class Flight:
     """One running load. Guarded by the event loop."""
 
-    __slots__ = ("began", "blind", "marker", "tags", "task", "versions")
+    __slots__ = ("began", "blind", "expected", "future", "tags", "versions")
 
     def __init__(self, began: int, tags: tuple[str, ...], *, blind: bool) -> None:
         self.began = began
         self.tags = tags
         self.blind = blind  # runs without Valkey
-        self.marker: bytes | None = None  # of the lease under which the load runs, ours or another process's
+        self.expected = (
+            b""  # how that begins which lies in Valkey while the load runs, ours or another process's
+        )
         self.versions: Versions = ()
-        self.task: asyncio.Task[Body] | None = None
+        self.future: asyncio.Future[Body] | None = None
 
     def may_be_shared_by(self, began: int, seen: bytes | None, versions: Versions) -> bool:
         """Whether a read that began as number `began`, and then saw this in Valkey, may take the result."""
         if self.began > began:
             return True
-        return seen is not None and seen == self.marker and versions == self.versions
+        if not self.expected or seen is None or versions != self.versions:
+            return False
+        return seen.startswith(self.expected)
 
-    async def result(self) -> Body:
-        """Waits for the load. Raises what the loader raised."""
-        if self.task is None:
+    async def result(self, patience_s: float | None = None) -> Body:
+        """Waits for the load. Raises what the loader raised.
+
+        Raises:
+            PatienceError: it takes longer than `patience_s`. It goes on.
+            LoadCancelledError: it was cancelled.
+        """
+        future = self.future
+        if future is None:
             raise RuntimeError("the flight was not started")
-        return await asyncio.shield(self.task)
+        try:
+            if patience_s is None:
+                return await asyncio.shield(future)
+            limit = asyncio.timeout(patience_s)
+            try:
+                async with limit:
+                    return await asyncio.shield(future)
+            except TimeoutError:
+                if limit.expired():
+                    raise PatienceError from None
+                raise
+        except asyncio.CancelledError:
+            if future.cancelled() and not _is_cancelled():
+                raise LoadCancelledError("the load was cancelled while others waited for it") from None
+            raise
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Flights:
@@ -54,7 +89,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Flight] = {}
-        self._tasks: set[asyncio.Task[Body]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -65,18 +100,28 @@ class Flights:
     def start(self, key: str, flight: Flight, load: Coroutine[Any, Any, Body]) -> None:
         """Makes `flight` the newest of its key, and runs its load."""
         task = asyncio.get_running_loop().create_task(load, name=f"valtier-load {key}")
-        flight.task = task
-        self._by_key[key] = flight
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.announce(key, flight, task)
 
-        def landed(task: asyncio.Task[Body]) -> None:
-            self._tasks.discard(task)
+    def announce(self, key: str, flight: Flight, future: asyncio.Future[Body]) -> None:
+        """Makes `flight` the newest of its key, and `future` its result."""
+        flight.future = future
+        self._by_key[key] = flight
+
+        def landed(future: asyncio.Future[Body]) -> None:
             if self._by_key.get(key) is flight:
                 del self._by_key[key]
-            if not task.cancelled():
-                task.exception()  # the readers raise it; if all were cancelled nobody is left to
+            if not future.cancelled():
+                future.exception()  # the readers raise it; if all were cancelled nobody is left to
 
-        task.add_done_callback(landed)
+        future.add_done_callback(landed)
+
+    def run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Runs what belongs to several flights, or to none."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def detach(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         """Forgets the blind loads that an invalidation outdates: later reads start their own."""

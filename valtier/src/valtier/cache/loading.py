@@ -1,124 +1,361 @@
-"""Loading: what happens on a miss. One load for all who may share it, stored only under a lease that still stands."""
+"""Loading: what happens on a miss. One load for all who may share it, in all processes; stored only under a lease.
+
+    cold      a marker is put in the entry's place: the lease. Who loads stores only where that very marker still lies.
+    stale     the entry stays, to be served meanwhile; the lease lies beside it, and the new entry is stored only where the
+              old one still lies.
+    waiting   whoever finds another's lease waits for what it brings: Valkey tells when something has changed.
+
+An invalidation removes whatever lies there, so a load that began before it is never stored after it. (The idea of leases
+is from Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.)
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from valtier.cache.entry import Body, CorruptEntryError, Entry, decode_entry, encode_body, is_marker
-from valtier.cache.flight import Flight, Flights, Versions
-from valtier.cache.stats import NamespaceStats, Stats
-from valtier.cache.store import Store
-from valtier.errors import ConfigurationError, ValkeyError
+from valtier.cache.codec import Body, CorruptEntryError, encode_body
+from valtier.cache.entry import Entry
+from valtier.cache.flight import Flight, Flights
+from valtier.cache.lease import Lease
+from valtier.cache.mirror import Mirror
+from valtier.cache.policy import Rules
+from valtier.cache.reading import Ask, Found, Reader
+from valtier.cache.spaces import Spaces
+from valtier.cache.store import Store, entry_suffix
+from valtier.cache.throttle import Throttle
+from valtier.clock import Clock
+from valtier.errors import ConfigurationError, LoadCancelledError, ValkeyError
 
-
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """A read that the cache could not answer."""
-
-    key: str
-    tags: tuple[str, ...]
-    ttl_ms: int
-    loader: Callable[[], Awaitable[object]]
-    began: int
-    """The read's number in the order of all reads and loads of the process."""
-    type: Any
-    stats: NamespaceStats
-
+_POLL_S = 0.02
+"""How often is looked where Valkey can't tell of changes."""
 
 _under_way: ContextVar[frozenset[str]] = ContextVar("valtier_under_way", default=frozenset())
 """The keys whose loads led to where we are."""
 
 
+T = TypeVar("T")
+
+
+class AbsentError(LookupError):
+    """The loader of a batch returned nothing for a key."""
+
+
+class Loaded:
+    """What a loader returned, encoded, and what it took."""
+
+    __slots__ = ("body", "cost_s", "created", "is_none")
+
+    def __init__(self, body: Body, *, is_none: bool, created: float, cost_s: float) -> None:
+        self.body = body
+        self.is_none = is_none
+        self.created = created
+        self.cost_s = cost_s
+
+    @classmethod
+    def of(cls, value: object, rules: Rules, *, created: float, cost_s: float = 0.0) -> Loaded:
+        """Encodes a value.
+
+        Raises:
+            ConfigurationError: it can't be serialised.
+        """
+        body = encode_body(value, rules.codec, rules.compress_above)
+        return cls(body, is_none=value is None, created=created, cost_s=cost_s)
+
+
 class Loading:
     """The running loads of a cache. Guarded by the event loop."""
 
-    def __init__(self, store: Store | None, stats: Stats) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        reader: Reader | None,
+        mirror: Mirror,
+        spaces: Spaces,
+        *,
+        clock: Clock,
+        wall: Callable[[], float],
+        rng: Callable[[], float],
+        order: Callable[[], int],
+    ) -> None:
         self.flights = Flights()
-        self.order = itertools.count()
+        self.throttle = Throttle(clock.monotonic)
         self._store = store
-        self._stats = stats
+        self._reader = reader
+        self._mirror = mirror
+        self._spaces = spaces
+        self._clock = clock
+        self._wall = wall
+        self._rng = rng
+        self._order = order
 
-    async def blind(self, miss: Miss) -> Body:
+    # -- without Valkey ------------------------------------------------------------------------------------
+
+    def blind(self, ask: Ask) -> Flight:
         """Loads without asking Valkey, together with whoever does so for the same key. Stores nothing."""
-        _refuse_cycle(miss.key)
+        refuse_cycle(ask.key)
+        flight = self.joinable(ask, None)
+        if flight is None:
+            flight = Flight(self._order(), ask.tags, blind=True)
+            self.flights.start(ask.key, flight, self._load_around(ask, flight))
+        return flight
+
+    async def _load_around(self, ask: Ask, flight: Flight) -> Body:
+        body = (await self.load(ask)).body
+        self.note_blind(ask, flight, body)
+        return body
+
+    def note_blind(self, ask: Ask, flight: Flight, body: Body) -> None:
+        """Notes a value that is not stored: what Valkey holds under the key may be older, and is not believed any more."""
         store = self._store
         if store is None:
-            return await _load(miss)
-        flight = self.flights.get(miss.key)
+            return
+        self._mirror.doubt(ask.key)
+        if ask.rules.outage_s and not store.available and self.flights.get(ask.key) is flight:
+            self._mirror.keep_blindly(ask, body, ask.rules.outage_s)
+
+    # -- in this process -----------------------------------------------------------------------------------
+
+    def joinable(self, ask: Ask, found: Found | None) -> Flight | None:
+        """Returns the running load of the key, if its result is at least as new as this read.
+
+        Args:
+            ask: the read.
+            found: what it found in Valkey; `None` if it could not ask.
+        """
+        store = self._store
+        flight = self.flights.get(ask.key) if store is not None else None
+        if store is None or flight is None or flight.began > ask.began:
+            return flight
+        if found is not None:
+            return flight if flight.may_be_shared_by(ask.began, found.raw, found.versions) else None
         # An older load is shared only where nobody can tell: with Valkey there, and an invalidation owed to it,
         # another process may have invalidated the key since that load began.
-        if flight is None or not (flight.began > miss.began or (flight.blind and not store.available)):
-            flight = Flight(next(self.order), miss.tags, blind=True)
-            self.flights.start(miss.key, flight, _load(miss))
-        return await flight.result()
+        return flight if flight.blind and not store.available else None
 
-    async def shared(self, miss: Miss, store: Store, seen: bytes | None, versions: Versions) -> Body:
+    def announce(self, ask: Ask, *, blind: bool) -> Flight:
+        """Begins a load whose result somebody else sets."""
+        flight = Flight(self._order(), ask.tags, blind=blind)
+        self.flights.announce(ask.key, flight, asyncio.get_running_loop().create_future())
+        return flight
+
+    # -- with Valkey ---------------------------------------------------------------------------------------
+
+    def shared(self, ask: Ask, found: Found, stale: Entry | None = None) -> Flight:
         """Loads and stores, or joins a load that is at least as new as this read.
 
         Args:
-            store: where to store.
-            seen: what lay under the key: nothing, another's marker, or an entry that is dead or can't be read.
-            versions: what the tags' versions were.
+            ask: the read.
+            found: what lay under the key: nothing, another's marker, or an entry that is dead, stale or can't be read.
+            stale: the entry that is to be renewed, if it may be served meanwhile.
         """
-        _refuse_cycle(miss.key)
-        flight = self.flights.get(miss.key)
-        if flight is None or not flight.may_be_shared_by(miss.began, seen, versions):
-            flight = Flight(next(self.order), miss.tags, blind=False)
-            self.flights.start(miss.key, flight, self._fill(miss, flight, store, seen, versions))
-        return await flight.result()
+        refuse_cycle(ask.key)
+        flight = self.joinable(ask, found)
+        if flight is None:
+            flight = Flight(self._order(), ask.tags, blind=False)
+            self.flights.start(ask.key, flight, self.obtain(ask, flight, found, stale))
+        return flight
 
-    async def _fill(
-        self, miss: Miss, flight: Flight, store: Store, seen: bytes | None, seen_versions: Versions
+    def refresh(self, ask: Ask, found: Found, stale: Entry) -> None:
+        """Renews an entry in the background, unless somebody does so already."""
+        if self.flights.get(ask.key) is None and ask.key not in _under_way.get():
+            ask.space.counters.refreshes += 1
+            flight = Flight(self._order(), ask.tags, blind=False)
+            self.flights.start(ask.key, flight, self._renew(ask, flight, found, stale))
+
+    async def _renew(self, ask: Ask, flight: Flight, found: Found, stale: Entry) -> Body:
+        try:
+            return await self.obtain(ask, flight, found, stale, waits=False)
+        except Exception as exc:
+            self.note_failure(ask, exc)
+            raise
+
+    def note_failure(self, ask: Ask, exc: Exception) -> None:
+        """Notes that a load failed for which something stale is served: it is not tried again at once."""
+        self.throttle.hold(ask.key, ask.rules.error_retry_s)
+        self._spaces.note_stale(ask.space.name, exc)
+
+    async def obtain(
+        self, ask: Ask, flight: Flight, found: Found, stale: Entry | None = None, *, waits: bool = True
     ) -> Body:
+        """Loads under a lease, or waits for whoever has it."""
+        store, reader = self._store, self._reader
+        if store is None or reader is None:
+            raise RuntimeError("there is no store to share with")
         try:
-            versions = flight.versions = await store.complete_versions(miss.tags, seen_versions)
-            flight.marker, stored = await store.take_lease(miss.key, seen)
+            while True:
+                versions = flight.versions = await store.complete_versions(ask.tags, found.versions)
+                if stale is not None:
+                    lease = await Lease.take_beside(store, ask.key, stale)
+                else:
+                    lease = await Lease.take(store, ask.key, found.raw, ask.tags, versions)
+                flight.expected = lease.expected
+                if lease.is_ours:
+                    break
+                if stale is not None and not waits:
+                    return stale.body
+                flight.versions = found.versions
+                found = await self._wait(ask, flight, lease)
+                if (entry := self.usable(ask, found)) is not None and entry.head != lease.expected:
+                    return entry.body
+                stale = entry if stale is not None else None
         except ValkeyError as exc:
-            self._stats.note_error(miss.stats, exc)
-            return await _load(miss)
-        if stored is not None:
-            return _fresh_body(stored, miss.tags, versions, miss.type) or await _load(miss)
-        data = b""
+            self._spaces.note_error(ask.space.counters, exc)
+            return await self._load_around(ask, flight)
+        return await self._fill(ask, flight, lease, versions)
+
+    async def _wait(self, ask: Ask, flight: Flight, lease: Lease) -> Found:
+        """Waits until another's lease has brought something or is gone; returns what lies there then."""
+        store, reader, mirror = self._store, self._reader, self._mirror
+        if store is None or reader is None:
+            raise RuntimeError("there is no store to wait for")
+        ask.space.counters.waits += 1
+        changed = asyncio.Event()
+        names = [name.encode() for name in (store.name(entry_suffix(ask.key)), lease.name)]
+        for name in names:
+            mirror.watch(name, changed.set)
         try:
-            body = await _load(miss)
-            data = Entry(body, miss.tags, versions).encode()
+            while True:
+                changed.clear()
+                stands = lease.lies_beside and await store.valkey.call_tracked("GET", lease.name) is not None
+                found = await reader.look(ask, tracked=True)
+                if found.marker is not None:  # it may be another's by now
+                    flight.expected, flight.versions = found.marker, found.versions
+                elif not stands or not (found.raw or b"").startswith(lease.expected):
+                    return found
+                patience_s = store.lease_ms / 2000 if mirror.tracks else _POLL_S
+                try:
+                    async with asyncio.timeout(patience_s):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            for name in names:
+                mirror.unwatch(name, changed.set)
+
+    async def _fill(self, ask: Ask, flight: Flight, lease: Lease, versions: tuple[bytes, ...]) -> Body:
+        """Loads, and stores what was loaded if the lease still stands."""
+        before = self._clock.monotonic()
+        lease.keep()
+        loaded: Loaded | None = None
+        data, lives_ms, stored = b"", 0, True
+        try:
+            loaded = await self.load(ask)
+            data, lives_ms = self.encode(ask, loaded, versions)
         finally:  # also when the load failed or was cancelled: then the lease is given back
             try:
-                await store.fill(miss.key, flight.marker, data, miss.ttl_ms)
+                stored = await lease.finish(data, lives_ms)
             except ValkeyError as exc:
-                self._stats.note_error(miss.stats, exc)
-        return body
+                self._spaces.note_error(ask.space.counters, exc)
+                stored = False
+        took_s = self._clock.monotonic() - before
+        if not stored and (newer := await self._look_again(ask)) is not None:
+            self.note_lost(ask, took_s)
+            return newer.body
+        self.note_stored(ask, flight, stored=stored, took_s=took_s)
+        return loaded.body
+
+    async def _look_again(self, ask: Ask) -> Entry | None:
+        """Returns what lies there, stored by another after our lease was gone: nobody gets anything older from now on."""
+        if self._reader is None:
+            return None
+        try:
+            return self.usable(ask, await self._reader.look(ask))
+        except ValkeyError as exc:
+            self._spaces.note_error(ask.space.counters, exc)
+            return None
+
+    def note_stored(self, ask: Ask, flight: Flight, *, stored: bool, took_s: float) -> None:
+        """Draws the conclusions from whether a loaded value was stored."""
+        if stored:
+            self._mirror.believe(ask.key, flight.began)
+            if self._reader is not None:
+                self._reader.read_back(ask)
+            return
+        self.note_lost(ask, took_s)
+        self._mirror.doubt(ask.key)
+
+    def note_lost(self, ask: Ask, took_s: float) -> None:
+        """Counts a load whose lease was gone at its end."""
+        ask.space.counters.lost_leases += 1
+        if self._store is not None and took_s * 1000 > self._store.lease_ms:
+            self._spaces.note_slow_load(ask.space.name, took_s)
+
+    def encode(self, ask: Ask, loaded: Loaded, versions: tuple[bytes, ...]) -> tuple[bytes, int]:
+        """Returns what to store, and for how many milliseconds."""
+        rules = ask.rules
+        ttl_s = rules.negative_s if loaded.is_none and rules.negative_s is not None else ask.ttl_s
+        fresh_s = ttl_s * (1 - rules.jitter * self._rng())
+        now = self._wall()
+        entry = Entry(
+            loaded.body,
+            ask.tags,
+            versions,
+            created=loaded.created,
+            fresh_until=now + fresh_s,
+            stale_until=now + fresh_s + rules.stale_s,
+            cost_s=loaded.cost_s,
+        )
+        return entry.encode(), max(1, int((fresh_s + rules.stale_s) * 1000))
+
+    def usable(self, ask: Ask, found: Found) -> Entry | None:
+        """Returns the entry if it lives, can be read and may be believed."""
+        entry = found.alive
+        if entry is None or self._mirror.doubts(ask.key):
+            return None
+        try:
+            entry.body.decode(ask.type)
+        except CorruptEntryError:
+            return None
+        return entry
+
+    async def load(self, ask: Ask) -> Loaded:
+        """Calls the loader of a read.
+
+        Raises:
+            LoadCancelledError: the loader was cancelled, but not this load.
+            ConfigurationError: what it returned can't be serialised.
+        """
+        created, before = self._wall(), self._clock.monotonic()
+        value = await self.call([ask], ask.loader)
+        return Loaded.of(value, ask.rules, created=created, cost_s=self._clock.monotonic() - before)
+
+    async def call(self, asks: Sequence[Ask], loader: Callable[[], Awaitable[T]]) -> T:
+        """Calls what loads for some reads, and counts that.
+
+        Raises:
+            LoadCancelledError: the loader was cancelled, but not the task that runs it.
+        """
+        counters = [ask.space.counters for ask in {ask.space.name: ask for ask in asks}.values()]
+        for counter in counters:
+            counter.loads += 1
+        token = _under_way.set(_under_way.get().union(ask.key for ask in asks))
+        try:
+            return await loader()
+        except AbsentError:
+            raise
+        except (Exception, asyncio.CancelledError) as exc:
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            for counter in counters:
+                counter.load_errors += 1
+            if isinstance(exc, asyncio.CancelledError):
+                raise LoadCancelledError(f"the loader of {asks[0].key!r} was cancelled from within") from None
+            raise
+        finally:
+            _under_way.reset(token)
 
 
-async def _load(miss: Miss) -> Body:
-    miss.stats.loads += 1
-    before = _under_way.set(_under_way.get() | {miss.key})
-    try:
-        return encode_body(await miss.loader())
-    finally:
-        _under_way.reset(before)
+def refuse_cycle(key: str) -> None:
+    """Tells a loader that reads its own key.
 
-
-def _refuse_cycle(key: str) -> None:
+    Raises:
+        ConfigurationError: it does.
+    """
     if key in _under_way.get():
         raise ConfigurationError(
             f"the loader of {key!r} reads {key!r} from the cache: it would wait for itself"
         )
-
-
-def _fresh_body(
-    stored: bytes, tags: tuple[str, ...], versions: tuple[bytes, ...], type_: Any = Any
-) -> Body | None:
-    """Returns what another process stored between our look and our lease, if it is as new as our look at the tags."""
-    if is_marker(stored):
-        return None
-    try:
-        entry = decode_entry(stored)
-        entry.body.decode(type_)
-    except CorruptEntryError:
-        return None
-    return entry.body if entry.tags == tags and entry.versions == versions else None

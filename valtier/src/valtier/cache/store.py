@@ -1,23 +1,33 @@
-"""The store: what the cache says to Valkey. Names, leases and the versions of tags; no policy."""
+"""The store: what the cache says to Valkey. Names, leases and the versions of tags; no policy.
+
+A name is `prefix:run:{c:key}` for an entry, `…{c:key}l` for the lease to refresh it, `…{t:tag}` for a tag. `run` is the
+run id of the server process that holds it: what a server brings back from disk, or a replica from before its promotion, is
+not found. In a cluster the braces make the slot depend on key or tag alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from valtier.cache.entry import is_marker, new_marker, new_version
-from valtier.cache.flight import Versions
-from valtier.wire import Script, Valkey, scan
+from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE, new_marker, new_version
+from valtier.errors import UnavailableError
+from valtier.wire import Script, Topology, Valkey, scan
 
 log = logging.getLogger("valtier")
 
+Versions = tuple[bytes | None, ...]
+
 CHUNK = 1000  # names in one UNLINK
 _TAG_TTL_MS = 7 * 24 * 3600 * 1000
-_DEAD_PREFIX = 256  # so many bytes hold the header of a dead entry, or enough of a corrupt one
+_RUN_SIZE = 12
+_TRIES = 5
 
 _TAKE_LEASE = Script.load(__package__, "take_lease.lua")
 _FILL = Script.load(__package__, "fill.lua")
+_EXTEND = Script.load(__package__, "extend.lua")
+_REMOVE = Script.load(__package__, "remove.lua")
 
 
 def entry_suffix(key: str) -> str:
@@ -33,91 +43,185 @@ def tag_suffix(tag: str) -> str:
 class Store:
     """The entries and tags of one prefix on one Valkey. Every method raises `ValkeyError` where Valkey fails.
 
-    Every name holds the run id of the server process: entries that a server brings back from disk, or a replica from
-    before its promotion, are not found.
+    After a failover or a restart names change. A command that was under way then has asked for, or written to, a name
+    that nobody uses any more: whoever reads looks again, whoever removes does it again (`is_current`).
     """
 
     def __init__(self, valkey: Valkey, prefix: str, *, lease_ms: int) -> None:
         self.valkey = valkey
         self.lease_ms = lease_ms
         self._prefix = prefix
-        self._names = f"{prefix}:0:"  # changes with each connection, before anybody may use it
+        self.clustered = valkey.address.topology is Topology.CLUSTER
+        self._run = "0" * _RUN_SIZE  # changes with each connection, before anybody may use it
+        self._head = f"{prefix}:{self._run}:{{"
+        self._head_size = len(self._head)
         valkey.on_ready(self._follow_server)
 
     async def _follow_server(self, valkey: Valkey) -> None:
         if valkey.server.run_id is None:
             log.warning("INFO is not permitted: after a restart of Valkey from disk, old entries may be seen")
-        self._names = f"{self._prefix}:{(valkey.server.run_id or '0')[:12]}:"
+        self._run = _run(valkey.server.run_id)
+        self._head = f"{self._prefix}:{self._run}:{{"
 
     @property
     def available(self) -> bool:
         return self.valkey.available
 
-    def entry_name(self, key: str) -> str:
-        return f"{self._names}c:{key}"
+    # -- names ---------------------------------------------------------------------------------------------
 
-    def tag_name(self, tag: str) -> str:
-        return f"{self._names}t:{tag}"
+    def name(self, suffix: str) -> str:
+        """Returns the name that `suffix` has now.
+
+        Raises:
+            UnavailableError: it is not known which server of the cluster would hold it.
+        """
+        if not self.clustered:
+            return f"{self._head}{suffix}}}"
+        run_id = self.valkey.link_for(f"{{{suffix}}}").server.run_id
+        return f"{self._prefix}:{_run(run_id)}:{{{suffix}}}"
+
+    def is_current(self, name: str, suffix: str) -> bool:
+        """Whether `name` is still the name of `suffix`: if not, a reply about it says nothing."""
+        if not self.clustered:
+            return name.startswith(self._head)
+        try:
+            return name == self.name(suffix)
+        except UnavailableError:
+            return False
+
+    def suffix_of(self, name: bytes) -> str:
+        """Returns the suffix of a name that is one of ours, else nothing."""
+        inner = name[self._head_size :]
+        end = inner.rfind(b"}")
+        return inner[:end].decode("utf-8", "replace") if end > 0 else ""
+
+    # -- reading -------------------------------------------------------------------------------------------
 
     async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Versions]:
         """Returns what lies under `key`, and the versions of the tags. One round trip."""
-        if not tags:
-            return await self.valkey.call("GET", self.entry_name(key)), ()
-        raw, *versions = await self.valkey.call("MGET", self.entry_name(key), *map(self.tag_name, tags))
-        return raw, tuple(versions)
+        suffixes = [entry_suffix(key), *map(tag_suffix, tags)]
+        for _ in range(_TRIES):
+            names = list(map(self.name, suffixes))
+            if len(names) == 1:
+                raw, versions = await self.valkey.call("GET", names[0]), ()
+            else:
+                raw, *versions = await self.valkey.call("MGET", *names)
+            if all(map(self.is_current, names, suffixes)):
+                return raw, tuple(versions)
+        raise UnavailableError("Valkey's servers change too fast; nothing was read")
 
     async def tag_versions(self, tags: Sequence[str]) -> Versions:
         """Returns the versions of the tags, `None` for those that have none. One round trip."""
-        return tuple(await self.valkey.call("MGET", *map(self.tag_name, tags))) if tags else ()
+        if not tags:
+            return ()
+        return tuple(await self.valkey.call("MGET", *(self.name(tag_suffix(tag)) for tag in tags)))
 
     async def complete_versions(self, tags: Sequence[str], known: Versions) -> tuple[bytes, ...]:
         """Gives a version to each tag that had none. One round trip if there are such."""
         missing = [tag for tag, version in zip(tags, known, strict=True) if version is None]
+        if not missing:
+            return known  # type: ignore[return-value]
         created = dict(zip(missing, await asyncio.gather(*map(self._create_version, missing)), strict=True))
         return tuple(version or created[tag] for tag, version in zip(tags, known, strict=True))
 
     async def _create_version(self, tag: str) -> bytes:
         version = new_version()
         existing: bytes | None = await self.valkey.call(
-            "SET", self.tag_name(tag), version, "NX", "GET", "PX", _TAG_TTL_MS
+            "SET", self.name(tag_suffix(tag)), version, "NX", "GET", "PX", _TAG_TTL_MS
         )
         return version if existing is None else existing
 
-    async def take_lease(self, key: str, seen: bytes | None) -> tuple[bytes, bytes | None]:
-        """Takes the lease to fill `key`, where `seen` is what lay there (nothing, or a dead entry).
+    # -- leases --------------------------------------------------------------------------------------------
+
+    async def take_lease(
+        self, key: str, seen: bytes | None, versions: Sequence[bytes] = ()
+    ) -> tuple[bytes, bytes | None]:
+        """Takes the lease to fill `key`, where `seen` is what lay there: nothing, or what may be replaced.
 
         Returns the marker under which whoever holds the lease fills, and `None` if that is the caller; else what is
         stored instead. One round trip.
         """
-        if seen is not None and is_marker(seen):
-            return seen, seen
-        marker = new_marker()
-        dead = b"" if seen is None else seen[:_DEAD_PREFIX]
-        stored: bytes | None = await _TAKE_LEASE.run(
-            self.valkey, (self.entry_name(key),), (marker, self.lease_ms, dead)
-        )
+        marker = new_marker(versions)
+        name = self.name(entry_suffix(key))
+        stored: bytes | None
+        if seen is None:
+            stored = await self.valkey.call("SET", name, marker, "NX", "GET", "PX", self.lease_ms)
+        else:
+            stored = await _TAKE_LEASE.run(self.valkey, (name,), (marker, self.lease_ms, seen[:HEADER_SIZE]))
         return (marker if stored is None else stored), stored
 
-    async def fill(self, key: str, marker: bytes, data: bytes, ttl_ms: int) -> bool:
-        """Stores `data` if the lease still stands, or gives it back if `data` is empty. One round trip."""
-        return bool(await _FILL.run(self.valkey, (self.entry_name(key),), (marker, data, ttl_ms)))
+    async def take_refresh(self, key: str) -> bytes | None:
+        """Takes the lease to load an entry anew that stays where it is; `None` if another has it. One round trip."""
+        token = new_marker()
+        name = self.name(entry_suffix(key)) + "l"
+        taken = await self.valkey.call("SET", name, token, "NX", "PX", self.lease_ms)
+        return token if taken is not None else None
+
+    async def extend(self, key: str, token: bytes, *, refresh: bool) -> bool:
+        """Makes a lease last as long as one that is taken now. Returns whether it still stood. One round trip."""
+        name = self.name(entry_suffix(key)) + ("l" if refresh else "")
+        return bool(await _EXTEND.run(self.valkey, (name,), (token, self.lease_ms)))
+
+    async def fill(self, key: str, expected: bytes, data: bytes, ttl_ms: int) -> bool:
+        """Stores `data` where what lies there begins with `expected`: a lease's marker, or the head of an entry.
+
+        Empty data remove it: the lease is given back. Returns whether it lay there. One round trip.
+        """
+        return bool(await _FILL.run(self.valkey, (self.name(entry_suffix(key)),), (expected, data, ttl_ms)))
+
+    async def release_refresh(self, key: str, token: bytes) -> None:
+        """Gives the lease to refresh back. One round trip."""
+        await _FILL.run(self.valkey, (self.name(entry_suffix(key)) + "l",), (token, b"", 0))
+
+    # -- writing -------------------------------------------------------------------------------------------
 
     async def put(self, key: str, data: bytes, ttl_ms: int) -> None:
         """Stores `data`, whatever is there. One round trip."""
-        await self.valkey.call("SET", self.entry_name(key), data, "PX", ttl_ms)
+        suffix = entry_suffix(key)
+        for _ in range(_TRIES):
+            name = self.name(suffix)
+            await self.valkey.call("SET", name, data, "PX", ttl_ms)
+            if self.is_current(name, suffix):
+                return
+        raise UnavailableError("Valkey's servers change too fast; it may not have been stored")
 
-    async def unlink(self, suffixes: Sequence[str]) -> int:
+    async def remove(self, key: str) -> bool:
+        """Removes what lies under `key`; returns whether it was an entry, not only a lease. One round trip."""
+        suffix = entry_suffix(key)
+        for _ in range(_TRIES):
+            name = self.name(suffix)
+            was_entry = bool(await _REMOVE.run(self.valkey, (name,), (ENTRY_MARK,)))
+            if self.is_current(name, suffix):
+                return was_entry
+        raise UnavailableError("Valkey's servers change too fast; it may not have been removed")
+
+    async def unlink(self, suffixes: Iterable[str]) -> int:
         """Removes entries and tags by their suffixes; returns how many there were. One round trip."""
-        count: int = await self.valkey.call("UNLINK", *(self._names + suffix for suffix in suffixes))
-        return count
+        left = list(suffixes)
+        count: int = 0
+        for _ in range(_TRIES):
+            names = list(map(self.name, left))
+            count += int(await self.valkey.call("UNLINK", *names, idempotent=True))
+            left = [
+                suffix for name, suffix in zip(names, left, strict=True) if not self.is_current(name, suffix)
+            ]
+            if not left:
+                return count
+        raise UnavailableError("Valkey's servers change too fast; not everything was removed")
 
     async def sweep(self) -> None:
         """Removes every entry and tag. One round trip or two for each thousand keys of the server."""
         found: list[bytes] = []
-        async for name in scan(self.valkey, match=f"{self._names}*", count=CHUNK):
+        async for name in scan(self.valkey, match=f"{self._prefix}:*", count=CHUNK):
+            if not self.suffix_of(name):
+                continue
             found.append(name)
             if len(found) >= CHUNK:
                 await self.valkey.unlink(*found)
                 found.clear()
         if found:
             await self.valkey.unlink(*found)
+
+
+def _run(run_id: str | None) -> str:
+    return (run_id or "").ljust(_RUN_SIZE, "0")[:_RUN_SIZE]

@@ -6,7 +6,7 @@ from valtier.wire.client import Valkey
 from valtier.wire.cluster.scan import scan
 from valtier.wire.connection import Argument, Reply
 from valtier.wire.dedicated import Dedicated
-from valtier.wire.link import Status
+from valtier.wire.link import Link, Status
 from valtier.wire.options import WireOptions
 from valtier.wire.pubsub import Gap, Message, Subscription
 from valtier.wire.script import Script
@@ -20,6 +20,7 @@ __all__ = [
     "Dedicated",
     "Endpoint",
     "Gap",
+    "Link",
     "Message",
     "Reply",
     "Script",

@@ -1,0 +1,100 @@
+"""Removal: invalidations, here at once and in Valkey; what Valkey could not take is owed to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from valtier.cache.flight import Flights
+from valtier.cache.mirror import Mirror
+from valtier.cache.spaces import Spaces
+from valtier.cache.store import CHUNK, Store, entry_suffix, tag_suffix
+from valtier.cache.undelivered import Undelivered
+from valtier.errors import ValkeyError
+
+
+class Removal:
+    """Invalidates keys and tags. Cancelling a caller does not take an invalidation back."""
+
+    def __init__(self, store: Store | None, mirror: Mirror, flights: Flights, spaces: Spaces) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._flights = flights
+        self._spaces = spaces
+        self._undelivered = None if store is None else Undelivered(store)
+
+    @property
+    def owed(self) -> int:
+        """How many names Valkey has not acknowledged yet."""
+        return 0 if self._undelivered is None else len(self._undelivered)
+
+    def owes(self, key: str, tags: Sequence[str]) -> bool:
+        """Whether an invalidation of the key or of a tag is owed, so that what Valkey holds must not be believed."""
+        if not self._undelivered:
+            return False
+        return self._undelivered.covers([entry_suffix(key), *map(tag_suffix, tags)])
+
+    async def delete(self, key: str) -> bool:
+        """Removes a key; returns whether an entry lay there."""
+        suffixes = [entry_suffix(key)]
+        self._begin([key], (), suffixes)
+        if self._store is None:
+            return False
+        return await asyncio.shield(asyncio.ensure_future(self._delete(self._store, key, suffixes)))
+
+    async def _delete(self, store: Store, key: str, suffixes: Sequence[str]) -> bool:
+        try:
+            return await store.remove(key)
+        except ValkeyError as exc:
+            self._owe(suffixes, exc)
+            return False
+        finally:
+            self._mirror.settle(suffixes)
+
+    async def remove(self, keys: Sequence[str], tags: Sequence[str]) -> None:
+        """Removes keys and tags; what Valkey can't take is delivered later."""
+        await asyncio.shield(self._unlink_all(keys, tags, owes=True))
+
+    async def deliver(self, keys: Sequence[str], tags: Sequence[str]) -> None:
+        """Removes keys and tags.
+
+        Raises:
+            ValkeyError: Valkey has not acknowledged all of it.
+        """
+        await asyncio.shield(self._unlink_all(keys, tags, owes=False))
+
+    def _unlink_all(
+        self, keys: Sequence[str], tags: Sequence[str], *, owes: bool
+    ) -> asyncio.Future[list[None]]:
+        suffixes = [*map(entry_suffix, keys), *map(tag_suffix, tags)]
+        self._begin(keys, tags, suffixes)
+        if self._store is None:
+            suffixes = []
+        chunks = [suffixes[i : i + CHUNK] for i in range(0, len(suffixes), CHUNK)]
+        return asyncio.gather(*(self._unlink(chunk, owes=owes) for chunk in chunks))
+
+    async def _unlink(self, suffixes: Sequence[str], *, owes: bool) -> None:
+        if self._store is None:
+            return
+        try:
+            await self._store.unlink(suffixes)
+        except ValkeyError as exc:
+            if not owes:
+                raise
+            self._owe(suffixes, exc)
+        finally:
+            self._mirror.settle(suffixes)
+
+    def _begin(self, keys: Sequence[str], tags: Sequence[str], suffixes: Sequence[str]) -> None:
+        self._flights.detach(keys, tags)
+        self._mirror.drop(suffixes)
+
+    def _owe(self, suffixes: Sequence[str], exc: ValkeyError) -> None:
+        self._spaces.note_error(self._spaces.of(suffixes[0][2:]).counters, exc)
+        if self._undelivered is not None:
+            self._undelivered.add(suffixes)
+
+    async def stop(self) -> None:
+        """Tries once more to deliver what is owed."""
+        if self._undelivered is not None:
+            await self._undelivered.stop()

@@ -1,0 +1,145 @@
+"""Serving: what a read gets. Something fresh, something stale, or what a load brings, as the policy says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from valtier.cache.codec import Body, CorruptEntryError
+from valtier.cache.entry import Entry
+from valtier.cache.flight import Flight, PatienceError
+from valtier.cache.loading import AbsentError, Loading, refuse_cycle
+from valtier.cache.mirror import Mirror
+from valtier.cache.reading import Ask, Found, Reader, is_early
+from valtier.cache.removal import Removal
+from valtier.cache.spaces import Spaces
+from valtier.cache.store import Store, entry_suffix
+from valtier.errors import ConfigurationError, LoadTimeoutError, ValkeyError
+
+
+class Serving:
+    """Answers the reads that this process could not answer from what it keeps. Guarded by the event loop."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        reader: Reader | None,
+        loading: Loading,
+        mirror: Mirror,
+        removal: Removal,
+        spaces: Spaces,
+        *,
+        wall: Callable[[], float],
+        rng: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._loading = loading
+        self._mirror = mirror
+        self._removal = removal
+        self._spaces = spaces
+        self._wall = wall
+        self._rng = rng
+
+    def trusts(self, key: str, tags: Sequence[str] = ()) -> bool:
+        """Whether Valkey can be asked for this key now and may be believed."""
+        store = self._store
+        return store is not None and store.available and not self._removal.owes(key, tags)
+
+    async def read(self, ask: Ask) -> Any:
+        """Asks Valkey, or the loader, and returns the value."""
+        if self._store is None and ask.rules.hard_s is None:
+            refuse_cycle(ask.key)
+            ask.space.counters.misses += 1
+            return _decode(ask, (await self._loading.load(ask)).body)
+        found: Found | None = None
+        if self._reader is not None and self.trusts(ask.key, ask.tags):
+            try:
+                found = await self._reader.look(ask)
+            except ValkeyError as exc:
+                self._spaces.note_error(ask.space.counters, exc)
+        if found is not None:
+            return await self.judge(ask, found)
+        ask.space.counters.misses += 1
+        return await self.take(ask, self._loading.blind(ask))
+
+    async def judge(self, ask: Ask, found: Found) -> Any:
+        """Decides what to do with what was found: serve it, serve it and renew it, renew it first, or load."""
+        counters = ask.space.counters
+        value, entry = self.value(ask, found)
+        past_s = 0.0 if entry is None else self._wall() - entry.fresh_until
+        if entry is None or (past_s >= 0 and past_s >= ask.rules.stale_s):
+            counters.misses += 1
+            return await self.take(ask, self._loading.shared(ask, found))
+        if past_s < 0:
+            counters.remote_hits += 1
+            if is_early(entry, ask.rules, entry.fresh_until + past_s, self._rng):
+                self._loading.refresh(ask, found, entry)
+            return value
+        if self._loading.throttle.holds(ask.key):
+            pass
+        elif past_s < ask.rules.revalidate_s:
+            self._loading.refresh(ask, found, entry)
+        else:
+            try:
+                renewed = await self.take(ask, self._loading.shared(ask, found, entry), ask.rules.soft_s)
+            except (PatienceError, LoadTimeoutError):
+                counters.timeouts += 1
+            except Exception as exc:  # noqa: BLE001 - whatever the loader raised: there is something to serve instead
+                self._loading.note_failure(ask, exc)
+            else:
+                counters.misses += 1
+                return renewed
+        counters.remote_hits += 1
+        counters.stale_hits += 1
+        return value
+
+    def value(self, ask: Ask, found: Found) -> tuple[Any, Entry | None]:
+        """Returns the value of the entry that was found, if it lives, can be read and may be believed."""
+        counters = ask.space.counters
+        if found.corrupt is not None:
+            self._spaces.note_corrupt(counters, ask.key, found.corrupt)
+        entry = found.alive
+        if entry is None or self._mirror.doubts(ask.key):
+            return None, None
+        try:
+            return found.decode(entry), entry
+        except CorruptEntryError as exc:
+            found.spoil()
+            self._mirror.drop((entry_suffix(ask.key),))
+            self._spaces.note_corrupt(counters, ask.key, exc)
+            return None, None
+
+    async def take(self, ask: Ask, flight: Flight, soft_s: float | None = None) -> Any:
+        """Waits for a load, no longer than the policy says, and decodes what it brings.
+
+        Raises:
+            PatienceError: it takes longer than `soft_s`.
+            LoadTimeoutError: it takes longer than the hard timeout.
+        """
+        hard_s = ask.rules.hard_s
+        patience_s = min((limit_s for limit_s in (soft_s, hard_s) if limit_s is not None), default=None)
+        try:
+            body = await flight.result(patience_s)
+        except PatienceError:
+            if soft_s is not None:
+                raise
+            ask.space.counters.timeouts += 1
+            raise LoadTimeoutError(
+                f"the load of {ask.key!r} takes longer than {hard_s:g} s (hard_timeout); it goes on"
+            ) from None
+        except AbsentError:
+            if ask.is_part:
+                raise
+            return await self.read(ask)  # a batch's load was shared that had nothing for this key
+        return _decode(ask, body)
+
+
+def _decode(ask: Ask, body: Body) -> Any:
+    """Returns a value that was just loaded, as a later hit will return it."""
+    try:
+        return body.decode(ask.type)
+    except CorruptEntryError as exc:
+        raise ConfigurationError(
+            f"the loader returned no {ask.type}: {exc}. Mend the loader or its annotation"
+        ) from exc
