@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 import re
 import string
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from valtier.errors import ConfigurationError
@@ -122,3 +123,21 @@ class Template:
             [literal if field is None else literal + encode(values[field]) for literal, field in self._parts]
         )
         return text if len(text) <= MAX_KEY_LENGTH else check(text)
+
+    def positional(self, places: Mapping[str, int]) -> Callable[[Sequence[object]], str]:
+        """Returns what renders from a sequence, given where in it each field's value is. It raises as `render` does."""
+        parts = [(literal, -1 if field is None else places[field]) for literal, field in self._parts]
+        if len(parts) == 1 and parts[0][1] >= 0:
+            return functools.partial(_render_one, *parts[0])
+        return functools.partial(_render, parts)
+
+
+def _render_one(literal: str, place: int, values: Sequence[object]) -> str:
+    value = values[place]
+    text = f"{literal}{value}" if type(value) is int else literal + encode(value)
+    return text if len(text) <= MAX_KEY_LENGTH else check(text)
+
+
+def _render(parts: Sequence[tuple[str, int]], values: Sequence[object]) -> str:
+    text = "".join([literal if place < 0 else literal + encode(values[place]) for literal, place in parts])
+    return text if len(text) <= MAX_KEY_LENGTH else check(text)

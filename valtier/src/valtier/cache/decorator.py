@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -65,27 +65,35 @@ class CachedFunction(Generic[P, R]):
             rules_of(policy)  # tells now if it can't be used
         self._type = _return_type(function)
         decoder_for(self._type)  # tells now if it can't be decoded into
-        positional = [p for p in parameters.values() if p.kind in _POSITIONAL]
-        self._names = tuple(p.name for p in positional)
-        self._defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
-        self._required = sum(p.default is p.empty for p in positional)
-        if any(
-            p.kind is p.VAR_POSITIONAL or (p.kind is p.KEYWORD_ONLY and p.default is p.empty)
-            for p in parameters.values()
-        ):
-            self._names = ()  # bound the long way
+        self._places = {name: place for place, name in enumerate(parameters)}
+        self._render_key = self._key.positional(self._places)
+        self._render_tags = [None if tag.text == key else tag.positional(self._places) for tag in self._tags]
+        plain = all(p.kind in _POSITIONAL for p in parameters.values())
+        self._defaults = tuple(p.default for p in parameters.values() if p.default is not p.empty)
+        self._most = len(parameters) if plain else -1
+        self._fewest = len(parameters) - len(self._defaults) if plain else 0
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        values = self._bind(args, kwargs)
-        key = self._key.render(values)
+        values: Sequence[Any] = args
+        if kwargs or len(args) != self._most:
+            values = self._bind(args, kwargs)
+        key = self._render_key(values)
         return await self._cache.get_or_set(
             key,
             self._ttl_s,
             functools.partial(self._function, *args, **kwargs),
-            tags=tuple([key if tag.text == self._key.text else tag.render(values) for tag in self._tags]),
+            tags=tuple([key if render is None else render(values) for render in self._render_tags]),
             type=self._type,
             policy=self._policy,
         )
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+        """Returns the value of each parameter, in their order."""
+        if not kwargs and self._fewest <= len(args) <= self._most:
+            return (*args, *self._defaults[len(args) - self._most :])
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return [bound.arguments[name] for name in self._places]
 
     def key(self, *args: Any, **kwargs: Any) -> str:
         """Returns the key for these arguments; those that the key does not name may be left out."""
@@ -94,14 +102,6 @@ class CachedFunction(Generic[P, R]):
     async def invalidate(self, *args: Any, **kwargs: Any) -> None:
         """Removes the result for these arguments; those that the key does not name may be left out."""
         await self._cache.invalidate(self.key(*args, **kwargs))
-
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-        if not kwargs and self._required <= len(args) <= len(self._names):
-            values = dict(zip(self._names, args, strict=False))
-            return {**self._defaults, **values} if self._defaults else values
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return bound.arguments
 
     def _bind_some(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
