@@ -38,7 +38,7 @@ from valtier.cache.entry import Entry
 from valtier.cache.loading import Loaded
 from valtier.cache.mirror import UNDECODED
 from valtier.cache.namespace import Namespace
-from valtier.cache.policy import Policy, rules_of
+from valtier.cache.policy import Policy
 from valtier.cache.reading import Ask, read_entry
 from valtier.cache.spaces import NamespaceStats
 from valtier.cache.store import Store, entry_suffix
@@ -92,7 +92,7 @@ class Cache:
         engine = self._engine = Engine(
             valkey,
             prefix=prefix,
-            rules=rules_of(policy or Policy(jitter=jitter)),
+            rules=(policy or Policy(jitter=jitter)).rules,
             lease_s=seconds(lease, name="lease"),
             local_bytes=local_bytes,
             canary_s=seconds(canary, name="canary"),
@@ -333,7 +333,7 @@ class Cache:
             except TypeError as exc:
                 raise ConfigurationError(f"namespace {name!r}: {exc}. See valtier.Policy") from exc
         if policy is not None:
-            self._engine.spaces.define(name, rules_of(policy))
+            self._engine.spaces.define(name, policy.rules)
         return Namespace(self, name)
 
     def cached(

@@ -18,7 +18,7 @@ from typing import (
 )
 
 from valtier.cache.codec import decoder_for
-from valtier.cache.policy import Policy, rules_of
+from valtier.cache.policy import Policy
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.keys import Template
@@ -61,8 +61,6 @@ class CachedFunction(Generic[P, R]):
         self._tags = [Template(tag, names=parameters) for tag in tags]
         self._ttl_s = None if ttl is None else seconds(ttl, name="ttl")
         self._policy = policy
-        if policy is not None:
-            rules_of(policy)  # tells now if it can't be used
         self._type = _return_type(function)
         decoder_for(self._type)  # tells now if it can't be decoded into
         self._places = {name: place for place, name in enumerate(parameters)}

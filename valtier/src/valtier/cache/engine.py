@@ -12,7 +12,7 @@ from valtier.cache.canary import Canary
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.loading import Loading
 from valtier.cache.mirror import UNDECODED, Mirror
-from valtier.cache.policy import Policy, Rules, rules_of
+from valtier.cache.policy import Policy, Rules
 from valtier.cache.reading import Ask, Reader
 from valtier.cache.removal import Removal
 from valtier.cache.serving import Serving
@@ -102,7 +102,7 @@ class Engine:
         """
         began = self.order()
         space = self.spaces.of(_keys.check(key))
-        rules = space.rules if policy is None else rules_of(policy)
+        rules = space.rules if policy is None else policy.rules
         own_tags = tuple(check_tags(tags)) if tags else ()
         return Ask(key, own_tags, ttl_in_s(ttl, rules, key), loader, type_, rules, space, began)
 

@@ -30,7 +30,7 @@ _HALVES = bytes(count >> 1 for count in range(256))
 class Record:
     """What is kept under a key. A hit adds one to `uses`, and that is all it has to do."""
 
-    __slots__ = ("place", "key", "size", "uses")
+    __slots__ = ("key", "place", "size", "uses")
 
     def __init__(self, key: str, size: int) -> None:
         self.key = key

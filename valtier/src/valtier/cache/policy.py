@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from valtier.cache.codec import JSON, MSGPACK
@@ -13,9 +12,36 @@ from valtier.errors import ConfigurationError
 _CODECS = {"msgpack": MSGPACK, "json": JSON}
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A policy in numbers: seconds and flags."""
+
+    ttl_s: float | None
+    jitter: float
+    beta: float
+    revalidate_s: float
+    if_error_s: float
+    error_retry_s: float
+    soft_s: float | None
+    hard_s: float | None
+    negative_s: float | None
+    local: bool
+    local_s: float
+    outage_s: float
+    codec: int
+    compress_above: int
+
+    @property
+    def stale_s(self) -> float:
+        """For how long after its TTL an entry can be of use."""
+        return max(self.revalidate_s, self.if_error_s)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What the entries of a namespace, or of one call, are subject to. Durations are seconds, a `timedelta` or text.
+
+    A field that can't be used raises a `ConfigurationError` that names it.
 
     *Fresh* entries are served as they are. *Stale* ones, past their TTL and within one of the two windows, are served
     only where the window says so. An invalidated entry is gone, and never stale.
@@ -54,40 +80,14 @@ class Policy:
     """How values are written that are not bytes."""
     compress_above: int = 4096
     """Values that take more bytes are compressed (zstd), where that saves anything."""
+    rules: Rules = field(init=False, repr=False, compare=False)
+    """The same in numbers, checked."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", _rules_of(self))
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """A policy in numbers: seconds and flags."""
-
-    ttl_s: float | None
-    jitter: float
-    beta: float
-    revalidate_s: float
-    if_error_s: float
-    error_retry_s: float
-    soft_s: float | None
-    hard_s: float | None
-    negative_s: float | None
-    local: bool
-    local_s: float
-    outage_s: float
-    codec: int
-    compress_above: int
-
-    @property
-    def stale_s(self) -> float:
-        """For how long after its TTL an entry can be of use."""
-        return max(self.revalidate_s, self.if_error_s)
-
-
-@functools.lru_cache(maxsize=1024)
-def rules_of(policy: Policy) -> Rules:
-    """Checks a policy and turns it into numbers.
-
-    Raises:
-        ConfigurationError: a field can't be used; the message names it.
-    """
+def _rules_of(policy: Policy) -> Rules:
     if not 0 <= policy.jitter < 1:
         raise ConfigurationError(f"jitter is a share from 0 to below 1, not {policy.jitter!r}")
     if not 0 <= policy.refresh <= 100:
