@@ -47,11 +47,17 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """A time in which the connection of a place was held up. A place is where one process follows another."""
+    """What was done to the connections of a place. A place is where one process follows another."""
 
     place: int
+    what: str
     begin: int
     end: int
+    """When a connection that was held up was released; that of `begin` where it was only cut, which is noticed at once."""
+
+    @property
+    def held_up(self) -> bool:
+        return self.end > self.begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +190,13 @@ def check(
         histories: can be iterated over more than once each.
         current: the version of each key in the end.
         local: the keys that may be kept in the memory of processes.
-        harms: when connections were held up.
+        harms: what was done to connections.
         places: process number `n` stands in the place `n % places`.
         allowance: how much local keys may lag.
     """
     facts = Facts.of(histories)
     by_place: dict[int, list[Harm]] = defaultdict(list)
-    for harm in harms:
+    for harm in filter(lambda harm: harm.held_up, harms):
         by_place[harm.place].append(harm)
     verdict = Verdict()
     for history in histories:

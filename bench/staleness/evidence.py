@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.staleness.checker import Rule, Violation
+from bench.staleness.checker import Harm, Rule, Violation
 from bench.staleness.history import Kind, Record, Via
 from bench.staleness.keys import NO_VERSION, Key
 
 _AROUND_NS = 5_000_000
 """So long before and after what matters a history is told."""
+_AFTERMATH_NS = 2_000_000_000
+"""So long before that, what was done to connections is told."""
 _LINES = 24
 _EXAMPLES = 3
 """Of each rule."""
@@ -21,6 +23,7 @@ _WORDS = {
     Kind.WRITE_MORE: "committed version {version}, with others of its tag",
     Kind.ACKNOWLEDGED: "invalidated up to version {version}: acknowledged",
     Kind.ACKNOWLEDGED_HERE: "invalidated up to version {version}: acknowledged, to be delivered",
+    Kind.LOADED: "loaded version {version}",
     Kind.FINAL: "read version {version} when all was at rest",
 }
 _VIA = {
@@ -32,7 +35,11 @@ _VIA = {
 
 
 def tell(
-    violations: Sequence[Violation], histories: Iterable[Iterable[Record]], keys: Sequence[Key]
+    violations: Sequence[Violation],
+    histories: Iterable[Iterable[Record]],
+    keys: Sequence[Key],
+    harms: Sequence[Harm],
+    places: int,
 ) -> list[str]:
     """Returns a text for the first violations of each rule."""
     chosen = [
@@ -41,7 +48,10 @@ def tell(
         for violation in [found for found in violations if found.rule is rule][:_EXAMPLES]
     ]
     found = _find(chosen, histories)
-    return [_tell_one(violation, found[at], keys) for at, violation in enumerate(chosen)]
+    return [
+        "\n".join([*_tell_one(violation, found[at], keys), *_tell_harms(violation, harms, places)])
+        for at, violation in enumerate(chosen)
+    ]
 
 
 def _window(violation: Violation) -> tuple[int, int]:
@@ -63,7 +73,7 @@ def _find(violations: Sequence[Violation], histories: Iterable[Iterable[Record]]
     return found
 
 
-def _tell_one(violation: Violation, around: Sequence[Record], keys: Sequence[Key]) -> str:
+def _tell_one(violation: Violation, around: Sequence[Record], keys: Sequence[Key]) -> list[str]:
     read, cause = violation.read, violation.cause
     key = keys[read.key]
     lines = [f"{violation.rule}: {_who(read)} read {_version(read)} of {key.name} {key.tags or ''}".rstrip()]
@@ -84,7 +94,20 @@ def _tell_one(violation: Violation, around: Sequence[Record], keys: Sequence[Key
         f"{_who(record)} {_WORDS[Kind(record.kind)].format(version=record.version, via=_VIA[Via(record.via)])}"
         for record in _nearest(ordered, matter)
     ]
-    return "\n".join(lines)
+    return lines
+
+
+def _tell_harms(violation: Violation, harms: Sequence[Harm], places: int) -> list[str]:
+    """What was done to the reader's connections, and to those of who invalidated."""
+    zero = violation.read.begin
+    since, until = _window(violation)
+    who = dict.fromkeys(record.process for record in (violation.read, violation.cause) if record is not None)
+    return [
+        f"  {_ms(harm.begin - zero):+10.3f} … {_ms(harm.end - zero):+10.3f} ms  connections of process {process}: {harm.what}"
+        for process in who
+        for harm in harms
+        if harm.place == process % places and harm.end >= since - _AFTERMATH_NS and harm.begin <= until
+    ]
 
 
 def _nearest(ordered: Sequence[Record], matter: set[Record | None]) -> Iterator[Record]:

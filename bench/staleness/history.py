@@ -46,6 +46,8 @@ class Kind(enum.IntEnum):
     """All that was waiting in this process has been delivered."""
     FINAL = 12
     """A read after everything had come to rest."""
+    LOADED = 13
+    """A loader returned this version, for whomever: no rule asks for it, but who looks for a cause does."""
 
 
 OPERATIONS = (

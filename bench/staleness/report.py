@@ -64,7 +64,7 @@ def _work(report: Report) -> Iterator[tuple[str, ...]]:
     for label, count in counts.items():
         yield _row(report, label, lambda o, count=count: f"{count(o):,}")  # type: ignore[misc]
     yield _row(report, "hit rate", lambda o: _share(o.reads - o.loads, o.reads))
-    yield _row(report, "… from the process's memory", lambda o: _share(o.local_hits, o.reads))
+    yield _row(report, "… without waiting, from memory", lambda o: _share(o.local_hits, o.reads))
     yield _row(report, "operations/s", lambda o: f"{o.operations / o.seconds:,.0f}")
 
 

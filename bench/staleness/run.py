@@ -65,4 +65,5 @@ def _put_to_the_test(
         places=options.processes,
         allowance=Allowance(local=options.local_lag_ms * 1_000_000, harmed=options.harmed_lag_ms * 1_000_000),
     )
-    return Outcome.of(name, SUBJECTS[name].how, found, verdict, tell_violations(verdict.examples, past, keys))
+    examples = tell_violations(verdict.examples, past, keys, found.harms, options.processes)
+    return Outcome.of(name, SUBJECTS[name].how, found, verdict, examples)

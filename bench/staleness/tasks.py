@@ -25,6 +25,8 @@ _MANY = 6
 _GIVING_UP = 0.02
 _PATIENCE_S = 0.008
 _HANGS_AFTER_S = 10.0
+_NOBODY = 0
+"""Stands for a task where none of the tasks acts."""
 _TRIES = 50
 _TRY_AGAIN_S = 0.1
 
@@ -34,16 +36,24 @@ now = time.monotonic_ns
 class _Load:
     """A loader that remembers whether it ran."""
 
-    __slots__ = ("_key", "_origin", "ran")
+    __slots__ = ("_key", "_origin", "_reader", "_recorder", "ran")
 
-    def __init__(self, origin: Origin, key: int) -> None:
+    def __init__(self, origin: Origin, recorder: Recorder, key: int, reader: int) -> None:
         self._origin = origin
+        self._recorder = recorder
         self._key = key
+        self._reader = reader
         self.ran = False
 
     async def __call__(self) -> int:
         self.ran = True
-        return await self._origin.load(self._key)
+        begin = now()
+        value = await self._origin.load(self._key)
+        version = unpack(self._key, value)
+        self._recorder.add(
+            Kind.LOADED, self._key, begin=begin, end=now(), version=version, reader=self._reader
+        )
+        return value
 
 
 class Tasks:
@@ -136,9 +146,12 @@ class Tasks:
     def _pick(self, keys: Sequence[Key]) -> Key:
         return keys[int(self._draw.random() * self._draw.random() * len(keys))]  # some are hotter than others
 
+    def _loader(self, key: Key, reader: int) -> _Load:
+        return _Load(self._origin, self._recorder, key.number, reader)
+
     async def _read(self, reader: int) -> None:
         key = self._pick(self._keys)
-        load = _Load(self._origin, key.number)
+        load = self._loader(key, reader)
         begin = now()
         value, waited = await drive(self._adapter.read(key, load))
         end = now()
@@ -193,7 +206,7 @@ class Tasks:
             begin = now()
             try:
                 async with asyncio.timeout(_HANGS_AFTER_S):
-                    value = await self._adapter.read(key, _Load(self._origin, key.number))
+                    value = await self._adapter.read(key, self._loader(key, _NOBODY))
             except Exception:
                 if not patience:
                     raise
@@ -242,7 +255,7 @@ class Tasks:
                 try:
                     version = await self._origin.version(number)
                     await self._acknowledge(
-                        self._adapter.invalidate(self._keys[number]), [(number, version)], 0
+                        self._adapter.invalidate(self._keys[number]), [(number, version)], _NOBODY
                     )
                 except Exception:
                     if not patience:
