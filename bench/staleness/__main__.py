@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keys", type=int, metavar="N", help=f"{Options.keys}")
     parser.add_argument("--tags", type=int, metavar="N", help=f"{Options.tags}")
     parser.add_argument("--seed", type=int, metavar="N", help=f"of the faults: {Options.seed}")
+    parser.add_argument("--pause", type=float, metavar="S", help=f"between two faults: {Options.pause_s}")
     parser.add_argument("--no-faults", action="store_true", help="nobody is killed, nothing is cut")
     parser.add_argument("--local-lag", type=int, metavar="MS", help=f"allowance: {Options.local_lag_ms}")
     parser.add_argument("--harmed-lag", type=int, metavar="MS", help=f"allowance: {Options.harmed_lag_ms}")
@@ -87,6 +88,7 @@ def _options(given: argparse.Namespace) -> Options:
         "keys": given.keys,
         "tags": given.tags,
         "seed": given.seed,
+        "pause_s": given.pause,
         "faults": False if given.no_faults else None,
         "local_lag_ms": given.local_lag,
         "harmed_lag_ms": given.harmed_lag,

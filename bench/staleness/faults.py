@@ -37,7 +37,6 @@ _WEIGHTS = {
     FaultKind.BLACK_HOLE: 3,
     FaultKind.DELAY: 3,
 }
-_MEAN_PAUSE_S = 0.4
 _LONGEST_HOLD_S = 1.0
 _LONGEST_DELAY_S = 0.03
 
@@ -75,7 +74,7 @@ class Fault:
                 pass
 
 
-def schedule(seed: int, places: int) -> Iterator[Fault]:
+def schedule(seed: int, places: int, pause_s: float) -> Iterator[Fault]:
     """Draws for ever; the same for every subject of a run."""
     draw = random.Random(seed)
     kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
@@ -83,7 +82,7 @@ def schedule(seed: int, places: int) -> Iterator[Fault]:
         kind = draw.choices(kinds, weights)[0]
         holds = kind in {FaultKind.REFUSE, FaultKind.BLACK_HOLE, FaultKind.DELAY}
         yield Fault(
-            after_s=min(draw.expovariate(1 / _MEAN_PAUSE_S), 5 * _MEAN_PAUSE_S),
+            after_s=min(draw.expovariate(1 / pause_s), 5 * pause_s),
             kind=kind,
             place=draw.randrange(places),
             hold_s=draw.uniform(0.02, _LONGEST_HOLD_S) if holds else 0.0,

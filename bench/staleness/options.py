@@ -28,6 +28,8 @@ class Options:
     tags: int = 20
     seed: int = 1
     faults: bool = True
+    pause_s: float = 0.4
+    """Between two faults, on average."""
     local_lag_ms: int = 250
     """How much a local key may lag in another process than the one that invalidated it."""
     harmed_lag_ms: int = 6000
@@ -41,8 +43,13 @@ class Options:
         unknown = [name for name in self.subjects if name not in SUBJECTS]
         if unknown or not self.subjects:
             raise BenchError(f"--only takes {', '.join(SUBJECTS)}; not {', '.join(unknown) or 'nothing'}.")
-        if min(self.operations, self.peer_operations, self.processes, self.tasks) < 1 or self.seconds <= 0:
-            raise BenchError("--ops, --peer-ops, --processes, --tasks and --seconds have to be more than 0.")
+        if (
+            min(self.operations, self.peer_operations, self.processes, self.tasks) < 1
+            or min(self.seconds, self.pause_s) <= 0
+        ):
+            raise BenchError(
+                "--ops, --peer-ops, --processes, --tasks, --seconds and --pause have to be more than 0."
+            )
         if not 8 <= self.keys <= 2**16 - 1 or not 1 <= self.tags <= self.keys or self.tasks > 2**16 - 2:
             raise BenchError("--keys takes 8 to 65,535, --tags 1 to as many as there are keys.")
         if min(self.local_lag_ms, self.harmed_lag_ms) < 0:
@@ -58,5 +65,6 @@ SHORT = Options(
     operations=1_000_000,
     peer_operations=10_000,
     seconds=6.0,
+    pause_s=0.15,
     name="short-staleness",  # which is not kept
 )

@@ -18,6 +18,8 @@ from bench.staleness.keys import Key
 
 _QUIET = logging.CRITICAL + 1
 _COMMAND_TIMEOUT_S = 1.0
+_LOCK_S = 2
+_LOCK_CHECK_S = 0.01
 
 
 class _Cashews(Adapter):
@@ -30,15 +32,20 @@ class _Cashews(Adapter):
         async def tagged(name: str, tag: str, load: Load) -> int:
             return await load()
 
-        self._plain: Any = cache(ttl=TTL_S, key="{name}", lock=True)(plain)
-        self._tagged: Any = cache(ttl=TTL_S, key="{name}", tags=["{tag}"], lock=True)(tagged)
+        self._plain: Any = cache(ttl=TTL_S, key="{name}")(plain)
+        self._tagged: Any = cache(ttl=TTL_S, key="{name}", tags=["{tag}"])(tagged)
+        # lock=True would leave a lock for the whole TTL where a process is killed, and everybody waiting for it
+        locked = cache.locked(ttl=_LOCK_S, key="{name}", check_interval=_LOCK_CHECK_S)
+        self._plain_locked: Any = locked(self._plain)
+        self._tagged_locked: Any = locked(self._tagged)
 
     async def read(self, key: Key, load: Load) -> int:
         value: int
         if key.tags:
-            value = await self._tagged(name=key.name, tag=key.tags[0], load=load)
+            tagged = self._tagged if key.local else self._tagged_locked
+            value = await tagged(name=key.name, tag=key.tags[0], load=load)
         else:
-            value = await self._plain(name=key.name, load=load)
+            value = await (self._plain if key.local else self._plain_locked)(name=key.name, load=load)
         return value
 
     async def invalidate(self, key: Key) -> None:
@@ -55,7 +62,8 @@ async def _open_cashews(url: str) -> AsyncIterator[Adapter]:
     logging.getLogger("cashews").setLevel(_QUIET)
     cache = Cache()
     cache.setup(url, suppress=False)
-    cache.setup(url, suppress=False, client_side=True, prefix="local:")
+    # Over RESP3, redis-py's default since 8.0, it is never told of an invalidation.
+    cache.setup(url, suppress=False, client_side=True, prefix="local:", protocol=2)
     try:
         yield _Cashews(cache)
     finally:
@@ -168,8 +176,8 @@ async def _open_fastapi_redis(url: str) -> AsyncIterator[Adapter]:
 SUBJECTS = SUBJECTS_HERE | {
     "cashews": Subject(
         open=_open_cashews,
-        how="@cache(ttl, key, tags, lock=True), delete, delete_tags; suppress=False, so that it tells what failed; "
-        "client_side=True for local keys",
+        how=f"@cache(ttl, key, tags), for strict keys under @cache.locked(ttl={_LOCK_S}), client_side=True over RESP2 for local keys; "
+        "delete, delete_tags; suppress=False, so that it tells what failed",
         packages=("cashews", "redis"),
         local=True,
     ),

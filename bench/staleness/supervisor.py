@@ -154,7 +154,7 @@ class Supervisor:
     async def _harm(self) -> None:
         if not self._options.faults:
             return
-        for fault in schedule(self._options.seed, self._options.processes):
+        for fault in schedule(self._options.seed, self._options.processes, self._options.pause_s):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), fault.after_s)
                 return

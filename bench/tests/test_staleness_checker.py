@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.staleness.checker import Allowance, Harm, Rule, Verdict, beyond, check, leftovers, quantile
+from bench.staleness.checker import Harm, Rule, Verdict, beyond, check, leftovers, quantile
 from bench.staleness.history import Kind, Record, Via
 from bench.staleness.keys import NO_VERSION, make_keys, pack, unpack
 
@@ -30,7 +30,6 @@ def _check(
     current: int = 9,
     local: bool = False,
     harms: Sequence[Harm] = (),
-    allowance: Allowance = Allowance(),
 ) -> Verdict:
     """Each list is what one process has recorded, in the order of the ends."""
     return check(
@@ -39,7 +38,6 @@ def _check(
         local=[_KEY] if local else [],
         harms=harms,
         places=4,
-        allowance=allowance,
     )
 
 
