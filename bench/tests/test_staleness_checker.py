@@ -123,6 +123,9 @@ def test_where_the_connection_was_held_up_the_other_allowance_holds() -> None:
     assert (verdict.count, verdict.harmed_lags) == (0, [3 * second - 20])
     elsewhere = _read(2, 3 * second, 3 * second + 1, process=3)
     assert _check([elsewhere], [_acknowledged(3, 20)], local=True, harms=[harm]).count == 1
+    too_late = _read(2, 6500 * _MS, 6501 * _MS, process=6)
+    verdict = _check([too_late], [_acknowledged(3, 20)], local=True, harms=[harm])
+    assert (verdict.count, verdict.harmed_lags) == (1, [6500 * _MS - 20])
     later = _read(2, 8 * second, 8 * second + 1, process=6)
     assert _check([later], [_acknowledged(3, 20)], local=True, harms=[harm]).count == 1
 
@@ -150,6 +153,11 @@ def test_nor_less_than_another_task_of_its_process_had_seen_before_it_began() ->
 def test_reads_that_overlap_or_are_made_by_different_processes_have_no_order() -> None:
     assert _check([_read(5, 0, 10, reader=2), _read(4, 9, 20)]).count == 0
     assert _check([_read(5, 0, 10)], [_read(4, 30, 40, process=1)]).count == 0
+
+
+def test_what_counts_is_the_highest_version_seen_and_not_the_last() -> None:
+    history = [_read(5, 0, 10, reader=2), _read(4, 5, 12), _read(4, 20, 30)]
+    assert [violation.expected for violation in _check(history).examples] == [5]
 
 
 def test_a_long_read_is_compared_with_what_had_ended_before_it_began_and_not_with_the_latest() -> None:
