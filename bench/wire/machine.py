@@ -9,15 +9,13 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from bench.wire.clients import RECIPES
 from bench.wire.options import BenchError
 
 _SPARE_FILES = 256
 
 
-def describe(clients: Iterable[str]) -> dict[str, str]:
+def describe(packages: Iterable[str]) -> dict[str, str]:
     """What a reader must know to compare: hardware, system, and the versions of what took part."""
-    packages = dict.fromkeys(package for name in clients for package in RECIPES[name].packages)
     return {
         "cpu": _cpu_model(),
         "cores": str(os.cpu_count()),

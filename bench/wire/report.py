@@ -19,13 +19,14 @@ _STYLES = {"met": "green", "FALLS SHORT": "bold red", "not measured": "yellow"}
 def print_report(report: Report, console: Console) -> None:
     """Prints the tables that everybody reads."""
     for grid in tables.main_grids(report):
-        console.print(_draw(grid))
+        console.print(draw(grid))
         console.print()
     for text in (describe_machine(report), describe_run(report), describe_driver(report)):
         console.print(text, style="dim", highlight=False, markup=False)
 
 
-def _draw(grid: Grid) -> Table:
+def draw(grid: Grid) -> Table:
+    """A table for the terminal."""
     table = Table(title=grid.title, title_justify="left", title_style="bold", header_style="dim")
     for number, column in enumerate(grid.columns):
         table.add_column(column, justify="left" if number == 0 else "right")
@@ -71,7 +72,7 @@ def describe_driver(report: Report) -> str:
 
 def to_markdown(report: Report, *, plot: str | None) -> str:
     """The tables; the latencies folded away."""
-    parts = [f"**{grid.title}**\n\n{_rows(grid)}" for grid in tables.main_grids(report)]
+    parts = [f"**{grid.title}**\n\n{rows(grid)}" for grid in tables.main_grids(report)]
     if plot is not None:
         parts.append(f"![Throughput, CPU time, p99 at 80 % of the peak, and memory]({plot})")
     parts += [_folded(report, operation) for operation in tables.operations(report)]
@@ -81,12 +82,11 @@ def to_markdown(report: Report, *, plot: str | None) -> str:
 
 def _folded(report: Report, operation: Operation) -> str:
     grid = tables.details(report, operation)
-    return (
-        f"<details><summary>{grid.title}: latency, and all repeats</summary>\n\n{_rows(grid)}\n\n</details>"
-    )
+    return f"<details><summary>{grid.title}: latency, and all repeats</summary>\n\n{rows(grid)}\n\n</details>"
 
 
-def _rows(grid: Grid) -> str:
+def rows(grid: Grid) -> str:
+    """A table in Markdown."""
     lines = [grid.columns, (":---", *("---:" for _ in grid.columns[1:])), *grid.rows]
     return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines)
 

@@ -58,13 +58,17 @@ def run(options: Options, tell: Tell) -> Report:
     clients = [collected.result(name) for name in options.clients]
     return Report(
         date=dt.datetime.now(dt.UTC).date().isoformat(),
-        machine=machine.describe(options.clients),
+        machine=machine.describe(_packages(options)),
         parameters=_parameters(options),
         took_s=time.monotonic() - start,
         clients=clients,
         driver=collected.result(NOTHING) if options.paced else None,
         targets=judge(clients),
     )
+
+
+def _packages(options: Options) -> dict[str, None]:
+    return dict.fromkeys(package for name in options.clients for package in RECIPES[name].packages)
 
 
 async def _fill(server: Server) -> None:
