@@ -7,7 +7,8 @@ A read may share a load only if the result is at least as new as the read itself
   it renews), and the tags the versions that the load started from. An invalidation removes what lies there, or the
   version, so none was acknowledged since.
 
-Without Valkey nobody can know; there reads share whatever load of the key runs, and a local invalidation detaches it.
+Without Valkey nobody can know the second; there a read that comes while a load runs shares the next one, which begins when
+that has ended. A local invalidation detaches what runs: the next one begins at once.
 
 The load runs in a task of its own: a reader that is cancelled stops to wait, and neither the load nor the other
 readers notice.
@@ -16,12 +17,16 @@ readers notice.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from valtier.cache.codec import Body
 from valtier.cache.store import Versions
 from valtier.errors import LoadCancelledError
+
+NOT_YET = sys.maxsize
+"""The number of a load that has not begun: whoever comes until then may share it."""
 
 
 class PatienceError(Exception):

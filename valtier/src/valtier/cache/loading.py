@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from valtier.cache.codec import Body, CorruptEntryError, encode_body
 from valtier.cache.entry import Entry
-from valtier.cache.flight import Flight, Flights
+from valtier.cache.flight import NOT_YET, Flight, Flights
 from valtier.cache.lease import Lease
 from valtier.cache.mirror import Mirror
 from valtier.cache.policy import Rules
@@ -98,11 +98,16 @@ class Loading:
         refuse_cycle(ask.key)
         flight = self.joinable(ask, None)
         if flight is None:
-            flight = Flight(self._order(), ask.tags, blind=True)
-            self.flights.start(ask.key, flight, self._load_around(ask, flight))
+            before = self.flights.get(ask.key)
+            flight = Flight(NOT_YET, ask.tags, blind=True)
+            self.flights.start(ask.key, flight, self._load_around(ask, flight, before))
         return flight
 
-    async def _load_around(self, ask: Ask, flight: Flight) -> Body:
+    async def _load_around(self, ask: Ask, flight: Flight, before: Flight | None = None) -> Body:
+        """Loads and stores nothing. After `before`, if that is such a load too: whoever comes meanwhile shares this one."""
+        if before is not None and before.blind and before.future is not None:
+            await asyncio.wait([before.future])
+        flight.began = self._order()
         body = (await self.load(ask)).body
         self.note_blind(ask, flight, body)
         return body
@@ -129,11 +134,9 @@ class Loading:
         flight = self.flights.get(ask.key) if store is not None else None
         if store is None or flight is None or flight.began > ask.began:
             return flight
-        if found is not None:
-            return flight if flight.may_be_shared_by(ask.began, found.raw, found.versions) else None
-        # An older load is shared only where nobody can tell: with Valkey there, and an invalidation owed to it,
-        # another process may have invalidated the key since that load began.
-        return flight if flight.blind and not store.available else None
+        if found is None or not flight.may_be_shared_by(ask.began, found.raw, found.versions):
+            return None
+        return flight
 
     def announce(self, ask: Ask, *, blind: bool) -> Flight:
         """Begins a load whose result somebody else sets."""
@@ -167,7 +170,7 @@ class Loading:
 
     async def _renew(self, ask: Ask, flight: Flight, found: Found, stale: Entry) -> Body:
         try:
-            return await self.obtain(ask, flight, found, stale, waits=False)
+            return await self.obtain(ask, flight, found, stale)
         except Exception as exc:
             self.note_failure(ask, exc)
             raise
@@ -177,9 +180,7 @@ class Loading:
         self.throttle.hold(ask.key, ask.rules.error_retry_s)
         self._spaces.note_stale(ask.space.name, exc)
 
-    async def obtain(
-        self, ask: Ask, flight: Flight, found: Found, stale: Entry | None = None, *, waits: bool = True
-    ) -> Body:
+    async def obtain(self, ask: Ask, flight: Flight, found: Found, stale: Entry | None = None) -> Body:
         """Loads under a lease, or waits for whoever has it."""
         store, reader = self._store, self._reader
         if store is None or reader is None:
@@ -194,8 +195,6 @@ class Loading:
                 flight.expected = lease.expected
                 if lease.is_ours:
                     break
-                if stale is not None and not waits:
-                    return stale.body
                 flight.versions = found.versions
                 found = await self._wait(ask, flight, lease)
                 if (entry := self.usable(ask, found)) is not None and entry.head != lease.expected:
