@@ -218,6 +218,23 @@ class Cache:
         """Removes whatever depends on any of these tags: `invalidate(tags=tags)`."""
         await self.invalidate(tags=tags)
 
+    async def deliver(self, *keys: str, tags: Iterable[str] = (), everything: bool = False) -> bool:
+        """Invalidates as `invalidate` does (or everything), and returns whether Valkey has acknowledged all of it.
+
+        For whoever has a record of invalidations that goes when they are delivered. What was not acknowledged is kept
+        here as well, so that this process does not believe what Valkey holds. True where no Valkey is used.
+        """
+        tags = list(tags)
+        await self.invalidate(*keys, tags=tags)
+        if (owed := self._undelivered) is None:
+            return True
+        if everything:
+            self._loading.flights.detach_all()
+            owed.add_everything()
+        elif not owed.covers([*map(entry_suffix, keys), *map(tag_suffix, tags)]):
+            return True
+        return await owed.deliver_now()
+
     async def _remove(self, keys: Sequence[str], tags: Sequence[str]) -> int:
         self._loading.flights.detach(keys, tags)
         suffixes = [*map(entry_suffix, keys), *map(tag_suffix, tags)]
