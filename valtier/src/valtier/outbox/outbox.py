@@ -94,7 +94,7 @@ class Outbox:
         self._stats = OutboxStats()
         self._tasks: set[asyncio.Task[None]] = set()
         # A row is left to its writer for half of it, and the drain looks at least every other half.
-        self._grace_s = half_s
+        self._grace_s = half_s if valkey else 0.0
         self._drain = Drain(
             cache,
             self._connect,
