@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +10,7 @@ import asyncpg
 
 from valtier import Tier
 from valtier.outbox import Outbox, OutboxSchema
+from valtier.testing import eventually
 
 DRAIN_EVERY_S = 0.4
 LATE_S = 1.5
@@ -62,6 +62,11 @@ class Worker:
         return await self.waiting() == 0
 
 
+async def sees(worker: Worker, title: str) -> bool:
+    """Whether the worker reads this title of project 7, by way of the cache."""
+    return bool(await worker.title() == title)
+
+
 @asynccontextmanager
 async def working(database_url: str, valkey_url: str | None, **options: Any) -> AsyncIterator[Worker]:
     """A worker; without a `valkey_url` as with `USE_REDIS=false`."""
@@ -76,8 +81,6 @@ async def working(database_url: str, valkey_url: str | None, **options: Any) -> 
             await connection.close()
 
 
-async def within(seconds: float, work: Any) -> None:
+async def within(seconds: float, work: Callable[[], Awaitable[bool]]) -> None:
     """Waits until the coroutine function answers true, and fails if that takes longer than this, and a bit."""
-    async with asyncio.timeout(seconds + LATE_S):
-        while not await work():
-            await asyncio.sleep(0.005)
+    await eventually(work, seconds + LATE_S)

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from outbox_studio import DRAIN_EVERY_S, Worker, connect, prepare, within, working
+from outbox_studio import DRAIN_EVERY_S, Worker, connect, prepare, sees, within, working
 
 from valtier import ConfigurationError, Tier
 from valtier.embedded import EmbeddedValkey
@@ -63,20 +63,24 @@ async def test_a_bare_invalidation_is_delivered_after_the_commit_by_whoever_is_n
 
 async def test_a_rolled_back_transaction_invalidates_nothing(worker: Worker) -> None:
     await worker.title()
-    with pytest.raises(ValueError, match="changed my mind"):
+
+    async def rename() -> None:
         async with worker.outbox.transaction(worker.connection) as invalidate:
             await worker.rename("New")
             invalidate("title:7")
             raise ValueError("changed my mind")
-    with pytest.raises(ValueError, match="changed my mind"):
+
+    async def bare() -> None:
         async with worker.connection.transaction():
             await worker.outbox.invalidate(worker.connection, keys=["title:7"])
             raise ValueError("changed my mind")
+
+    for write in (rename, bare):
+        with pytest.raises(ValueError, match="changed my mind"):
+            await write()
     async with worker.connection.transaction():  # back to a savepoint
         with pytest.raises(ValueError, match="changed my mind"):
-            async with worker.connection.transaction():
-                await worker.outbox.invalidate(worker.connection, keys=["title:7"])
-                raise ValueError("changed my mind")
+            await bare()
     async with worker.outbox.transaction(worker.connection) as invalidate:
         invalidate("another")  # what is awaited below comes after all of them
     await eventually(lambda: worker.outbox.stats().delivered == 1)
@@ -226,10 +230,13 @@ async def test_a_commit_whose_answer_is_lost_is_delivered_after_it(
                 proxy.cut_after(0, Way.TO_CLIENT, Cut.RST)
                 return answer
 
-        with pytest.raises((OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)):
-            async with worker.outbox.transaction(Cutting()) as invalidate:  # type: ignore[arg-type]
+        async def write() -> None:
+            async with worker.outbox.transaction(Cutting()) as invalidate:
                 await connection.execute("UPDATE projects SET title = 'New' WHERE id = 7")
                 invalidate("title:7")
+
+        with pytest.raises((OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)):
+            await write()
         assert proxy.cuts == 1
         await within(DRAIN_EVERY_S, lambda: sees(worker, "New"))
         await eventually(lambda: worker.outbox.stats().drained == 1)
@@ -276,7 +283,7 @@ async def test_a_transaction_within_another_is_refused(slow: Worker) -> None:
 async def test_names_are_checked_where_they_are_given(slow: Worker) -> None:
     for given in ({"keys": ["a b"]}, {"tags": [""]}, {"tags": "project:7"}):
         with pytest.raises(ConfigurationError):
-            await slow.outbox.invalidate(slow.connection, **given)  # type: ignore[arg-type]
+            await slow.outbox.invalidate(slow.connection, **given)
     with pytest.raises(ConfigurationError):
         async with slow.outbox.transaction(slow.connection) as invalidate:
             invalidate("a\nb")
@@ -304,19 +311,19 @@ async def test_without_redis_rows_are_kept_for_the_day_on_which_it_is_used_again
         assert await worker.title() == "New"
 
 
-async def test_too_many_rows_that_nobody_drains_become_one(
-    database: str, valkey: EmbeddedValkey
-) -> None:
+async def test_too_many_rows_that_nobody_drains_become_one(database: str, valkey: EmbeddedValkey) -> None:
     async with working(database, valkey.url) as worker:
         assert await worker.title() == "Old"
     psql = await connect(database)
     await psql.execute("UPDATE projects SET title = 'New'")
     await psql.execute(
-        "INSERT INTO valtier_outbox (keys) SELECT ARRAY['k:' || n] FROM generate_series(0, $1::int) n", MAX_WAITING
+        "INSERT INTO valtier_outbox (keys) SELECT ARRAY['k:' || n] FROM generate_series(0, $1::int) n",
+        MAX_WAITING,
     )
     async with working(database, None) as without:
         await eventually(lambda: without.outbox.stats().collapsed == 1)
-        assert await psql.fetch("SELECT keys, tags, everything FROM valtier_outbox") == [([], [], True)]
+        [row] = await psql.fetch("SELECT keys, tags, everything FROM valtier_outbox")
+        assert tuple(row) == ([], [], True)
     async with working(database, valkey.url) as worker:
         await within(0, lambda: sees(worker, "New"))
     await psql.close()
@@ -373,7 +380,3 @@ async def test_without_asyncpg_the_extra_is_named(
     async with Tier.from_url(valkey.url) as tier:
         with pytest.raises(ConfigurationError, match=r"valtier\[postgres\]"):
             await tier.outbox("postgresql://host/app").start()
-
-
-async def sees(worker: Worker, title: str) -> bool:
-    return bool(await worker.title() == title)

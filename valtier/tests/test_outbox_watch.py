@@ -34,7 +34,9 @@ async def psql(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def worker(psql: asyncpg.Connection, database_url: str, valkey: EmbeddedValkey) -> AsyncIterator[Worker]:
+async def worker(
+    psql: asyncpg.Connection, database_url: str, valkey: EmbeddedValkey
+) -> AsyncIterator[Worker]:
     async with working(database_url, valkey.url) as worker:
         await worker.outbox.watch(psql, "projects", tags=["project:{id}"])
         yield worker
@@ -48,9 +50,7 @@ async def watch(psql: asyncpg.Connection, table: str, **templates: list[str]) ->
 async def written(psql: asyncpg.Connection) -> list[Any]:
     """Takes the rows out of the table: keys and tags, sorted, or that it is everything."""
     rows = await psql.fetch("DELETE FROM valtier_outbox RETURNING keys, tags, everything")
-    return [
-        "everything" if row["everything"] else (sorted(row["keys"]), sorted(row["tags"])) for row in rows
-    ]
+    return ["everything" if row["everything"] else (sorted(row["keys"]), sorted(row["tags"])) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,13 @@ async def test_a_cascade_is_a_change_too(psql: asyncpg.Connection) -> None:
 
 
 async def test_a_million_changed_rows_are_one_row(psql: asyncpg.Connection) -> None:
-    await psql.execute("INSERT INTO projects SELECT n, 'Old' FROM generate_series(100, 1000000) n")
+    await psql.execute("INSERT INTO projects SELECT n, 'Old' FROM generate_series(101, 1000000) n")
     await watch(psql, "projects", keys=["k:{id}"], tags=["t:{id}"])
     await psql.execute("UPDATE projects SET title = 'New'")
     assert await written(psql) == ["everything"]
-    await psql.execute("UPDATE projects SET title = 'New' WHERE id BETWEEN 101 AND $1::int", 100 + MAX_NAMES // 2)
+    await psql.execute(
+        "UPDATE projects SET title = 'x' WHERE id BETWEEN 101 AND $1::int", 100 + MAX_NAMES // 2
+    )
     rows = await written(psql)
     assert len(rows) == MAX_NAMES // 1000 or len(rows) == MAX_NAMES // 1000 + 1
     assert sum(len(keys) + len(tags) for keys, tags in rows) == MAX_NAMES
@@ -147,7 +149,9 @@ async def test_a_session_that_says_itself_what_it_makes_stale_fires_nothing(
     application = await connect(database_url, **{"valtier.watches": "off"})
     await application.execute("UPDATE projects SET title = 'x'")
     assert await written(psql) == []
-    await application.execute("BEGIN; SET LOCAL valtier.watches = on; UPDATE projects SET title = 'y'; COMMIT")
+    await application.execute(
+        "BEGIN; SET LOCAL valtier.watches = on; UPDATE projects SET title = 'y'; COMMIT"
+    )
     assert await written(psql) == [(["k:7", "k:8"], [])]
     await application.execute("UPDATE projects SET title = 'z'")
     assert await written(psql) == []
@@ -233,11 +237,14 @@ async def test_many_install_at_the_same_time(database_url: str) -> None:
 
 async def test_tables_of_other_schemas_and_odd_names_are_watched(psql: asyncpg.Connection) -> None:
     long = "a_table_whose_name_is_as_long_as_postgresql_lets_it_be_and_more"[:63]
-    await psql.execute(f'CREATE SCHEMA other; CREATE TABLE other.projects ("Id" int); CREATE TABLE "{long}" (id int)')
+    await psql.execute(
+        f'CREATE SCHEMA other; CREATE TABLE other.projects ("Id" int); CREATE TABLE "{long}" (id int)'
+    )
     await watch(psql, "projects", keys=["mine:{id}"])
     await watch(psql, "other.projects", keys=["other:{Id}"])
     await watch(psql, long, keys=["it's:{id}"])
-    await psql.execute(f'INSERT INTO other.projects VALUES (1); INSERT INTO "{long}" VALUES (2)')
+    await psql.execute("INSERT INTO other.projects VALUES (1)")
+    await psql.copy_records_to_table(long, records=[(2,)])
     assert await written(psql) == [(["other:1"], []), (["it's:2"], [])]
 
 
@@ -335,11 +342,13 @@ async def test_sql_encodes_as_python_does(psql: asyncpg.Connection) -> None:
     values = st.sampled_from(sorted(TYPES)).flatmap(
         lambda kind: st.tuples(st.just(kind), TYPES[kind] | st.none())
     )
-    run = settings(
-        max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )(given(values)(check))
+    run = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))(
+        given(values)(check)
+    )
     await asyncio.to_thread(run)
-    for kind, value in itertools.product(("text",), ("", "~", "%", "é", "\U0001f600", "a\x7fb", "A-Za-z0-9_.~-")):
+    for kind, value in itertools.product(
+        ("text",), ("", "~", "%", "é", "\U0001f600", "a\x7fb", "A-Za-z0-9_.~-")
+    ):
         assert await in_sql(kind, value) == encode(value)
 
 
@@ -347,7 +356,7 @@ async def test_bytes_are_spelt_as_hexadecimal_digits(psql: asyncpg.Connection) -
     await psql.execute("CREATE TABLE sessions (hash bytea)")
     await watch(psql, "sessions", keys=["session:{hash}"])
     await psql.execute("INSERT INTO sessions VALUES ($1)", b"\x00\xffA")
-    assert await written(psql) == [([f"session:{b'\x00\xffA'.hex()}"], [])]
+    assert await written(psql) == [(["session:00ff41"], [])]
 
 
 async def test_a_watched_name_is_the_one_that_the_template_renders(psql: asyncpg.Connection) -> None:
