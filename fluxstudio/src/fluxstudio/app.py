@@ -133,7 +133,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     stack.push_async_callback(probe.stop)
     passwords = Passwords()
     stack.callback(passwords.stop)
-    writes = Writes(pool, tier.cache)
+    outbox = await stack.enter_async_context(tier.outbox(settings.database_url))
+    writes = Writes(pool, outbox)
     stack.push_async_callback(writes.stop)
     if settings.stats_dir is not None:
         stats = StatsFile(settings.stats_dir, lambda: snapshot(counters, pool, tier))
