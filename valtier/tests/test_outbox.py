@@ -152,6 +152,32 @@ async def test_workers_share_the_rows_and_no_row_is_left(database: str, valkey: 
         assert sum(w.outbox.stats().drained for w in (one, two, three)) == 600
 
 
+async def test_a_row_is_left_to_its_writer_for_a_while(
+    slow: Worker, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each write would be invalidated twice, and what was filled between would be lost."""
+    go_on, deliver = asyncio.Event(), slow.tier.cache.deliver
+
+    async def held(*keys: str, **more: Any) -> bool:
+        await go_on.wait()
+        return await deliver(*keys, **more)
+
+    async def write() -> None:
+        async with slow.outbox.transaction(slow.connection) as invalidate:
+            invalidate("k")
+
+    monkeypatch.setattr(slow.tier.cache, "deliver", held)
+    writing = asyncio.create_task(write())
+    await eventually(worker.waiting)
+    await worker.outbox.invalidate(worker.connection, keys=["another"])
+    await eventually(lambda: worker.outbox.stats().drained == 1)
+    assert await worker.waiting() == 1
+    go_on.set()
+    await writing
+    await eventually(worker.is_empty)
+    assert worker.outbox.stats().drained == 1
+
+
 async def test_a_locked_row_holds_nothing_up(worker: Worker, database: str) -> None:
     """Another worker has taken a row and hangs: the others drain the rest."""
     psql = await connect(database)
