@@ -7,7 +7,6 @@ without each kind of its invalidations, when some read must: so no invalidation 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,7 +16,18 @@ import pytest
 from fastapi.routing import APIRoute
 
 from fluxstudio.app import ROUTERS, Application
-from fluxstudio.testing import Caller, Database, Person, World, make_world, running, settings_for
+from fluxstudio.testing import (
+    Caller,
+    Database,
+    Person,
+    World,
+    kind_of,
+    make_world,
+    project_of,
+    read_all,
+    running,
+    settings_for,
+)
 from valtier.embedded import EmbeddedValkey
 
 Write = Callable[[World, Callable[[Person], Caller]], Awaitable[object]]
@@ -45,10 +55,6 @@ async def workers(shared_database_url: str, valkey: EmbeddedValkey) -> AsyncIter
             ),
             database=await stack.enter_async_context(Database.open(shared_database_url)),
         )
-
-
-def project_of(world: World) -> str:
-    return f"/api/projects/{world.project}"
 
 
 WRITES: dict[str, Write] = {
@@ -101,41 +107,6 @@ KINDS: dict[str, set[str]] = {
     "withdraw": {"project", "showcase"},
 }
 """Which kinds of entries each write must make stale: namespaces of keys, and of tags with a #."""
-
-
-async def read_all(app: Application, world: World, *more: str) -> dict[tuple[str, str], tuple[int, str]]:
-    """Returns what everybody reads everywhere, and at the addresses `more`."""
-    project = project_of(world)
-    paths = [
-        "/api/me",
-        "/api/projects",
-        project,
-        f"{project}/members",
-        f"{project}/messages",
-        f"{project}/messages?before={world.newest_message}&limit=1",
-        f"/api/projects/{world.other_project}",
-        "/api/search?q=lighthouse",
-        f"/api/assets/{world.asset}",
-        *more,
-    ]
-    seen = {}
-
-    async def read(name: str, caller: Caller, path: str) -> None:
-        response = await caller.call("GET", path)
-        seen[name, path] = (response.status_code, response.text)
-
-    async with asyncio.TaskGroup() as together:
-        for person in world.people:
-            caller = Caller(app, person)
-            for path in [*paths, f"/api/users/{person.id}"]:
-                together.create_task(read(person.name, caller, path))
-        for slug in (world.slug, f"{world.slug}-moved", f"{world.slug}-too"):
-            together.create_task(read("nobody", Caller(app), f"/p/{slug}"))
-    return seen
-
-
-def kind_of(name: str) -> str:
-    return name.partition(":")[0]
 
 
 async def run(workers: Workers, write: Write, *, without: str | None = None) -> tuple[set[Any], set[str]]:

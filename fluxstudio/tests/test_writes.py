@@ -11,10 +11,11 @@ import pytest
 
 from fluxstudio import keys
 from fluxstudio.app import Application
+from fluxstudio.db.pool import CountingConnection
 from fluxstudio.projects import queries
 from fluxstudio.staleness import Stale
 from fluxstudio.studio import Studio
-from fluxstudio.testing import Caller, Database, World, running, settings_for
+from fluxstudio.testing import Caller, Database, World, expect, running, settings_for
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
@@ -112,23 +113,63 @@ async def test_an_answer_comes_after_the_invalidation_which_comes_after_the_comm
 
 
 async def test_a_commit_of_unknown_outcome_invalidates_too(
-    app: Application, world: World, monkeypatch: pytest.MonkeyPatch
+    app: Application, world: World, other: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its answer is lost with the connection: at once, and once more by the outbox, as the commit may come later."""
+    execute = CountingConnection.execute
     invalidated: list[str] = []
+    invalidate = studio(app).tier.cache.invalidate
 
-    async def observed(*names: str, **_: Any) -> None:
+    async def losing(self: CountingConnection, query: str, *args: Any, **options: Any) -> str:
+        answer = await execute(self, query, *args, **options)
+        if query.startswith("COMMIT"):
+            self.terminate()
+            raise ConnectionResetError("the answer is lost")
+        return answer
+
+    async def observed(*names: str, **more: Any) -> None:
         invalidated.extend(names)
+        await invalidate(*names, **more)
 
+    path = f"/api/projects/{world.project}"
+    caller = Caller(app, world.ada)
+    await caller.get(path)
     monkeypatch.setattr(studio(app).tier.cache, "invalidate", observed)
+    with monkeypatch.context() as patch:
+        patch.setattr(CountingConnection, "execute", losing)
+        expect(await caller.call("PATCH", path, {"title": "New"}), 503)
+    assert f"project:{world.project}:owner" in invalidated
+    assert (await caller.get(path))["title"] == "New"
+    invalidated.clear()
+    await eventually(lambda: f"project:{world.project}:owner" in invalidated)
+    await eventually(lambda: outbox_is_empty(other))
 
-    async def change(connection: Any) -> tuple[None, Stale]:
-        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())") if invalidated else None
-        connection.terminate()
-        return None, Stale((keys.projects(world.ada.id),))
 
-    with pytest.raises((asyncpg.InterfaceError, ConnectionError, asyncpg.PostgresConnectionError)):
-        await studio(app).writes.run(change)
-    assert invalidated == [keys.projects(world.ada.id)]
+async def outbox_is_empty(database: Database) -> bool:
+    return not await database.connection.fetchval("SELECT count(*) FROM valtier_outbox")
+
+
+async def test_a_write_is_in_the_outbox_until_valkey_has_it(
+    app: Application, world: World, other: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks between commit and invalidation finds the row, with all that the write makes stale."""
+    found: list[Any] = []
+    cache = studio(app).tier.cache
+    deliver = cache.deliver
+
+    async def observed(*names: str, **more: Any) -> bool:
+        rows = await other.connection.fetch("SELECT keys, tags FROM valtier_outbox")
+        found.append([(set(row["keys"]), set(row["tags"])) for row in rows])
+        found.append((set(names), set(more["tags"])))
+        return await deliver(*names, **more)
+
+    await eventually(lambda: outbox_is_empty(other))
+    monkeypatch.setattr(cache, "deliver", observed)
+    await Caller(app, world.ben).post(f"/api/projects/{world.project}/messages", {"body": "Hello"})
+    [rows, delivered] = found[:2]
+    assert rows == [delivered]
+    assert f"messages:{world.project}" in delivered[1]
+    await eventually(lambda: outbox_is_empty(other))
 
 
 async def test_a_refused_write_invalidates_nothing_and_writes_nothing(

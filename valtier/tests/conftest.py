@@ -1,5 +1,14 @@
-"""The servers that valtier's tests run against."""
+"""The servers that valtier's tests run against, and a database of a test's own."""
 
+import asyncio
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+import pytest
+
+from valtier.embedded import EmbeddedPostgres
 from valtier.testing import (
     certificates,
     cluster,
@@ -31,3 +40,23 @@ __all__ = [
     "valkey81",
     "valkey_server",
 ]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of an empty database, which is dropped after the test."""
+    name = f"valtier_{next(_numbers)}"
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_server.url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:  # whose event loop is not the test's
+        thread.submit(asyncio.run, execute(f"CREATE DATABASE {name} STRATEGY file_copy")).result()
+        yield f"{postgres_server.url.rpartition('/')[0]}/{name}"
+        thread.submit(asyncio.run, execute(f"DROP DATABASE {name} WITH (FORCE)")).result()

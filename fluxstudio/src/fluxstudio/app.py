@@ -35,12 +35,12 @@ from fluxstudio.projects import routes as projects
 from fluxstudio.projects.service import Projects
 from fluxstudio.search import routes as search
 from fluxstudio.search.service import Search
-from fluxstudio.settings import Settings
+from fluxstudio.settings import Settings, SettingsError
 from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.writes import Writes
-from valtier import Tier
+from valtier import ConfigurationError, Tier
 
 ROUTERS = (
     projects.router,
@@ -133,7 +133,13 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     stack.push_async_callback(probe.stop)
     passwords = Passwords()
     stack.callback(passwords.stop)
-    writes = Writes(pool, tier.cache)
+    try:
+        outbox = await stack.enter_async_context(tier.outbox(settings.database_url))
+    except ConfigurationError as exc:
+        raise SettingsError(
+            f"the database is not at the newest schema: run `fluxstudio migrate` ({exc})"
+        ) from exc
+    writes = Writes(pool, outbox)
     stack.push_async_callback(writes.stop)
     if settings.stats_dir is not None:
         stats = StatsFile(settings.stats_dir, lambda: snapshot(counters, pool, tier))

@@ -17,6 +17,15 @@ SEARCH_TTL_S = 30
 SHOWCASE_TTL_S = 3600
 ASSET_TTL_S = 24 * 3600
 
+# Tags of everything that shows a thing, for changes from outside: a trigger sees the row that was changed, and neither
+# who is a member nor where a name shows. The watches that say them are in the migrations.
+LISTS = "lists"
+"""All lists of projects, and all that was found."""
+NAMES = "names"
+"""All members and messages, which show names."""
+PAGES = "pages"
+"""All public pages."""
+
 
 def session(token_hash: bytes) -> str:
     """Who is signed in with the token that has this SHA-256."""

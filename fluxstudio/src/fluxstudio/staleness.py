@@ -12,6 +12,9 @@
     asset:ID          what never changes
     session:HASH      whose the session is
 
+This is for FluxStudio's own writes, which know. Changes from outside, made with psql, are seen by triggers: the watches
+in `fluxstudio.migrations`, which know the changed row only and say the rest by the coarse tags of `fluxstudio.keys`.
+
 Pure functions. The facts that they take are read in the transaction of the write, under locks that keep others from
 changing them before it commits (see `fluxstudio.projects.queries`).
 """

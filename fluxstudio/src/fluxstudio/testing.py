@@ -123,7 +123,8 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncIterator[Database]:
-        connection = await asyncpg.connect(url)
+        # Not seen by the triggers either, so that no test meets the invalidations of what was prepared for it.
+        connection = await asyncpg.connect(url, server_settings={"valtier.watches": "off"})
         try:
             yield cls(connection)
         finally:
@@ -239,6 +240,46 @@ async def make_world(database: Database) -> World:
         asset=await database.asset(project, ada),
         slug=slug,
     )
+
+
+def project_of(world: World) -> str:
+    """The address of the world's project."""
+    return f"/api/projects/{world.project}"
+
+
+async def read_all(app: Application, world: World, *more: str) -> dict[tuple[str, str], tuple[int, str]]:
+    """Returns what everybody reads everywhere, and at the addresses `more`."""
+    project = project_of(world)
+    paths = [
+        "/api/me",
+        "/api/projects",
+        project,
+        f"{project}/members",
+        f"{project}/messages",
+        f"{project}/messages?before={world.newest_message}&limit=1",
+        f"/api/projects/{world.other_project}",
+        "/api/search?q=lighthouse",
+        f"/api/assets/{world.asset}",
+        *more,
+    ]
+    seen = {}
+
+    async def read(name: str, caller: Caller, path: str) -> None:
+        response = await caller.call("GET", path)
+        seen[name, path] = (response.status_code, response.text)
+
+    async with asyncio.TaskGroup() as together:
+        for person in world.people:
+            caller = Caller(app, person)
+            for path in [*paths, f"/api/users/{person.id}"]:
+                together.create_task(read(person.name, caller, path))
+        for slug in (world.slug, f"{world.slug}-moved", f"{world.slug}-too"):
+            together.create_task(read("nobody", Caller(app), f"/p/{slug}"))
+    return seen
+
+
+def kind_of(name: str) -> str:
+    return name.partition(":")[0]
 
 
 @pytest.fixture(scope="session")

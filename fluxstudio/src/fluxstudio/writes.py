@@ -1,4 +1,8 @@
-"""Writes: one transaction, then the invalidation of what it made stale, then the answer; nothing comes between them."""
+"""Writes: one transaction, then the invalidation of what it made stale, then the answer; nothing comes between them.
+
+What is made stale is written in the transaction too, into valtier's outbox: if this process dies after the commit, or
+Valkey is away, another one invalidates.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import asyncpg
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.problems import problem_of
 from fluxstudio.staleness import Stale
-from valtier import Cache
+from valtier.outbox import Outbox
 
 T = TypeVar("T")
 
@@ -27,9 +31,9 @@ _ATTEMPTS = 3
 class Writes:
     """Runs every write of the process. Guarded by the event loop."""
 
-    def __init__(self, pool: Pool, cache: Cache) -> None:
+    def __init__(self, pool: Pool, outbox: Outbox) -> None:
         self._pool = pool
-        self._cache = cache
+        self._outbox = outbox
         self._running: set[asyncio.Task[object]] = set()
 
     async def run(self, change: Change[T]) -> T:
@@ -61,14 +65,12 @@ class Writes:
         return await self._try(change)
 
     async def _try(self, change: Change[T]) -> T:
-        stale: Stale | None = None
-        try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                result, stale = await change(connection)
-        finally:
-            # Also after an error: once `change` has returned, a failing COMMIT may still have committed.
-            if stale is not None:
-                await self._cache.invalidate(*stale.keys, tags=stale.tags)
+        async with (
+            self._pool.acquire() as connection,
+            self._outbox.transaction(connection) as invalidate,
+        ):
+            result, stale = await change(connection)
+            invalidate(*stale.keys, tags=stale.tags)
         return result
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from valtier.cache import Cache, Policy
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
+from valtier.outbox import Outbox
 from valtier.settings import Settings
 from valtier.telemetry import Telemetry
 from valtier.wire import Status, Valkey, WireOptions, parse_url
@@ -98,6 +99,13 @@ class Tier:
     def telemetry(self) -> Telemetry:
         """What the transport has counted: commands, latencies, bytes, reconnects, breaker, in flight. No round trip."""
         return Telemetry() if self._valkey is None else self._valkey.telemetry
+
+    def outbox(self, database_url: str, **options: Any) -> Outbox:
+        """Returns an outbox for invalidations that commit with the PostgreSQL transaction; open it with `async with`.
+
+        `options` are those of `Outbox`: `schema`, `drain_every`, `listen`. Close it before the tier.
+        """
+        return Outbox(self.cache, database_url, valkey=self._valkey, **options)
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.

@@ -49,7 +49,7 @@ class Messages:
             keys.messages(project_id, before, limit),
             keys.MESSAGES_TTL_S,
             load,
-            tags=(keys.messages_tag(project_id),),
+            tags=(keys.messages_tag(project_id), keys.NAMES),
         )
 
     async def post(self, user_id: int, project_id: int, form: NewMessage) -> bytes:

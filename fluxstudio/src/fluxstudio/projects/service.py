@@ -91,7 +91,9 @@ class Projects:
                 rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
             return encode(ProjectList([_summary(row) for row in rows]))
 
-        return await self._cache.get_or_set(keys.projects(user_id), keys.PROJECTS_TTL_S, load)
+        return await self._cache.get_or_set(
+            keys.projects(user_id), keys.PROJECTS_TTL_S, load, tags=(keys.LISTS,)
+        )
 
     async def get(self, user_id: int, project_id: int) -> bytes:
         """Returns one of the user's projects as JSON."""
@@ -112,7 +114,9 @@ class Projects:
                 rows = await queries.fetch_members(connection, project_id)
             return encode(MemberList([Member(*row) for row in rows]))
 
-        return await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load)
+        return await self._cache.get_or_set(
+            keys.members(project_id), keys.PROJECT_TTL_S, load, tags=(keys.NAMES,)
+        )
 
     # -- writing -------------------------------------------------------------------------------------------
 

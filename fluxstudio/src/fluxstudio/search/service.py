@@ -45,7 +45,10 @@ class Search:
             return encode(SearchResult(words, [_found(row) for row in rows]))
 
         return await self._cache.get_or_set(
-            keys.search(user_id, words, limit), keys.SEARCH_TTL_S, load, tags=(keys.search_tag(user_id),)
+            keys.search(user_id, words, limit),
+            keys.SEARCH_TTL_S,
+            load,
+            tags=(keys.search_tag(user_id), keys.LISTS),
         )
 
 

@@ -27,6 +27,7 @@ _SETTINGS: Final = """
     SET LOCAL statement_timeout = 0;
     SET LOCAL idle_in_transaction_session_timeout = 0;
     SET LOCAL maintenance_work_mem = '256MB';
+    SET LOCAL valtier.watches = off; -- of an empty database nothing is cached
 """
 _LOCK_TABLES: Final = f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"
 _FIND_PARKED: Final = """

@@ -48,7 +48,9 @@ class Showcase:
                 raise not_found()
             return page.render(**row)
 
-        return await self._cache.get_or_set(keys.showcase(slug), keys.SHOWCASE_TTL_S, load)
+        return await self._cache.get_or_set(
+            keys.showcase(slug), keys.SHOWCASE_TTL_S, load, tags=(keys.PAGES,)
+        )
 
     async def publish(self, user_id: int, project_id: int, form: NewPage) -> bytes:
         """Publishes a project, or changes its page. Returns the page as JSON.

@@ -297,14 +297,17 @@ class Cache:
         """Removes whatever depends on any of these tags: `invalidate(tags=tags)`."""
         await self.invalidate(tags=tags)
 
-    async def deliver_invalidation(self, keys: Iterable[str], tags: Iterable[str]) -> None:
-        """Removes keys and tags as `invalidate` does, for who keeps what Valkey could not take and tries again.
+    async def deliver(self, *keys: str, tags: Iterable[str] = (), everything: bool = False) -> bool:
+        """Invalidates as `invalidate` does (or everything), and returns whether Valkey has acknowledged all of it.
+
+        For whoever has a record of invalidations that goes when they are delivered. What was not acknowledged is kept
+        here as well, so that this process does not believe what Valkey holds. True where no Valkey is used.
 
         Raises:
-            ValkeyError: Valkey has not acknowledged it. In this process it counts all the same.
             ConfigurationError: a key or a tag can't be one.
         """
-        await self._engine.removal.deliver([_keys.check(key) for key in keys], check_tags(tags))
+        own_keys = [_keys.check(key) for key in keys]
+        return await self._engine.removal.deliver(own_keys, check_tags(tags), everything=everything)
 
     def drop_local(self) -> None:
         """Drops whatever this process keeps; Valkey keeps its own."""

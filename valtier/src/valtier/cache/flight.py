@@ -137,6 +137,10 @@ class Flights:
             for key in [key for key, flight in self._by_key.items() if not outdated.isdisjoint(flight.tags)]:
                 del self._by_key[key]
 
+    def detach_all(self) -> None:
+        """Forgets every load: later reads start their own."""
+        self._by_key.clear()
+
     async def stop(self) -> None:
         """Cancels every load and waits for its end."""
         tasks = list(self._tasks)

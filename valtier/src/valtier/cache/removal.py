@@ -53,37 +53,33 @@ class Removal:
 
     async def remove(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         """Removes keys and tags; what Valkey can't take is delivered later."""
-        await asyncio.shield(self._unlink_all(keys, tags, owes=True))
-
-    async def deliver(self, keys: Sequence[str], tags: Sequence[str]) -> None:
-        """Removes keys and tags.
-
-        Raises:
-            ValkeyError: Valkey has not acknowledged all of it.
-        """
-        await asyncio.shield(self._unlink_all(keys, tags, owes=False))
-
-    def _unlink_all(
-        self, keys: Sequence[str], tags: Sequence[str], *, owes: bool
-    ) -> asyncio.Future[list[None]]:
         suffixes = [*map(entry_suffix, keys), *map(tag_suffix, tags)]
         self._begin(keys, tags, suffixes)
         if self._store is None:
-            suffixes = []
-        chunks = [suffixes[i : i + CHUNK] for i in range(0, len(suffixes), CHUNK)]
-        return asyncio.gather(*(self._unlink(chunk, owes=owes) for chunk in chunks))
-
-    async def _unlink(self, suffixes: Sequence[str], *, owes: bool) -> None:
-        if self._store is None:
             return
+        chunks = [suffixes[i : i + CHUNK] for i in range(0, len(suffixes), CHUNK)]
+        await asyncio.shield(asyncio.gather(*(self._unlink(self._store, chunk) for chunk in chunks)))
+
+    async def _unlink(self, store: Store, suffixes: Sequence[str]) -> None:
         try:
-            await self._store.unlink(suffixes)
+            await store.unlink(suffixes)
         except ValkeyError as exc:
-            if not owes:
-                raise
             self._owe(suffixes, exc)
         finally:
             self._mirror.settle(suffixes)
+
+    async def deliver(self, keys: Sequence[str], tags: Sequence[str], *, everything: bool) -> bool:
+        """Removes keys and tags, or everything; returns whether Valkey has acknowledged all of it."""
+        await self.remove(keys, tags)
+        owed = self._undelivered
+        if everything:
+            self._flights.detach_all()
+            self._mirror.clear()
+            if owed is not None:
+                owed.add_everything()
+        if owed is None or not (everything or any(self.owes(key, ()) for key in keys) or self.owes("", tags)):
+            return True
+        return await owed.deliver_now()
 
     def _begin(self, keys: Sequence[str], tags: Sequence[str], suffixes: Sequence[str]) -> None:
         self._flights.detach(keys, tags)

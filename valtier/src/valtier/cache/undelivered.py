@@ -46,6 +46,21 @@ class Undelivered:
             self._overflow = number
         else:
             self._names.update(dict.fromkeys(names, number))
+        self._start()
+
+    def add_everything(self) -> None:
+        """Takes all that there is to be removed in the background."""
+        self._names.clear()
+        self._overflow = next(self._number)
+        self._start()
+
+    async def deliver_now(self) -> bool:
+        """Tries at once to deliver all that is owed. Returns whether nothing is owed any more."""
+        with contextlib.suppress(ValkeyError):
+            await self._deliver_once()
+        return not self
+
+    def _start(self) -> None:
         if not self._stopped and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._deliver(), name="valtier-undelivered")
 
