@@ -159,7 +159,9 @@ class Batch:
             given = _mapping(
                 await self._loading.call([ask for ask, _, _ in parts], lambda: load_missing(keys))
             )
-        except BaseException as exc:
+        except Exception as exc:  # noqa: BLE001 - it belongs to the readers
+            failure = exc
+        except asyncio.CancelledError as exc:
             failure = exc
             raise
         finally:

@@ -306,8 +306,9 @@ class Cache:
         Raises:
             ConfigurationError: a key or a tag can't be one.
         """
-        own_keys = [_keys.check(key) for key in keys]
-        return await self._engine.removal.deliver(own_keys, check_tags(tags), everything=everything)
+        tags = list(tags)
+        await self.invalidate(*keys, tags=tags)
+        return await self._engine.removal.confirm(keys, tags, everything=everything)
 
     def drop_local(self) -> None:
         """Drops whatever this process keeps; Valkey keeps its own."""

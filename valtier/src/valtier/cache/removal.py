@@ -68,9 +68,8 @@ class Removal:
         finally:
             self._mirror.settle(suffixes)
 
-    async def deliver(self, keys: Sequence[str], tags: Sequence[str], *, everything: bool) -> bool:
-        """Removes keys and tags, or everything; returns whether Valkey has acknowledged all of it."""
-        await self.remove(keys, tags)
+    async def confirm(self, keys: Sequence[str], tags: Sequence[str], *, everything: bool) -> bool:
+        """Removes everything, if so; returns whether Valkey has acknowledged that, and the removal of keys and tags."""
         owed = self._undelivered
         if everything:
             self._flights.detach_all()

@@ -155,7 +155,11 @@ class Standalone(Valkey):
 
     @property
     def tracking(self) -> bool:
-        return self._tracking
+        return self._tracking and self._tracked is not None and self._same_server(self._tracked)
+
+    def _same_server(self, tracked: Link) -> bool:
+        """Whether both connections lead to the same server process: after a restart or failover one may be ahead."""
+        return tracked.server.run_id == self._link.server.run_id
 
     def link_for(self, key: str | bytes | None = None) -> Link:
         return self._link
@@ -173,12 +177,13 @@ class Standalone(Valkey):
     def call_tracked(
         self, *args: Argument, sink: Callable[[Reply], None] | None = None
     ) -> asyncio.Future[Reply]:
-        if self._tracked is None or not self._tracking:
+        tracked = self._tracked
+        if tracked is None or not self._tracking or not self._same_server(tracked):
             return self.call(*args)
         if not args or args[0] not in shareable:
             check_shareable(args)
         if sink is None:
-            return self._tracked.send(*args)
+            return tracked.send(*args)
         future = Sunk(sink)
-        self._tracked.submit(future, pack(args))
+        tracked.submit(future, pack(args))
         return future

@@ -94,9 +94,11 @@ class Node:
 
     @property
     def tracks_now(self) -> bool:
-        """Whether a tracked read would be tracked now."""
+        """Whether a tracked read would be tracked now, by the same server process that commands reach."""
         tracked = self.tracked
-        return self.tracking and tracked is not None and tracked.available and self._may_be_used
+        if tracked is None or not self.tracking or not tracked.available or not self._may_be_used:
+            return False
+        return tracked.server.run_id == self.link.server.run_id
 
     def become(self, *, is_primary: bool) -> bool:
         """Notes the node's part in the cluster; returns whether that is another than before, for `tell_change`."""
