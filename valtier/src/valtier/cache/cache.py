@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from valtier import keys as _keys
 from valtier.cache.codec import CorruptEntryError
@@ -36,7 +36,7 @@ from valtier.cache.decorator import CachedFunction
 from valtier.cache.engine import Engine, check_tags, ttl_in_s
 from valtier.cache.entry import Entry
 from valtier.cache.loading import Loaded
-from valtier.cache.mirror import UNDECODED
+from valtier.cache.mirror import UNDECODED, all_alive
 from valtier.cache.namespace import Namespace
 from valtier.cache.policy import Policy
 from valtier.cache.reading import Ask, read_entry
@@ -145,22 +145,21 @@ class Cache:
             and record.quiet_until > self._monotonic()
             and (record.type is type or record.type == type)
             and (record.tags == tags or record.tags == tuple(tags))
+            and (policy is None or policy.local)
+            and (not record.cells or all_alive(record.cells))
         ):
-            for cell in record.cells:
-                if not cell.alive:
-                    break
+            kept: T = record.value
+            try:
+                if kept is UNDECODED:
+                    kept = record.decode()
+            except CorruptEntryError:
+                self._engine.mirror.drop((entry_suffix(key),))
             else:
-                try:
-                    value = record.value if record.value is not UNDECODED else record.decode()
-                except CorruptEntryError:
-                    self._engine.mirror.drop((entry_suffix(key),))
-                else:
-                    record.uses += 1
-                    record.counters.local_hits += 1
-                    return cast("T", value)
-        return cast(
-            "T", await self._engine.serving.read(self._engine.ask(key, ttl, loader, tags, type, policy))
-        )
+                record.uses += 1
+                record.counters.local_hits += 1
+                return kept
+        loaded: T = await self._engine.serving.read(self._engine.ask(key, ttl, loader, tags, type, policy))
+        return loaded
 
     async def get_or_set_many(
         self,
@@ -194,7 +193,7 @@ class Cache:
         values: dict[str, Any] = {}
         for key in dict.fromkeys(keys):
             own_tags = tags_of(key)
-            values[key] = engine.peek(key, type, own_tags)
+            values[key] = engine.peek(key, type, own_tags, policy)
             if values[key] is UNDECODED:
                 asks.append(engine.ask(key, ttl, _never, own_tags, type, policy))
         if asks:

@@ -11,7 +11,7 @@ from valtier.cache.batch import Batch
 from valtier.cache.canary import Canary
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.loading import Loading
-from valtier.cache.mirror import UNDECODED, Mirror
+from valtier.cache.mirror import UNDECODED, Mirror, all_alive
 from valtier.cache.policy import Policy, Rules
 from valtier.cache.reading import Ask, Reader
 from valtier.cache.removal import Removal
@@ -66,7 +66,7 @@ class Engine:
         now = self.clock.wall()
         return now if self.canary is None else now + self.canary.offset_s
 
-    def peek(self, key: str, type_: Any, tags: Sequence[str]) -> Any:
+    def peek(self, key: str, type_: Any, tags: Sequence[str], policy: Policy | None) -> Any:
         """Returns what this process keeps under `key`, else `UNDECODED`."""
         record = self.mirror.records.get(key)
         if (
@@ -74,7 +74,8 @@ class Engine:
             or record.quiet_until <= self.clock.monotonic()
             or record.type != type_
             or record.tags != tuple(tags)
-            or not all(cell.alive for cell in record.cells)
+            or not (policy is None or policy.local)
+            or not all_alive(record.cells)
         ):
             return UNDECODED
         try:

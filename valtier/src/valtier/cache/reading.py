@@ -248,6 +248,8 @@ class Reader:
         if not self._store.is_current(name, entry_suffix(ask.key)):
             return None
         rules = ask.rules
+        if not ask.space.rules.local:
+            return None
         quiet_s = min(rules.local_s, entry.fresh_until - self._wall() - rules.beta * entry.cost_s * _SURE)
         return self._mirror.keep(ask.key, entry, ask.type, quiet_s, ask.space.counters, asked)
 

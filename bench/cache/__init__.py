@@ -1,0 +1,1 @@
+"""`python -m bench.cache`: valtier's cache and the other libraries, in one run."""
