@@ -42,7 +42,7 @@ class Allowance:
 
     local: int = 250_000_000
     harmed: int = 6_000_000_000
-    """Where the process's connection was harmed, so that it could neither be told nor notice that it was not."""
+    """Where what the process was told was lost silently, from then until so long after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,8 @@ class Harm:
     what: str
     begin: int
     end: int
-    """When a connection that was held up was released; that of `begin` where it was only cut, which is noticed at once."""
-
-    @property
-    def held_up(self) -> bool:
-        return self.end > self.begin
+    silent: bool
+    """Whether bytes were lost while the connection stayed open, so that the process could not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Verdict:
     lags: list[int] = field(default_factory=list)
     """How long after the acknowledgement each older version of a local key was read elsewhere."""
     harmed_lags: list[int] = field(default_factory=list)
-    """The same, where that process's connection was harmed."""
+    """The same, where something that process was told had been lost silently."""
 
     @property
     def count(self) -> int:
@@ -196,7 +193,7 @@ def check(
     """
     facts = Facts.of(histories)
     by_place: dict[int, list[Harm]] = defaultdict(list)
-    for harm in filter(lambda harm: harm.held_up, harms):
+    for harm in filter(lambda harm: harm.silent, harms):
         by_place[harm.place].append(harm)
     verdict = Verdict()
     for history in histories:

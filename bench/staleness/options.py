@@ -33,7 +33,7 @@ class Options:
     local_lag_ms: int = 250
     """How much a local key may lag in another process than the one that invalidated it."""
     harmed_lag_ms: int = 6000
-    """The same where that process's connection was harmed within that time."""
+    """The same where a black hole took within that time what the process was told."""
     out: Path = Path("bench/results")
     name: str = "staleness"
     """What the results are called in `out`."""

@@ -81,7 +81,7 @@ def _lags(outcomes: list[Outcome]) -> Grid:
             for outcome in outcomes
             for row in (
                 _lag_row(outcome.name, outcome.lags),
-                _lag_row(f"{outcome.name}, connection harmed", outcome.harmed_lags),
+                _lag_row(f"{outcome.name}, after a black hole", outcome.harmed_lags),
             )
         ],
     )
@@ -109,8 +109,8 @@ def describe(report: Report) -> list[str]:
         ),
         (
             "R1 is exact for strict keys, and for local keys in the process that invalidated. Elsewhere a local key may lag: "
-            f"by {given['local_lag_ms']} ms, or by {given['harmed_lag_ms']} ms where the process's connection was held up and it "
-            "could not be told. Lags within that are no violations, and are listed. Invalidations that failed, or that nobody "
+            f"by {given['local_lag_ms']} ms, or by {given['harmed_lag_ms']} ms where a black hole took what the process was told, "
+            "which it could not know. Lags within that are no violations, and are listed. Invalidations that failed, or that nobody "
             "lived to acknowledge, bind nobody."
         ),
         *(f"{outcome.name}: {outcome.how}." for outcome in report.outcomes),

@@ -115,8 +115,8 @@ class Supervisor:
         self._workers: dict[int, _Process] = {}
         self._over = asyncio.Event()
         self._replacing: dict[int, asyncio.Task[None]] = {}
-        self._holding: dict[int, tuple[asyncio.TimerHandle, str, int]] = {}
-        """By place: what will heal it, what is done to it, and since when."""
+        self._holding: dict[int, tuple[asyncio.TimerHandle, str, int, bool]] = {}
+        """By place: what will heal it, what is done to it, since when, and whether silently."""
         self.run = Run()
 
     async def supervise(self, operations: int, seconds: float) -> Run:
@@ -168,25 +168,25 @@ class Supervisor:
                 self._hold(fault)
 
     def _hold(self, fault: Fault) -> None:
-        since, what = time.monotonic_ns(), str(fault.kind)
+        since, what, silent = time.monotonic_ns(), str(fault.kind), fault.kind is FaultKind.BLACK_HOLE
         fault.apply(self._proxies[fault.place])
         if not fault.hold_s:
-            self.run.harms.append(Harm(fault.place, what, since, since))
+            self.run.harms.append(Harm(fault.place, what, since, since, silent))
             return
         if fault.place in self._holding:
-            timer, before, since = self._holding.pop(fault.place)
+            timer, before, since, was_silent = self._holding.pop(fault.place)
             timer.cancel()
-            what = f"{before}, {what}"
+            what, silent = f"{before}, {what}", silent or was_silent
         timer = asyncio.get_running_loop().call_later(fault.hold_s, self._heal, fault.place)
-        self._holding[fault.place] = timer, what, since
+        self._holding[fault.place] = timer, what, since, silent
 
     def _heal(self, place: int) -> None:
         """Ends every fault of a place."""
         self._proxies[place].heal()
         if place in self._holding:
-            timer, what, since = self._holding.pop(place)
+            timer, what, since, silent = self._holding.pop(place)
             timer.cancel()
-            self.run.harms.append(Harm(place, what, since, time.monotonic_ns()))
+            self.run.harms.append(Harm(place, what, since, time.monotonic_ns(), silent))
 
     async def _replace(self, fault: Fault) -> None:
         worker = self._workers[fault.place]
