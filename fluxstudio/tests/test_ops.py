@@ -52,7 +52,9 @@ async def test_each_worker_writes_its_counters(
     assert after["requests"] - before["requests"] == 4
     assert after["cache"]["projects"] == {"hits": 2, "misses": 1, "loads": 1, "errors": 0}
     assert after["queries"]["reads"] - before["queries"]["reads"] == 3  # session, projects, the user's lock
-    assert after["queries"]["writes"] - before["queries"]["writes"] == 2  # the user, and the row in the outbox
+    assert (
+        after["queries"]["writes"] - before["queries"]["writes"] == 2
+    )  # the user, and the row in the outbox
     assert [item.name for item in directory.iterdir()] == [path.name]
 
 
