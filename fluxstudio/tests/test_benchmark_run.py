@@ -32,7 +32,7 @@ def test_a_short_run_reports_every_figure_and_has_no_errors(tmp_path: Path) -> N
             assert load.overall is not None
             assert load.counters.requests >= load.overall.count > 100
             assert load.clients_that_repeated == 0
-            assert 30 < load.writes_per_1000 < 70
+            assert 60 < load.writes_per_1000 < 140  # 5 % of the requests, each with its row in the outbox
         assert set(side.loads["20-closed"].endpoints) == set(mix.KINDS)
     busy = report.after.loads["20-closed"]
     assert busy.reads_per_1000 < report.before.loads["20-closed"].reads_per_1000 / 3

@@ -53,7 +53,9 @@ async def test_each_worker_writes_its_counters(
     projects = after["cache"]["projects"]
     assert (projects["hits"], projects["misses"], projects["loads"], projects["errors"]) == (2, 1, 1, 0)
     assert after["queries"]["reads"] - before["queries"]["reads"] == 3  # session, projects, the user's lock
-    assert after["queries"]["writes"] - before["queries"]["writes"] == 2  # and the outbox's
+    assert (
+        after["queries"]["writes"] - before["queries"]["writes"] == 2
+    )  # the user, and the row in the outbox
     assert [item.name for item in directory.iterdir()] == [path.name]
 
 

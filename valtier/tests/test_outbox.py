@@ -229,6 +229,28 @@ async def test_everything_means_everything(worker: Worker) -> None:
     await eventually(worker.is_empty)
 
 
+async def test_everything_outdates_the_loads_that_run() -> None:
+    """Without Valkey a read joins a running load, but none that began before."""
+    row, gate, loads = 1, asyncio.Event(), 0
+
+    async def load() -> int:
+        nonlocal loads
+        loads += 1
+        version = row
+        await gate.wait()
+        return version
+
+    async with Tier.from_url("redis://127.0.0.1:1") as tier:
+        first = asyncio.create_task(tier.cache.get_or_set("k", 600, load))
+        await eventually(lambda: loads == 1)
+        row = 2
+        assert not await tier.cache.deliver(everything=True)
+        second = asyncio.create_task(tier.cache.get_or_set("k", 600, load))
+        await eventually(lambda: loads == 2)
+        gate.set()
+        assert (await first, await second) == (1, 2)
+
+
 async def test_many_names_become_several_rows(slow: Worker) -> None:
     async with slow.outbox.transaction(slow.connection) as invalidate:
         invalidate(*(f"k:{n}" for n in range(2500)), tags=["t"])

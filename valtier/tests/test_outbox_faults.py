@@ -214,7 +214,7 @@ async def test_rows_of_a_worker_that_vanished_while_draining_are_free_again(
     database: str, psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its machine is gone without a word to PostgreSQL, which holds the rows' locks for it."""
-    monkeypatch.setattr(postgres, "_BEGIN", postgres._BEGIN.replace("timeout = '5s'", "timeout = '300ms'", 1))
+    monkeypatch.setattr(postgres, "_BEGIN", postgres._BEGIN.replace("timeout = '5s'", "timeout = '2s'", 1))
     await psql.execute("INSERT INTO valtier_outbox (keys) VALUES ('{k}')")
     free = "SELECT count(*) FROM (SELECT FROM valtier_outbox FOR UPDATE SKIP LOCKED) AS free"
     async with FaultProxy(port_of(database)) as proxy:

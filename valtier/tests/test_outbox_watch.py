@@ -187,9 +187,11 @@ async def test_whoever_may_change_the_table_needs_no_right_on_the_outbox(
         await psql.execute("GRANT CREATE ON SCHEMA public TO reporter")
         await psql.execute("SET ROLE reporter")
         # Nothing of what the caller can put before the real things is used by the trigger.
-        await psql.execute("CREATE FUNCTION public.count(text) RETURNS int LANGUAGE sql AS 'SELECT 1/0'")
+        await psql.execute(
+            "CREATE FUNCTION public.current_setting(text, boolean) RETURNS text LANGUAGE sql AS $$SELECT 'off'$$"
+        )
         await psql.execute("CREATE TEMP TABLE valtier_outbox (x int)")
-        await psql.execute("SET search_path = pg_temp, public")
+        await psql.execute("SET search_path = pg_temp, public, pg_catalog")
         await psql.execute("UPDATE public.projects SET title = 'x' WHERE id = 7")
         for forbidden in (
             "DELETE FROM public.valtier_outbox",
@@ -245,7 +247,8 @@ async def test_tables_of_other_schemas_and_odd_names_are_watched(psql: asyncpg.C
     await watch(psql, long, keys=["it's:{id}"])
     await psql.execute("INSERT INTO other.projects VALUES (1)")
     await psql.copy_records_to_table(long, records=[(2,)])
-    assert await written(psql) == [(["other:1"], []), (["it's:2"], [])]
+    await psql.execute("DELETE FROM projects WHERE id = 7")
+    assert await written(psql) == [(["other:1"], []), (["it's:2"], []), (["mine:7"], [])]
 
 
 @pytest.mark.parametrize(
