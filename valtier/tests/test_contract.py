@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from wires import open_url
 
 from valtier import ConfigurationError, ReplyError, Tier, UnavailableError, WrongTypeError
 from valtier.embedded import EmbeddedSentinel
@@ -35,17 +36,20 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest_asyncio.fixture
-async def tier(url: str) -> AsyncIterator[Tier]:
-    async with Tier.from_url(url, deadline="2s", connect_timeout="5s") as opened:
-        assert opened.valkey.available
-        for node in opened.valkey.nodes():
+async def wire(url: str) -> AsyncIterator[Valkey]:
+    async with open_url(url, deadline="2s", connect_timeout="5s") as opened:
+        assert opened.available
+        for node in opened.nodes():
             await node.send("FLUSHALL")
         yield opened
 
 
-@pytest.fixture
-def wire(tier: Tier) -> Valkey:
-    return tier.valkey
+@pytest_asyncio.fixture
+async def tier(url: str, wire: Valkey) -> AsyncIterator[Tier]:
+    """A tier on the emptied server."""
+    async with Tier.from_url(url, deadline="2s", connect_timeout="5s", canary="1h") as opened:
+        assert opened.valkey.available
+        yield opened
 
 
 async def test_every_caller_gets_its_own_reply(wire: Valkey) -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wires import open_url
 
 from valtier import Tier, UnavailableError
 from valtier.embedded import EmbeddedValkey
@@ -42,12 +43,12 @@ def test_an_empty_histogram_has_no_quantile() -> None:
     assert Histogram().quantile_s(0.99) is None
 
 
-async def test_the_tier_tells_commands_bytes_and_latency(valkey: EmbeddedValkey) -> None:
-    async with Tier.from_url(valkey.url) as tier:
-        before = tier.telemetry.total()
-        await asyncio.gather(*(tier.valkey.call("SET", f"k{n}", b"x" * 1000) for n in range(50)))
-        await tier.valkey.call("GET", "k1")
-        after = tier.telemetry.total()
+async def test_the_wire_tells_commands_bytes_and_latency(valkey: EmbeddedValkey) -> None:
+    async with open_url(valkey.url) as wire:
+        before = wire.telemetry.total()
+        await asyncio.gather(*(wire.call("SET", f"k{n}", b"x" * 1000) for n in range(50)))
+        await wire.call("GET", "k1")
+        after = wire.telemetry.total()
         assert after.commands - before.commands == after.replies - before.replies == 51
         assert after.bytes_sent - before.bytes_sent > 50_000
         assert after.bytes_received - before.bytes_received > 1_000
@@ -57,8 +58,7 @@ async def test_the_tier_tells_commands_bytes_and_latency(valkey: EmbeddedValkey)
 
 
 async def test_every_mishap_is_counted_and_the_snapshot_is_json(own_valkey: EmbeddedValkey) -> None:
-    async with Tier.from_url(own_valkey.url, deadline="200ms", drop_after="30s") as tier:
-        wire = tier.valkey
+    async with open_url(own_valkey.url, deadline="200ms", drop_after="30s") as wire:
         with pytest.raises(Exception, match="WRONGTYPE"):
             await asyncio.gather(wire.call("SADD", "s", 1), wire.call("GET", "s"))
         own_valkey.freeze()
@@ -66,7 +66,7 @@ async def test_every_mishap_is_counted_and_the_snapshot_is_json(own_valkey: Embe
         assert len(outcomes) == 3
         with pytest.raises(UnavailableError):
             wire.call("PING")
-        link = tier.telemetry.snapshot()["links"][0]
+        link = wire.telemetry.snapshot()["links"][0]
         assert (link["reply_errors"], link["deadlines_missed"], link["refused"]) == (1, 3, 1)
         assert (link["breaker"], link["breaker_opened"], link["status"]) == ("open", 1, "slow")
         assert link["in_flight"] == 3
@@ -74,23 +74,29 @@ async def test_every_mishap_is_counted_and_the_snapshot_is_json(own_valkey: Embe
         await eventually(lambda: wire.available)
         own_valkey.kill()
         await eventually(lambda: not wire.available)
-        link = tier.telemetry.snapshot()["links"][0]
+        link = wire.telemetry.snapshot()["links"][0]
         assert (link["reconnects"], link["status"], link["in_flight"]) == (1, "down", 0)
-        assert json.loads(json.dumps(tier.telemetry.snapshot()))["total"]["commands"] > 4
+        assert json.loads(json.dumps(wire.telemetry.snapshot()))["total"]["commands"] > 4
 
 
 async def test_what_is_lost_with_its_connection_is_counted_and_no_longer_in_flight(
     own_valkey: EmbeddedValkey,
 ) -> None:
-    async with Tier.from_url(own_valkey.url, deadline="5s") as tier:
+    async with open_url(own_valkey.url, deadline="5s") as wire:
         own_valkey.freeze()
-        futures = [tier.valkey.call("INCR", "n") for _ in range(7)]
+        futures = [wire.call("INCR", "n") for _ in range(7)]
         await asyncio.sleep(0)
-        assert tier.telemetry.total().in_flight == 7
+        assert wire.telemetry.total().in_flight == 7
         own_valkey.kill()
         await asyncio.gather(*futures, return_exceptions=True)
-        total = tier.telemetry.total()
+        total = wire.telemetry.total()
         assert (total.outcomes_unknown, total.in_flight) == (7, 0)
+
+
+async def test_the_tier_tells_what_its_wire_has_counted(valkey: EmbeddedValkey) -> None:
+    async with Tier.from_url(valkey.url) as tier:
+        await tier.valkey.call("GET", "k1")
+        assert tier.telemetry.total().commands == tier.valkey.telemetry.total().commands > 0
 
 
 def test_without_valkey_there_is_nothing_to_tell() -> None:
