@@ -195,8 +195,9 @@ class Outbox:
         ```
 
         What was gathered is written as one row just before the COMMIT; `options` are those of asyncpg's `transaction`.
-        When the block has ended, no read that begins later returns what was there before, in any process (while Valkey
-        is away: in this process; in others when the row is drained). Cancelling the caller during the COMMIT or after it
+        When the block has ended, no read that begins later in this process returns what was there before, nor one in
+        any process that is not `local`; what other processes keep themselves goes when Valkey's message reaches them,
+        about 0.1 ms later. While Valkey is away others know when the row is drained. Cancelling the caller during the COMMIT or after it
         does not lose the invalidation. One round trip more to PostgreSQL, and one to Valkey.
 
         Raises:
