@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from valtier.embedded import EmbeddedValkey
-from valtier.testing.proxy import Cut, FaultProxy, Way
+from valtier.testing.faults import Cut, FaultProxy, Way
 from valtier.testing.soak import BrokenPromiseError, Caller, Kind, Limits, Op, Outcome, Stalls, Step, Tally
 from valtier.testing.soak.faults import GARBAGE_SIZES, black_hole, cut, cut_after, delay, inject, trickle
 from valtier.testing.soak.ordeal import begin, endure, first_of, recover, settle, store_blobs

@@ -6,6 +6,7 @@ Import the fixtures in a conftest.py:
 """
 
 from valtier.testing.certificates import Certificates, Identity, make_certificates
+from valtier.testing.faults import Cut, FaultProxy, Way
 from valtier.testing.fixtures import (
     POSTGRES_SETTINGS,
     VALKEY_SETTINGS,
@@ -23,7 +24,6 @@ from valtier.testing.fixtures import (
     valkey81,
     valkey_server,
 )
-from valtier.testing.proxy import Cut, FaultProxy, Way
 from valtier.testing.redis import EmbeddedRedis
 from valtier.testing.waiting import eventually, process_is_gone, wait_until
 

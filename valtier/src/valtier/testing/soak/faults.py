@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from valtier.testing.proxy import Cut, FaultProxy, Way
+from valtier.testing.faults import Cut, FaultProxy, Way
 from valtier.testing.soak.workload import GARBAGE
 
 GARBAGE_SIZES = (1, 2, 300_000)

@@ -16,7 +16,7 @@ from typing import Any
 
 from valtier.embedded import EmbeddedValkey
 from valtier.errors import ValkeyError
-from valtier.testing.proxy import FaultProxy
+from valtier.testing.faults import FaultProxy
 from valtier.testing.soak.faults import random_step
 from valtier.testing.soak.ordeal import begin, endure, recover, settle, store_blobs
 from valtier.testing.soak.plan import random_plan

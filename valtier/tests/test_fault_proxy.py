@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from valtier.testing import eventually
-from valtier.testing.proxy import Cut, FaultProxy, Way
+from valtier.testing.faults import Cut, FaultProxy, Way
 
 
 class Server:
