@@ -4,11 +4,12 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import asyncpg
 import pytest
 
-from valtier.embedded import EmbeddedPostgres
+from valtier.embedded import EmbeddedPostgres, EmbeddedSentinel
 from valtier.testing import (
     certificates,
     cluster,
@@ -60,3 +61,22 @@ def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
         thread.submit(asyncio.run, execute(f"CREATE DATABASE {name} STRATEGY file_copy")).result()
         yield f"{postgres_server.url.rpartition('/')[0]}/{name}"
         thread.submit(asyncio.run, execute(f"DROP DATABASE {name} WITH (FORCE)")).result()
+
+
+@pytest.fixture(scope="session")
+def shared_sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSentinel]:
+    directory: Path = tmp_path_factory.mktemp("sentinel")
+    with EmbeddedSentinel(directory) as servers:
+        yield servers
+
+
+@pytest.fixture(
+    params=["valkey", "valkey81", "redis70", "redis70 tls", "valkey resp2", "cluster", "shared_sentinel"]
+)
+def every_url(request: pytest.FixtureRequest) -> str:
+    """One URL after the other: Valkey 9.1 and 8.1, Redis 7.0, over TLS, with RESP2, a cluster, behind sentinels."""
+    name, _, variant = request.param.partition(" ")
+    server = request.getfixturevalue(name)
+    if variant == "tls":
+        return f"{server.tls_url}?tls_ca={server.certificates.ca}"
+    return f"{server.url}?protocol=2" if variant == "resp2" else str(server.url)

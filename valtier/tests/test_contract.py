@@ -1,15 +1,13 @@
 """One contract for every server: Valkey 9.1 and 8.1, Redis 7.0, over TLS, with RESP2, behind sentinels, and a cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from wires import open_url
 
 from valtier import ConfigurationError, ReplyError, Tier, UnavailableError, WrongTypeError
-from valtier.embedded import EmbeddedSentinel
 from valtier.testing import eventually
 from valtier.wire import Script, Valkey, scan
 
@@ -17,27 +15,9 @@ BINARY = bytes(range(256)) * 8
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
 
-@pytest.fixture(scope="module")
-def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSentinel]:
-    directory: Path = tmp_path_factory.mktemp("sentinel")
-    with EmbeddedSentinel(directory) as servers:
-        yield servers
-
-
-@pytest.fixture(
-    params=["valkey", "valkey81", "redis70", "redis70 tls", "valkey resp2", "cluster", "sentinel"]
-)
-def url(request: pytest.FixtureRequest) -> str:
-    name, _, variant = request.param.partition(" ")
-    server = request.getfixturevalue(name)
-    if variant == "tls":
-        return f"{server.tls_url}?tls_ca={server.certificates.ca}"
-    return f"{server.url}?protocol=2" if variant == "resp2" else str(server.url)
-
-
 @pytest_asyncio.fixture
-async def wire(url: str) -> AsyncIterator[Valkey]:
-    async with open_url(url, deadline="2s", connect_timeout="5s") as opened:
+async def wire(every_url: str) -> AsyncIterator[Valkey]:
+    async with open_url(every_url, deadline="2s", connect_timeout="5s") as opened:
         assert opened.available
         for node in opened.nodes():
             await node.send("FLUSHALL")
@@ -45,9 +25,9 @@ async def wire(url: str) -> AsyncIterator[Valkey]:
 
 
 @pytest_asyncio.fixture
-async def tier(url: str, wire: Valkey) -> AsyncIterator[Tier]:
+async def tier(every_url: str, wire: Valkey) -> AsyncIterator[Tier]:
     """A tier on the emptied server."""
-    async with Tier.from_url(url, deadline="2s", connect_timeout="5s", canary="1h") as opened:
+    async with Tier.from_url(every_url, deadline="2s", connect_timeout="5s", canary="1h") as opened:
         assert opened.valkey.available
         yield opened
 
@@ -138,8 +118,8 @@ async def test_subscribing_again_and_again_counts_in_one_place(wire: Valkey) -> 
     assert len(wire.telemetry.links) == before
 
 
-async def test_closing_the_client_closes_connections_of_their_own(url: str) -> None:
-    async with Tier.from_url(url, deadline="2s", connect_timeout="5s") as other:
+async def test_closing_the_client_closes_connections_of_their_own(every_url: str) -> None:
+    async with Tier.from_url(every_url, deadline="2s", connect_timeout="5s") as other:
         connection = other.valkey.dedicated("list")
         assert await connection.call("RPUSH", "list", "first") >= 1
     with pytest.raises(UnavailableError):

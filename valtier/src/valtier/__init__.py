@@ -20,6 +20,7 @@ from valtier.errors import (
     ValtierError,
     WrongTypeError,
 )
+from valtier.presence import Presence
 from valtier.telemetry import Telemetry
 from valtier.tier import Tier
 
@@ -38,6 +39,7 @@ __all__ = [
     "OutcomeUnknownError",
     "OverloadedError",
     "Policy",
+    "Presence",
     "ProtocolError",
     "RejectedError",
     "ReplyError",

@@ -15,6 +15,7 @@ from valtier.cache import Cache, Policy
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
 from valtier.outbox import Outbox
+from valtier.presence import Presence
 from valtier.settings import Settings
 from valtier.telemetry import Telemetry
 from valtier.wire import Status, Valkey, WireOptions, parse_url
@@ -58,6 +59,7 @@ class Tier:
             ConfigurationError: the URL, an option or a duration can't be used.
         """
         self._valkey: Valkey | None = None
+        self._prefix = settings.prefix
         if settings.use_redis:
             address, options = parse_url(settings.url, **wire)
             self._valkey = Valkey.open(address, WireOptions(**options), library_version=_version())
@@ -106,6 +108,14 @@ class Tier:
         `options` are those of `Outbox`: `schema`, `drain_every`, `listen`. Close it before the tier.
         """
         return Outbox(self.cache, database_url, valkey=self._valkey, **options)
+
+    def presence(self, **options: Any) -> Presence:
+        """Returns who is here, by room and overall, over all workers; open it with `async with`.
+
+        `options` are those of `Presence`: `ttl` (how often a device beats), `lease`, `debounce`, `may_see`, …. Close it
+        before the tier.
+        """
+        return Presence(self._valkey, **{"prefix": self._prefix, **options})
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.
