@@ -266,7 +266,7 @@ async def test_a_body_announced_as_too_large_is_not_read_at_all() -> None:
     async def never() -> Message:
         raise AssertionError("there was an attempt to read it")
 
-    scope = {"headers": [(b"content-length", str(MAX_BODY + 1).encode())]}
+    scope = {"path": "/api/projects", "headers": [(b"content-length", str(MAX_BODY + 1).encode())]}
     with pytest.raises(Problem) as caught:
         await read_body(scope, never)
     assert caught.value.status == 413

@@ -16,6 +16,7 @@ PUBLIC = {
     "POST /api/sign-up",
     "POST /api/sign-in",
     "POST /api/sign-out",
+    "GET /api/shared",  # for who holds a link: test_boards
 }
 
 BODIES: dict[str, Any] = {
@@ -25,6 +26,13 @@ BODIES: dict[str, Any] = {
     "PUT /api/projects/{project_id}/members/{user_id}": {"role": "owner"},
     "PUT /api/projects/{project_id}/read": {"message_id": 1},
     "POST /api/projects/{project_id}/messages": {"body": "I was here"},
+    "POST /api/projects/{project_id}/boards": {"title": "Mine"},
+    "PATCH /api/boards/{board_id}": {"title": "Mine"},
+    "POST /api/boards/{board_id}/elements": {
+        "elements": [{"id": "mine", "type": "text", "version": 1, "versionNonce": 1}]
+    },
+    "POST /api/boards/{board_id}/revisions": {"name": "Mine"},
+    "POST /api/boards/{board_id}/links": {"may_edit": True},
     "PUT /api/projects/{project_id}/showcase": {"slug": "stolen", "headline": "Mine"},
 }
 
@@ -36,17 +44,34 @@ ENDPOINTS = [
     for method in sorted(route.methods or ())
 ]
 
-GUARDED = [endpoint for endpoint in ENDPOINTS if "{project_id}" in endpoint or "{asset_id}" in endpoint]
+GUARDED = [
+    endpoint
+    for endpoint in ENDPOINTS
+    if any(name in endpoint for name in ("{project_id}", "{asset_id}", "{board_id}"))
+    and "{file_id}" not in endpoint  # which takes and gives files: test_boards
+]
 
 
 def call(endpoint: str, world: World, user: Person) -> tuple[str, str]:
     method, path = endpoint.split()
-    place = {"project_id": world.project, "asset_id": world.asset, "user_id": user.id, "slug": world.slug}
+    place = {
+        "project_id": world.project,
+        "asset_id": world.asset,
+        "board_id": world.board.id,
+        "revision_id": world.board.revision,
+        "link_id": world.board.link,
+        "file_id": "none",
+        "user_id": user.id,
+        "slug": world.slug,
+    }
     return method, path.format_map(place) + ("?q=lighthouse" if path == "/api/search" else "")
 
 
 async def everything(database: Database) -> dict[str, list[Any]]:
-    tables = ("users", "projects", "members", "messages", "assets", "showcase_pages")
+    tables = (
+        *("users", "projects", "members", "messages", "assets", "showcase_pages"),
+        *("boards", "board_elements", "board_revisions", "board_links"),
+    )
     return {
         table: [tuple(row) for row in await database.connection.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")]  # noqa: S608
         for table in tables
@@ -72,9 +97,9 @@ async def test_strangers_learn_and_change_nothing(app: Application, world: World
                 assert response.status_code == 404, (round_, endpoint, response.text)
                 missing = await Caller(app, person).call(
                     method,
-                    path.replace(str(world.project), "987654321").replace(
-                        f"assets/{world.asset}", "assets/987654321"
-                    ),
+                    path.replace(f"projects/{world.project}", "projects/987654321")
+                    .replace(f"assets/{world.asset}", "assets/987654321")
+                    .replace(f"boards/{world.board.id}", "boards/987654321"),
                     BODIES.get(endpoint),
                 )
                 assert (missing.status_code, missing.text) == (404, response.text), "existence is told"
@@ -102,7 +127,7 @@ async def test_viewers_read_everything_and_change_nothing(
     for endpoint in GUARDED:
         method, path = call(endpoint, world, world.ada)
         response = await cy.call(method, path, BODIES.get(endpoint))
-        allowed = method == "GET" or path.endswith("/read")
+        allowed = (method == "GET" and not path.endswith("/links")) or path.endswith("/read")
         assert response.status_code == (403 if not allowed else 204 if method == "PUT" else 200), (
             response.text
         )

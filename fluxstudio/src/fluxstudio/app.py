@@ -17,6 +17,10 @@ from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Sessions
 from fluxstudio.assets import routes as assets
 from fluxstudio.assets.service import Assets
+from fluxstudio.boards import routes as boards
+from fluxstudio.boards.images import Images
+from fluxstudio.boards.service import Boards
+from fluxstudio.boards.storage import Storage
 from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import create_pool
 from fluxstudio.http.edge import Edge
@@ -47,6 +51,7 @@ ROUTERS = (
     messages.router,
     accounts.router,
     assets.router,
+    boards.router,
     search.router,
     showcase.router,
     ops.router,
@@ -149,6 +154,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     cache = tier.cache
     sessions = Sessions(pool, cache, ttl_s=settings.session_ttl_s, secure=settings.secure_cookies)
     projects = Projects(pool, cache, writes)
+    boards = Boards(pool, writes, projects=projects)
+    stack.push_async_callback(boards.stop)
     return Studio(
         pool=pool,
         tier=tier,
@@ -159,6 +166,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         messages=Messages(pool, cache, writes, projects=projects),
         search=Search(pool, cache),
         showcase=Showcase(pool, cache, writes, projects=projects),
+        boards=boards,
+        images=Images(pool, Storage.open(settings.assets_url), projects=projects),
         assets=Assets(pool, cache, projects=projects),
         operations=Operations(tier, probe),
     )

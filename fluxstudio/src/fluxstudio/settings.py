@@ -12,6 +12,8 @@ from valtier import ConfigurationError, Tier
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
+DEFAULT_ASSETS_URL = (Path.cwd() / ".data" / "assets").as_uri()
+
 _DAY_S = 86_400
 _MAX_SESSION_DAYS = 365
 _WORDS = {
@@ -49,6 +51,8 @@ class Settings:
     """DB_POOL_SIZE: connections to PostgreSQL, per worker."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
+    assets_url: str = DEFAULT_ASSETS_URL
+    """ASSETS_URL: where images are stored: `file:///directory`, `s3://bucket/prefix`."""
     log_json: bool = False
     """LOG_JSON: one JSON object a line, for machines."""
 
@@ -70,6 +74,7 @@ class Settings:
             session_ttl_s=_session_ttl_s(given),
             pool_size=_number(given, "DB_POOL_SIZE", default=10, most=1000),
             stats_dir=Path(stats_dir) if stats_dir else None,
+            assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             log_json=_flag(given, "LOG_JSON", default=False),
         )
 

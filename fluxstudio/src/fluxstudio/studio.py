@@ -9,6 +9,8 @@ from starlette.requests import Request
 from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Sessions
 from fluxstudio.assets.service import Assets
+from fluxstudio.boards.images import Images
+from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops.service import Operations
@@ -33,6 +35,8 @@ class Studio:
     search: Search
     showcase: Showcase
     assets: Assets
+    boards: Boards
+    images: Images
     operations: Operations
 
     async def caller(self, request: Request) -> int:

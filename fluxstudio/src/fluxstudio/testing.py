@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import zstandard
 
 from fluxstudio.accounts.sessions import hash_token
 from fluxstudio.app import Application, create_app
@@ -34,6 +35,7 @@ def settings_for(database_url: str, redis_url: str | None, **changes: Any) -> Se
         "use_redis": redis_url is not None,
         "secure_cookies": False,
         "pool_size": 4,
+        "assets_url": "memory:",
         **changes,
     }
     return Settings(**given) if redis_url is None else Settings(redis_url=redis_url, **given)
@@ -185,6 +187,39 @@ class Database:
         )
         return asset_id
 
+    async def board(self, project_id: int, creator: Person) -> BoardParts:
+        """Adds a board with one element, a revision and a link."""
+        board_id: int = await self.connection.fetchval(
+            "INSERT INTO boards (project_id, title, version, created_by) VALUES ($1, 'Sketches', 1, $2) RETURNING id",
+            project_id,
+            creator.id,
+        )
+        await self.connection.execute(
+            """
+            INSERT INTO board_elements (board_id, element_id, version, version_nonce, changed_at, is_deleted, data)
+            VALUES ($1, 'a', 1, 1, 1, false, '{"id": "a", "type": "line", "version": 1, "versionNonce": 1}')
+            """,
+            board_id,
+        )
+        revision_id: int = await self.connection.fetchval(
+            """
+            INSERT INTO board_revisions (board_id, version, name, elements, scene)
+            VALUES ($1, 1, 'First', 0, $2) RETURNING id
+            """,
+            board_id,
+            zstandard.ZstdCompressor().compress(b"[]"),
+        )
+        link_id: int = await self.connection.fetchval(
+            """
+            INSERT INTO board_links (board_id, token_hash, may_edit, created_by)
+            VALUES ($1, $2, true, $3) RETURNING id
+            """,
+            board_id,
+            secrets.token_bytes(32),
+            creator.id,
+        )
+        return BoardParts(board_id, revision_id, link_id)
+
     async def page(self, project_id: int, slug: str, headline: str = "See our poster") -> None:
         await self.connection.execute(
             "INSERT INTO showcase_pages (project_id, slug, headline, summary) VALUES ($1, $2, $3, 'It is red.')",
@@ -192,6 +227,15 @@ class Database:
             slug,
             headline,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BoardParts:
+    """The ids of a board, of a revision of it, and of a link to it."""
+
+    id: int
+    revision: int
+    link: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +252,7 @@ class World:
     first_message: int
     newest_message: int
     asset: int
+    board: BoardParts
     slug: str
 
     @property
@@ -238,6 +283,7 @@ async def make_world(database: Database) -> World:
         first_message=first,
         newest_message=newest,
         asset=await database.asset(project, ada),
+        board=await database.board(project, ada),
         slug=slug,
     )
 

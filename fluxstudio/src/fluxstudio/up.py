@@ -109,6 +109,8 @@ class _Supervisor:
             self._start_postgres()
         if use_redis and not self._environment.get("REDIS_URL"):
             self._start_valkey()
+        if not self._environment.get("ASSETS_URL"):
+            self._environment["ASSETS_URL"] = (self._options.data_dir.resolve() / "assets").as_uri()
         database_url = self._environment["DATABASE_URL"]
         self._directory.announce(Running(os.getpid(), self._options.url, database_url))
         with self._screen.step("Migrating the database"):

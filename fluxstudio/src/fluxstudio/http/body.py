@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 
 from starlette.types import Message, Receive, Scope
@@ -11,8 +12,19 @@ from fluxstudio.http.strict_json import check_json
 from fluxstudio.problems import Problem
 
 MAX_BODY = 64 * 1024
+MAX_BATCH_BODY = 768 * 1024
+"""Of a batch of a board's elements."""
 BODY_DEADLINE_S = 10.0
 """How long a client may take to send a whole body."""
+
+
+_BATCH = re.compile(r"/api/boards/[0-9]+/elements")
+_UPLOAD = re.compile(r"/api/boards/[0-9]+/images/[^/]+")
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether the body is a file, which its endpoint reads as a stream with limits of its own."""
+    return scope["method"] == "PUT" and _UPLOAD.fullmatch(scope["path"]) is not None
 
 
 class ClientGoneError(Exception):
@@ -23,16 +35,17 @@ async def read_body(scope: Scope, receive: Receive) -> Receive:
     """Reads the body, and returns a `receive` that hands it out.
 
     Raises:
-        Problem: 408, it takes longer than `BODY_DEADLINE_S`; 413, it is larger than `MAX_BODY` (nothing more of it is
+        Problem: 408, it takes longer than `BODY_DEADLINE_S`; 413, it is larger than it may be (nothing more of it is
             read); 415, it is not declared as JSON; 400 or 422, it is ambiguous (see `check_json`).
         ClientGoneError: it never became complete.
     """
     length, media_type = _describe(scope["headers"])
-    if length is not None and length > MAX_BODY:
-        raise _too_large()
+    most = MAX_BATCH_BODY if _BATCH.fullmatch(scope["path"]) else MAX_BODY
+    if length is not None and length > most:
+        raise _too_large(most)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            body = await _read(receive)
+            body = await _read(receive, most)
     except TimeoutError:
         raise _too_slow() from None
     if body:
@@ -42,7 +55,7 @@ async def read_body(scope: Scope, receive: Receive) -> Receive:
     return _replay(body, receive)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -52,8 +65,8 @@ async def _read(receive: Receive) -> bytes:
             raise ClientGoneError
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
@@ -84,11 +97,11 @@ def _describe(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bytes
     return length, media_type
 
 
-def _too_large() -> Problem:
+def _too_large(most: int) -> Problem:
     return Problem(
         413,
         "content-too-large",
-        f"The body may have {MAX_BODY // 1024} kB at most.",
+        f"The body may have {most // 1024} kB at most.",
         headers={"connection": "close"},
     )
 

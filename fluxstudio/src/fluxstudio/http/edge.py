@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fluxstudio.http.body import ClientGoneError, read_body
+from fluxstudio.http.body import ClientGoneError, is_upload, read_body
 from fluxstudio.http.lean import Lanes, parse_query
 from fluxstudio.http.origin import SAFE_METHODS, is_cross_site
 from fluxstudio.ops.counters import Counters
@@ -95,4 +95,4 @@ async def _admit(scope: Scope, receive: Receive) -> Receive:
         raise Problem(
             403, "cross-site", "This request comes from another site's page, and was not carried out."
         )
-    return await read_body(scope, receive)
+    return receive if is_upload(scope) else await read_body(scope, receive)

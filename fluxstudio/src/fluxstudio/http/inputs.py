@@ -38,6 +38,9 @@ Id = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_parse_digits)]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_parse_digits)]
 """How many items a page may have."""
 
+Version = Annotated[int, Field(ge=0, le=MAX_ID), BeforeValidator(_parse_digits)]
+"""A version of something that is counted up, in a query."""
+
 BodyId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 """An id in a JSON body."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from asyncpg import Record
 
 from fluxstudio.db.pool import Connection
@@ -13,7 +15,7 @@ async def fetch_messages(
     """Returns the newest messages, or the newest of those older than `before`."""
     return await connection.fetch(
         """
-        SELECT m.id, m.body, m.created_at, m.author_id, u.name AS author_name
+        SELECT m.id, m.body, m.created_at, m.client_id, m.author_id, u.name AS author_name
           FROM messages m JOIN users u ON u.id = m.author_id
          WHERE m.project_id = $1 AND m.id < coalesce($2, 9223372036854775807)
          ORDER BY m.id DESC
@@ -25,8 +27,10 @@ async def fetch_messages(
     )
 
 
-async def insert_message(connection: Connection, project_id: int, user_id: int, body: str) -> Record:
-    """Adds a message if the user's role permits it, which the author has then read.
+async def insert_message(
+    connection: Connection, project_id: int, user_id: int, body: str, client_id: UUID | None
+) -> Record:
+    """Adds a message if the user's role permits it, which the author has then read. Once for each `client_id`.
 
     Returns the user's role (None: no member), and, if the message was added, its id, created_at, the author's name and
     all members' ids.
@@ -36,8 +40,9 @@ async def insert_message(connection: Connection, project_id: int, user_id: int, 
         WITH author AS (
             SELECT role FROM members WHERE project_id = $1 AND user_id = $2
         ), new AS (
-            INSERT INTO messages (project_id, author_id, body)
-            SELECT $1, $2, $3 FROM author WHERE role IN ('owner', 'editor')
+            INSERT INTO messages (project_id, author_id, body, client_id)
+            SELECT $1, $2, $3, $4 FROM author WHERE role IN ('owner', 'editor')
+            ON CONFLICT (author_id, project_id, client_id) WHERE client_id IS NOT NULL DO NOTHING
             RETURNING id, created_at
         ), read AS (
             UPDATE members SET last_read_message_id = new.id FROM new WHERE project_id = $1 AND user_id = $2
@@ -50,7 +55,22 @@ async def insert_message(connection: Connection, project_id: int, user_id: int, 
         project_id,
         user_id,
         body,
+        client_id,
     )
     if row is None:
         raise LookupError("INSERT of a message returned no row")
     return row
+
+
+async def fetch_sent(connection: Connection, project_id: int, user_id: int, client_id: UUID) -> Record | None:
+    """Returns the message that the user has sent with this id of their own."""
+    return await connection.fetchrow(
+        """
+        SELECT m.id, m.body, m.created_at, u.name AS author_name
+          FROM messages m JOIN users u ON u.id = m.author_id
+         WHERE m.project_id = $1 AND m.author_id = $2 AND m.client_id = $3
+        """,
+        project_id,
+        user_id,
+        client_id,
+    )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
 
 from fluxstudio.http.inputs import Input, MessageBody
+
+ClientId = Annotated[UUID, Field(strict=False)]
 
 
 class NewMessage(Input):
     """A message to be posted."""
 
     body: MessageBody
+    client_id: ClientId | None = None
+    """The sender's own id of it: sent twice, it is posted once, and answered with what was posted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,7 @@ class Message:
     author: MessageAuthor
     body: str
     created_at: datetime
+    client_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.http.answers import encode
 from fluxstudio.messages import queries
 from fluxstudio.messages.schemas import Message, MessageAuthor, MessagePage, NewMessage
+from fluxstudio.problems import conflict
 from fluxstudio.projects.service import Projects, check_writer
-from fluxstudio.staleness import Stale
+from fluxstudio.staleness import NOTHING, Stale
 from fluxstudio.writes import Writes
 from valtier import Cache
+
+Announce = Callable[[int, bytes], Awaitable[None]]
+"""Given the project and the message as JSON, once it is committed."""
+
+
+async def _tell_nobody(_: int, __: bytes) -> None:
+    return
 
 
 class Messages:
@@ -21,6 +31,8 @@ class Messages:
         self._cache = cache
         self._writes = writes
         self._projects = projects
+        self.announce: Announce = _tell_nobody
+        """Tells those who are in the project of a new message; set by the realtime side."""
 
     async def page(self, user_id: int, project_id: int, before: int | None, limit: int) -> bytes:
         """Returns a page of messages as JSON. Two cache lookups: the caller's role, and the page, which all share.
@@ -40,6 +52,7 @@ class Messages:
                     MessageAuthor(row["author_id"], row["author_name"]),
                     row["body"],
                     row["created_at"],
+                    row["client_id"],
                 )
                 for row in rows[:limit]
             ]
@@ -53,18 +66,34 @@ class Messages:
         )
 
     async def post(self, user_id: int, project_id: int, form: NewMessage) -> bytes:
-        """Adds a message, and returns it as JSON.
+        """Adds a message, tells those who are there, and returns it as JSON. Sent again, it is found, not added.
 
         Raises:
-            Problem: 404, the user is not a member; 403, they may only look.
+            Problem: 404, the user is not a member; 403, they may only look; 409, another message has its `client_id`.
         """
 
-        async def change(connection: Connection) -> tuple[bytes, Stale]:
+        async def change(connection: Connection) -> tuple[tuple[bytes, bool], Stale]:
             await self._projects.keep_members(connection, project_id)
-            row = await queries.insert_message(connection, project_id, user_id, form.body)
+            row = await queries.insert_message(connection, project_id, user_id, form.body, form.client_id)
             check_writer(row["role"])
+            if row["id"] is None:
+                return (await self._sent(connection, user_id, project_id, form), False), NOTHING
             author = MessageAuthor(user_id, row["author_name"])
-            message = Message(row["id"], project_id, author, form.body, row["created_at"])
-            return encode(message), staleness.message_posted(project_id, row["member_ids"])
+            message = Message(row["id"], project_id, author, form.body, row["created_at"], form.client_id)
+            return (encode(message), True), staleness.message_posted(project_id, row["member_ids"])
 
-        return await self._writes.run(change)
+        body, new = await self._writes.run(change)
+        if new:
+            await self.announce(project_id, body)
+        return body
+
+    @staticmethod
+    async def _sent(connection: Connection, user_id: int, project_id: int, form: NewMessage) -> bytes:
+        """Returns the message that was sent before, as JSON."""
+        if form.client_id is None:
+            raise LookupError("INSERT of a message returned no row")
+        row = await queries.fetch_sent(connection, project_id, user_id, form.client_id)
+        if row is None or row["body"] != form.body:
+            raise conflict("client-id-taken", "Another message has this client_id: make a new one for each.")
+        author = MessageAuthor(user_id, row["author_name"])
+        return encode(Message(row["id"], project_id, author, row["body"], row["created_at"], form.client_id))

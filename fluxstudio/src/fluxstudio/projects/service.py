@@ -75,6 +75,10 @@ class Projects:
         if not await queries.share_project(connection, project_id):
             raise not_found("project")
 
+    async def role_now(self, connection: Connection, user_id: int, project_id: int) -> Role | None:
+        """Returns the user's role as the transaction sees it; None if they are not a member."""
+        return (await queries.fetch_roles_in(connection, project_id)).get(user_id)
+
     async def name_reach(self, connection: Connection, user_id: int) -> NameReach:
         """Returns where the user's name shows, and keeps that as it is until the transaction ends."""
         project_ids = await queries.share_projects_naming(connection, user_id)

@@ -1,0 +1,393 @@
+"""SQL of boards.
+
+Locks. Every change of a board's scene locks its row first, so that versions have no holes and are seen in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import cast
+
+from asyncpg import Record
+
+from fluxstudio.boards.elements import Element
+from fluxstudio.db.pool import Connection
+
+
+async def fetch_boards(connection: Connection, project_id: int) -> list[Record]:
+    return await connection.fetch(
+        "SELECT id, title, version, updated_at FROM boards WHERE project_id = $1 ORDER BY id", project_id
+    )
+
+
+async def fetch_board(connection: Connection, board_id: int) -> Record | None:
+    return await connection.fetchrow(
+        "SELECT id, project_id, title, version, updated_at FROM boards WHERE id = $1", board_id
+    )
+
+
+async def insert_board(connection: Connection, project_id: int, user_id: int, title: str) -> Record:
+    row = await connection.fetchrow(
+        """
+        INSERT INTO boards (project_id, title, created_by) VALUES ($1, $2, $3)
+        RETURNING id, project_id, title, version, updated_at
+        """,
+        project_id,
+        title,
+        user_id,
+    )
+    if row is None:
+        raise LookupError("INSERT of a board returned no row")
+    return row
+
+
+async def rename_board(connection: Connection, board_id: int, title: str) -> None:
+    await connection.execute(
+        "UPDATE boards SET title = $2, updated_at = now() WHERE id = $1", board_id, title
+    )
+
+
+async def delete_board(connection: Connection, board_id: int) -> None:
+    await connection.execute("DELETE FROM boards WHERE id = $1", board_id)
+
+
+async def lock_board(connection: Connection, board_id: int) -> Record | None:
+    """Keeps others from changing the board until the transaction ends."""
+    return await connection.fetchrow(
+        "SELECT id, project_id, title, version, updated_at FROM boards WHERE id = $1 FOR UPDATE", board_id
+    )
+
+
+async def merge_elements(
+    connection: Connection, board_id: int, changed_at: int, elements: Sequence[Element]
+) -> set[str]:
+    """Stores the states that hold against what is known; returns which those are. The board is locked."""
+    rows = await connection.fetch(
+        """
+        INSERT INTO board_elements AS known
+               (board_id, element_id, version, version_nonce, changed_at, is_deleted, file_id, data)
+        SELECT $1, new.id, new.version, new.nonce, $2, new.deleted, new.file_id, new.data::jsonb
+          FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[], $8::text[])
+            AS new(id, version, nonce, deleted, file_id, data)
+        ON CONFLICT (board_id, element_id) DO UPDATE
+           SET version = excluded.version, version_nonce = excluded.version_nonce, changed_at = excluded.changed_at,
+               is_deleted = excluded.is_deleted, file_id = excluded.file_id, data = excluded.data
+         WHERE (excluded.version, known.version_nonce) > (known.version, excluded.version_nonce)
+        RETURNING element_id
+        """,
+        board_id,
+        changed_at,
+        [element.id for element in elements],
+        [element.version for element in elements],
+        [element.nonce for element in elements],
+        [element.is_deleted for element in elements],
+        [element.file_id for element in elements],
+        [element.data.decode() for element in elements],
+    )
+    return {row["element_id"] for row in rows}
+
+
+async def count_elements(connection: Connection, board_id: int) -> int:
+    return cast(
+        "int", await connection.fetchval("SELECT count(*) FROM board_elements WHERE board_id = $1", board_id)
+    )
+
+
+async def set_version(connection: Connection, board_id: int, version: int) -> None:
+    await connection.execute(
+        "UPDATE boards SET version = $2, updated_at = now() WHERE id = $1", board_id, version
+    )
+
+
+async def fetch_changes(connection: Connection, board_id: int, since: int) -> list[str]:
+    """Returns each element that has changed after a version of the scene, as JSON, in the order of the changes."""
+    rows = await connection.fetch(
+        """
+        SELECT data::text FROM board_elements
+         WHERE board_id = $1 AND changed_at > $2
+         ORDER BY changed_at, element_id
+        """,
+        board_id,
+        since,
+    )
+    return [row["data"] for row in rows]
+
+
+async def fetch_elements(
+    connection: Connection, board_id: int, ids: Sequence[str] | None = None
+) -> list[Element]:
+    """Returns all elements of a board, or those with these ids."""
+    rows = await connection.fetch(
+        """
+        SELECT element_id, version, version_nonce, is_deleted, file_id, data::text FROM board_elements
+         WHERE board_id = $1 AND ($2::text[] IS NULL OR element_id = ANY ($2))
+         ORDER BY element_id
+        """,
+        board_id,
+        None if ids is None else list(ids),
+    )
+    return [
+        Element(
+            row["element_id"],
+            row["version"],
+            row["version_nonce"],
+            row["is_deleted"],
+            row["file_id"],
+            row["data"].encode(),
+        )
+        for row in rows
+    ]
+
+
+# -- revisions ---------------------------------------------------------------------------------------------
+
+
+async def take_turn(connection: Connection, board_id: int, every_s: float) -> bool:
+    """Returns whether an automatic revision is due, and if so makes it this caller's to write."""
+    return (
+        await connection.fetchval(
+            """
+            UPDATE boards SET revised_at = now()
+             WHERE id = $1 AND revised_at <= now() - make_interval(secs => $2)
+               AND version > coalesce((SELECT max(version) FROM board_revisions WHERE board_id = $1), 0)
+            RETURNING true
+            """,
+            board_id,
+            every_s,
+        )
+        or False
+    )
+
+
+async def insert_revision(
+    connection: Connection,
+    board_id: int,
+    version: int,
+    name: str | None,
+    elements: int,
+    scene: bytes,
+    file_ids: Sequence[str],
+    user_id: int | None,
+) -> Record:
+    row = await connection.fetchrow(
+        """
+        INSERT INTO board_revisions (board_id, version, name, elements, scene, file_ids, created_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        RETURNING id, version, name, elements, created_by, created_at
+        """,
+        board_id,
+        version,
+        name,
+        elements,
+        scene,
+        list(file_ids),
+        user_id,
+    )
+    if row is None:
+        raise LookupError("INSERT of a revision returned no row")
+    return row
+
+
+async def thin_revisions(connection: Connection, board_id: int, keep: int) -> None:
+    """Deletes the oldest of those that were made by themselves."""
+    await connection.execute(
+        """
+        DELETE FROM board_revisions WHERE id IN (
+            SELECT id FROM board_revisions WHERE board_id = $1 AND name IS NULL ORDER BY id DESC OFFSET $2)
+        """,
+        board_id,
+        keep,
+    )
+
+
+async def fetch_revisions(connection: Connection, board_id: int, limit: int) -> list[Record]:
+    return await connection.fetch(
+        """
+        SELECT id, version, name, elements, created_by, created_at FROM board_revisions
+         WHERE board_id = $1 ORDER BY id DESC LIMIT $2
+        """,
+        board_id,
+        limit,
+    )
+
+
+async def fetch_scene(connection: Connection, board_id: int, revision_id: int) -> bytes | None:
+    """Returns the scene of a revision, compressed."""
+    return cast(
+        "bytes | None",
+        await connection.fetchval(
+            "SELECT scene FROM board_revisions WHERE board_id = $1 AND id = $2", board_id, revision_id
+        ),
+    )
+
+
+# -- share links -------------------------------------------------------------------------------------------
+
+
+async def insert_link(
+    connection: Connection,
+    board_id: int,
+    user_id: int,
+    token_hash: bytes,
+    may_edit: bool,
+    expires_at: datetime | None,
+) -> Record:
+    row = await connection.fetchrow(
+        """
+        INSERT INTO board_links (board_id, created_by, token_hash, may_edit, expires_at)
+        VALUES ($1, $2, $3, $4, $5) RETURNING id, may_edit, expires_at, created_at
+        """,
+        board_id,
+        user_id,
+        token_hash,
+        may_edit,
+        expires_at,
+    )
+    if row is None:
+        raise LookupError("INSERT of a link returned no row")
+    return row
+
+
+async def fetch_links(connection: Connection, board_id: int) -> list[Record]:
+    return await connection.fetch(
+        """
+        SELECT id, may_edit, expires_at, created_at FROM board_links
+         WHERE board_id = $1 AND coalesce(expires_at > now(), true) ORDER BY id
+        """,
+        board_id,
+    )
+
+
+async def delete_link(connection: Connection, board_id: int, link_id: int) -> bool:
+    return (
+        await connection.fetchval(
+            "DELETE FROM board_links WHERE board_id = $1 AND id = $2 RETURNING true", board_id, link_id
+        )
+        or False
+    )
+
+
+async def fetch_link(connection: Connection, token_hash: bytes) -> Record | None:
+    """Returns the board that a link opens, if it has not expired, and whether guests may edit."""
+    return await connection.fetchrow(
+        """
+        SELECT id, board_id, may_edit, expires_at FROM board_links
+         WHERE token_hash = $1 AND coalesce(expires_at > now(), true)
+        """,
+        token_hash,
+    )
+
+
+async def share_link(connection: Connection, token_hash: bytes) -> Record | None:
+    """As `fetch_link`, and keeps the link from being revoked until the transaction ends."""
+    return await connection.fetchrow(
+        """
+        SELECT id, board_id, may_edit FROM board_links
+         WHERE token_hash = $1 AND coalesce(expires_at > now(), true) FOR KEY SHARE
+        """,
+        token_hash,
+    )
+
+
+# -- images ------------------------------------------------------------------------------------------------
+
+
+async def lock_blob(connection: Connection, sha256: bytes) -> None:
+    """Keeps others from storing or collecting this content until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 42))", sha256)
+
+
+async def has_blob(connection: Connection, sha256: bytes) -> bool:
+    return await connection.fetchval("SELECT true FROM blobs WHERE sha256 = $1", sha256) or False
+
+
+async def insert_blob(
+    connection: Connection, sha256: bytes, size: int, content_type: str, width: int, height: int
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO blobs (sha256, size_bytes, content_type, width, height) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT DO NOTHING
+        """,
+        sha256,
+        size,
+        content_type,
+        width,
+        height,
+    )
+
+
+async def insert_image(connection: Connection, board_id: int, file_id: str, sha256: bytes) -> bytes:
+    """Names a content on a board; returns the content that bears the name: another one if it was taken."""
+    return cast(
+        "bytes",
+        await connection.fetchval(
+            """
+            INSERT INTO board_images AS known (board_id, file_id, sha256) VALUES ($1, $2, $3)
+            ON CONFLICT (board_id, file_id) DO UPDATE SET created_at = now()
+            RETURNING sha256
+            """,
+            board_id,
+            file_id,
+            sha256,
+        ),
+    )
+
+
+async def fetch_image(connection: Connection, board_id: int, file_id: str) -> Record | None:
+    return await connection.fetchrow(
+        """
+        SELECT i.file_id, b.sha256, b.content_type, b.size_bytes, b.width, b.height
+          FROM board_images i JOIN blobs b USING (sha256)
+         WHERE i.board_id = $1 AND i.file_id = $2
+        """,
+        board_id,
+        file_id,
+    )
+
+
+async def drop_unused_images(connection: Connection, older_s: float) -> int:
+    """Forgets images that no element and no revision of their board names, if they are older than that."""
+    dropped = await connection.fetch(
+        """
+        DELETE FROM board_images i
+         WHERE created_at < now() - make_interval(secs => $1)
+           AND NOT EXISTS (SELECT FROM board_elements e WHERE e.board_id = i.board_id AND e.file_id = i.file_id
+                                                          AND NOT e.is_deleted)
+           AND NOT EXISTS (SELECT FROM board_revisions r WHERE r.board_id = i.board_id
+                                                           AND i.file_id = ANY (r.file_ids))
+        RETURNING 1
+        """,
+        older_s,
+    )
+    return len(dropped)
+
+
+async def fetch_unused_blobs(connection: Connection, older_s: float, limit: int) -> list[bytes]:
+    """Returns contents that no board names."""
+    rows = await connection.fetch(
+        """
+        SELECT sha256 FROM blobs b
+         WHERE created_at < now() - make_interval(secs => $1)
+           AND NOT EXISTS (SELECT FROM board_images WHERE sha256 = b.sha256)
+         LIMIT $2
+        """,
+        older_s,
+        limit,
+    )
+    return [row["sha256"] for row in rows]
+
+
+async def delete_blob(connection: Connection, sha256: bytes) -> bool:
+    """Forgets a content unless a board names it by now. Its lock is held."""
+    return (
+        await connection.fetchval(
+            """
+            DELETE FROM blobs b WHERE sha256 = $1
+               AND NOT EXISTS (SELECT FROM board_images WHERE sha256 = b.sha256) RETURNING true
+            """,
+            sha256,
+        )
+        or False
+    )

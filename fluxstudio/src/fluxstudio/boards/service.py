@@ -1,0 +1,333 @@
+"""Boards: their scenes, who changes them, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from asyncpg import Record
+
+from fluxstudio.boards import access, queries, revisions
+from fluxstudio.boards.access import Actor, new_token
+from fluxstudio.boards.elements import MAX_ELEMENTS, Element
+from fluxstudio.boards.schemas import (
+    Applied,
+    Board,
+    BoardList,
+    Guest,
+    Link,
+    LinkList,
+    NewLinkCreated,
+    RawScene,
+    RevisionList,
+)
+from fluxstudio.db.pool import Connection, Pool
+from fluxstudio.http.answers import encode
+from fluxstudio.problems import conflict, not_found
+from fluxstudio.projects.service import Projects
+from fluxstudio.staleness import NOTHING, Stale
+from fluxstudio.writes import Writes
+
+log = logging.getLogger("fluxstudio")
+
+MAX_BOARDS = 200
+MAX_LINKS = 100
+_MAX_REVISIONS = revisions.KEEP + revisions.MAX_NAMED
+_MAX_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class BoardChanged:
+    """A scene has changed: committed, and not yet told to those who look at it."""
+
+    board_id: int
+    version: int
+    elements: Sequence[Element]
+    actor: Actor
+
+
+Announce = Callable[[BoardChanged], Awaitable[None]]
+
+
+async def _tell_nobody(_: BoardChanged) -> None:
+    return
+
+
+class Boards:
+    """The boards of projects. Guarded by the event loop."""
+
+    def __init__(self, pool: Pool, writes: Writes, *, projects: Projects) -> None:
+        self._pool = pool
+        self._writes = writes
+        self._projects = projects
+        self.announce: Announce = _tell_nobody
+        """Tells those who look at a board that it has changed; set by the realtime side."""
+        self._looked_at: dict[int, float] = {}  # when this worker last asked whether a revision is due
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def stop(self) -> None:
+        """Waits for the revisions that are being written."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- boards of a project -------------------------------------------------------------------------------
+
+    async def list_of(self, user_id: int, project_id: int) -> bytes:
+        """Returns the boards of one of the user's projects as JSON."""
+        await self._projects.role(user_id, project_id)
+        async with self._pool.acquire() as connection:
+            rows = await queries.fetch_boards(connection, project_id)
+        return encode(
+            BoardList(
+                [
+                    Board(row["id"], project_id, row["title"], row["version"], row["updated_at"])
+                    for row in rows
+                ]
+            )
+        )
+
+    async def create(self, user_id: int, project_id: int, title: str) -> tuple[int, bytes]:
+        """Makes an empty board. Returns its id, and it as JSON.
+
+        Raises:
+            Problem: 404, the user is not a member; 403, they may only look; 409, the project has too many.
+        """
+
+        async def change(connection: Connection) -> tuple[tuple[int, bytes], Stale]:
+            await self._projects.require_writer(connection, user_id, project_id)
+            if len(await queries.fetch_boards(connection, project_id)) >= MAX_BOARDS:
+                raise conflict("too-many-boards", f"A project has {MAX_BOARDS} boards at most: delete some.")
+            row = await queries.insert_board(connection, project_id, user_id, title)
+            return (row["id"], encode(_board(row))), NOTHING
+
+        return await self._writes.run(change)
+
+    async def rename(self, user_id: int, board_id: int, title: str) -> bytes:
+        """Renames a board and returns it as JSON. Raises problems as `apply` does."""
+
+        async def change(connection: Connection) -> tuple[bytes, Stale]:
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            await queries.rename_board(connection, board_id, title)
+            return encode(await _fetch(connection, board_id)), NOTHING
+
+        return await self._writes.run(change)
+
+    async def delete(self, user_id: int, board_id: int) -> None:
+        """Deletes a board with all its revisions. Raises problems as `apply` does."""
+
+        async def change(connection: Connection) -> tuple[None, Stale]:
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            await queries.delete_board(connection, board_id)
+            return None, NOTHING
+
+        await self._writes.run(change)
+
+    # -- the scene -----------------------------------------------------------------------------------------
+
+    async def scene(self, actor: Actor, board_id: int, since: int = 0) -> bytes:
+        """Returns the elements that have changed after a version, and the version that they make, as JSON.
+
+        Raises:
+            Problem: 404, there is no such board or the actor may not see it.
+        """
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=False),
+        ):
+            await access.require(connection, self._projects, actor, board_id, edit=False)
+            board = await _fetch(connection, board_id)
+            # Whoever knows a version that there has not been was here before the database was set back.
+            after = since if since <= board.version else 0
+            changes = await queries.fetch_changes(connection, board_id, after)
+        return encode(RawScene(board.version, [msgspec.Raw(change.encode()) for change in changes]))
+
+    async def apply(self, actor: Actor, board_id: int, elements: Sequence[Element]) -> Applied:
+        """Merges states of elements into the scene, commits, and tells whoever looks at the board.
+
+        Raises:
+            Problem: 404, there is no such board or the actor may not see it; 403, they may only look; 409, the board
+                is full.
+        """
+
+        async def change(connection: Connection) -> tuple[Applied, Stale]:
+            await access.require(connection, self._projects, actor, board_id, edit=True)
+            return await self._merge(connection, board_id, elements), NOTHING
+
+        applied = await self._writes.run(change)
+        await self._changed(actor, board_id, applied, elements)
+        return applied
+
+    @staticmethod
+    async def _merge(connection: Connection, board_id: int, elements: Sequence[Element]) -> Applied:
+        row = await queries.lock_board(connection, board_id)
+        if row is None:
+            raise not_found("board")
+        version: int = row["version"] + 1
+        accepted = await queries.merge_elements(connection, board_id, version, elements)
+        if not accepted:
+            return Applied(row["version"], [])
+        if await queries.count_elements(connection, board_id) > MAX_ELEMENTS:
+            raise conflict(
+                "board-full",
+                f"A board has {MAX_ELEMENTS} elements at most, deleted ones included: make another one.",
+            )
+        await queries.set_version(connection, board_id, version)
+        return Applied(version, sorted(accepted))
+
+    async def _changed(
+        self, actor: Actor, board_id: int, applied: Applied, elements: Sequence[Element]
+    ) -> None:
+        if not applied.accepted:
+            return
+        accepted = set(applied.accepted)
+        new = [element for element in elements if element.id in accepted]
+        await self.announce(BoardChanged(board_id, applied.version, new, actor))
+        self._consider_revision(board_id)
+
+    # -- revisions -----------------------------------------------------------------------------------------
+
+    def _consider_revision(self, board_id: int) -> None:
+        """Has a revision written if one is due: while people work on a board, one every five minutes."""
+        now = time.monotonic()
+        if now - self._looked_at.get(board_id, -revisions.EVERY_S) < revisions.EVERY_S / 10:
+            return
+        if len(self._looked_at) >= _MAX_REMEMBERED:
+            self._looked_at.clear()
+        self._looked_at[board_id] = now
+        task = asyncio.get_running_loop().create_task(self.revise(board_id), name="revision")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def revise(self, board_id: int, *, every_s: float = revisions.EVERY_S) -> None:
+        """Writes an automatic revision if one is due. Never raises; what goes wrong is logged."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                if await queries.take_turn(connection, board_id, every_s):  # which locks the board
+                    board = await _fetch(connection, board_id)
+                    await revisions.write(connection, board_id, board.version, None, None)
+        except Exception:
+            log.exception("An automatic revision of board %d could not be written", board_id)
+
+    async def keep(self, user_id: int, board_id: int, name: str) -> bytes:
+        """Keeps the board as it is under a name. Returns the revision as JSON. Raises problems as `apply` does."""
+
+        async def change(connection: Connection) -> tuple[bytes, Stale]:
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            row = await queries.lock_board(connection, board_id)
+            known = await queries.fetch_revisions(connection, board_id, _MAX_REVISIONS)
+            if row is None:
+                raise not_found("board")
+            if sum(one["name"] is not None for one in known) >= revisions.MAX_NAMED:
+                raise conflict(
+                    "too-many-revisions", f"A board has {revisions.MAX_NAMED} named revisions at most."
+                )
+            return encode(await revisions.write(connection, board_id, row["version"], name, user_id)), NOTHING
+
+        return await self._writes.run(change)
+
+    async def list_revisions(self, user_id: int, board_id: int) -> bytes:
+        """Returns the revisions of a board as JSON, the newest first."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=False)
+            rows = await queries.fetch_revisions(connection, board_id, _MAX_REVISIONS)
+        return encode(RevisionList([revisions.as_revision(row) for row in rows]))
+
+    async def revision(self, user_id: int, board_id: int, revision_id: int) -> bytes:
+        """Returns the scene of a revision as JSON, as a list of elements."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=False)
+            packed = await queries.fetch_scene(connection, board_id, revision_id)
+        if packed is None:
+            raise not_found("revision")
+        return await asyncio.to_thread(revisions.unpack, packed)
+
+    async def restore(self, user_id: int, board_id: int, revision_id: int) -> Applied:
+        """Makes the board what it was, as a change like any other; before it, what it is now is kept.
+
+        Raises:
+            Problem: as `apply`; 404 also where there is no such revision.
+        """
+        actor = Actor(user_id)
+
+        async def change(connection: Connection) -> tuple[tuple[Applied, list[Element]], Stale]:
+            await access.require(connection, self._projects, actor, board_id, edit=True)
+            row = await queries.lock_board(connection, board_id)
+            packed = await queries.fetch_scene(connection, board_id, revision_id)
+            if row is None or packed is None:
+                raise not_found("revision")
+            now = await queries.fetch_elements(connection, board_id)
+            await revisions.write(connection, board_id, row["version"], None, user_id)
+            back = revisions.back_to(revisions.unpack(packed), now)
+            return (await self._merge(connection, board_id, back), back), NOTHING
+
+        applied, back = await self._writes.run(change)
+        await self._changed(actor, board_id, applied, back)
+        return applied
+
+    # -- share links ---------------------------------------------------------------------------------------
+
+    async def share(self, user_id: int, board_id: int, *, may_edit: bool, expires_in_s: int | None) -> bytes:
+        """Makes a link for guests. Returns it as JSON, with the token that opens it: it is told once.
+
+        Raises:
+            Problem: as `apply`; 409, there are too many.
+        """
+        token, token_hash = new_token()
+        expires_at = None if expires_in_s is None else datetime.now(UTC) + timedelta(seconds=expires_in_s)
+
+        async def change(connection: Connection) -> tuple[bytes, Stale]:
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            await queries.lock_board(connection, board_id)
+            if len(await queries.fetch_links(connection, board_id)) >= MAX_LINKS:
+                raise conflict("too-many-links", f"A board has {MAX_LINKS} links at most: revoke some.")
+            row = await queries.insert_link(connection, board_id, user_id, token_hash, may_edit, expires_at)
+            return encode(NewLinkCreated(token, _link(row))), NOTHING
+
+        return await self._writes.run(change)
+
+    async def list_links(self, user_id: int, board_id: int) -> bytes:
+        """Returns the links of a board as JSON. For those who may edit."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            rows = await queries.fetch_links(connection, board_id)
+        return encode(LinkList([_link(row) for row in rows]))
+
+    async def revoke(self, user_id: int, board_id: int, link_id: int) -> None:
+        """Makes a link open nothing any more, from the next request on."""
+
+        async def change(connection: Connection) -> tuple[None, Stale]:
+            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            if not await queries.delete_link(connection, board_id, link_id):
+                raise not_found("link")
+            return None, NOTHING
+
+        await self._writes.run(change)
+
+    async def open_link(self, actor: Actor) -> bytes:
+        """Returns the board that a guest's link opens, as JSON. Raises a 404 problem."""
+        async with self._pool.acquire() as connection:
+            link = await queries.fetch_link(connection, actor.link or b"")
+            if link is None:
+                raise not_found("link")
+            board = await _fetch(connection, link["board_id"])
+        return encode(Guest(board, link["may_edit"]))
+
+
+async def _fetch(connection: Connection, board_id: int) -> Board:
+    row = await queries.fetch_board(connection, board_id)
+    if row is None:
+        raise not_found("board")
+    return _board(row)
+
+
+def _board(row: Record) -> Board:
+    return Board(row["id"], row["project_id"], row["title"], row["version"], row["updated_at"])
+
+
+def _link(row: Record) -> Link:
+    return Link(row["id"], row["may_edit"], row["expires_at"], row["created_at"])
