@@ -2,6 +2,7 @@
 
 from valtier.cache import Cache, CachedFunction, Namespace, NamespaceStats, Policy
 from valtier.clock import Clock
+from valtier.codes import Codes, OneTimeCodes
 from valtier.errors import (
     ConfigurationError,
     DeadlineError,
@@ -27,6 +28,7 @@ __all__ = [
     "Cache",
     "CachedFunction",
     "Clock",
+    "Codes",
     "ConfigurationError",
     "DeadlineError",
     "LoadCancelledError",
@@ -34,6 +36,7 @@ __all__ = [
     "Namespace",
     "NamespaceStats",
     "NoPermissionError",
+    "OneTimeCodes",
     "OutOfMemoryError",
     "OutcomeUnknownError",
     "OverloadedError",

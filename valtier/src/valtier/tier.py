@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from valtier.cache import Cache, Policy
+from valtier.codes import Codes, OneTimeCodes
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
 from valtier.outbox import Outbox
@@ -58,6 +59,7 @@ class Tier:
             ConfigurationError: the URL, an option or a duration can't be used.
         """
         self._valkey: Valkey | None = None
+        self._prefix = settings.prefix
         if settings.use_redis:
             address, options = parse_url(settings.url, **wire)
             self._valkey = Valkey.open(address, WireOptions(**options), library_version=_version())
@@ -106,6 +108,25 @@ class Tier:
         `options` are those of `Outbox`: `schema`, `drain_every`, `listen`. Close it before the tier.
         """
         return Outbox(self.cache, database_url, valkey=self._valkey, **options)
+
+    @overload
+    def codes(self, purpose: str, *, digits: None = None, **options: Any) -> Codes: ...
+
+    @overload
+    def codes(self, purpose: str, *, digits: int, pepper: bytes, **options: Any) -> OneTimeCodes: ...
+
+    def codes(self, purpose: str, *, digits: int | None = None, **options: Any) -> Codes | OneTimeCodes:
+        """Returns one-time codes for a purpose: long tokens for links or, with `digits`, short ones that people type.
+
+        `options` are those of `Codes` and `OneTimeCodes`: `ttl`, `cooldown`, `pepper`, … Keep what is returned: it
+        counts. Without Valkey (`USE_REDIS=false`) every call raises `CodesUnavailableError`.
+
+        Raises:
+            ConfigurationError: an option can't be used; short codes need a `pepper`.
+        """
+        if digits is None:
+            return Codes(self._valkey, prefix=self._prefix, purpose=purpose, **options)
+        return OneTimeCodes(self._valkey, prefix=self._prefix, purpose=purpose, digits=digits, **options)
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.
