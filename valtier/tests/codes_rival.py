@@ -17,10 +17,15 @@ from valtier.codes import CodeError
 RIGHT = "ada@example.org"
 
 
+def say(*words: str) -> None:
+    sys.stdout.write(" ".join(words) + "\n")
+    sys.stdout.flush()
+
+
 async def main(url: str, kind: str, given: str, times: int) -> None:
     async with open_tier(url, deadline=20) as tier:
         short, long = one_time(tier), tokens(tier)
-        print("ready", flush=True)  # noqa: T201
+        say("ready")
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
         async def submit() -> str:
@@ -34,9 +39,7 @@ async def main(url: str, kind: str, given: str, times: int) -> None:
             return "accepted"
 
         outcomes = Counter(await asyncio.gather(*(submit() for _ in range(times))))
-        print(
-            outcomes["accepted"], outcomes["InvalidCodeError"], outcomes["TooManyFailuresError"], flush=True
-        )  # noqa: T201
+        say(*(str(outcomes[name]) for name in ("accepted", "InvalidCodeError", "TooManyFailuresError")))
 
 
 if __name__ == "__main__":

@@ -46,9 +46,14 @@ async def is_closed(tier: Tier) -> None:
         assert time.monotonic() - before < 5  # a deadline of 0.2 s, on a busy machine
 
 
+def out_of_memory(server: EmbeddedValkey) -> None:
+    server.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    server.call("CONFIG", "SET", "maxmemory", "1")
+
+
 @pytest.mark.parametrize(
     "harm",
-    [lambda server: server.kill(), lambda server: server.freeze(), lambda server: out_of_memory(server)],
+    [EmbeddedValkey.kill, EmbeddedValkey.freeze, out_of_memory],
     ids=["killed", "frozen", "out of memory"],
 )
 async def test_41_codes_are_closed_while_valkey_is_harmed(own_valkey: EmbeddedValkey, harm: Harm) -> None:
@@ -81,11 +86,6 @@ async def closed_to_writes(tier: Tier) -> None:
     ):
         with pytest.raises(CodesUnavailableError):
             await call()
-
-
-def out_of_memory(server: EmbeddedValkey) -> None:
-    server.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    server.call("CONFIG", "SET", "maxmemory", "1")
 
 
 def mend(server: EmbeddedValkey) -> None:
