@@ -23,7 +23,8 @@ def one_time(tier: Tier, purpose: str = "sign-in", **options: Any) -> OneTimeCod
 
 def tokens(tier: Tier, purpose: str = "password-reset", **options: Any) -> Codes:
     """Tokens without a cooldown, unless told otherwise."""
-    return tier.codes(purpose, **{"cooldown": None, **options})
+    made: Codes = tier.codes(purpose, **{"cooldown": None, **options})
+    return made
 
 
 def wrong(code: str) -> str:

@@ -363,14 +363,13 @@ def test_28_bindings_are_random() -> None:
 @pytest.mark.parametrize("kind", ["short", "long"])
 async def test_29_a_subject_gets_no_other_code_within_the_cooldown(tier: Tier, kind: str) -> None:
     codes = one_time(tier, cooldown="1m") if kind == "short" else tokens(tier, cooldown="1m")
-    bound = {"binding": BROWSER}
-    await codes.issue(ADA, **bound)
+    await codes.issue(ADA, binding=BROWSER)
     with pytest.raises(CooldownError) as refused:
-        await codes.issue(ADA, **bound)
+        await codes.issue(ADA, binding=BROWSER)
     assert 50 < refused.value.retry_after_s <= 60
-    await codes.issue("ben@example.org", **bound)
+    await codes.issue("ben@example.org", binding=BROWSER)
     await age(tier, refused.value.retry_after_s)
-    await codes.issue(ADA, **bound)
+    await codes.issue(ADA, binding=BROWSER)
     assert (codes.stats.issued, codes.stats.cooldowns) == (3, 1)
 
 
