@@ -4,11 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from fluxstudio.mail.smtp import SmtpServer
 from valtier import ConfigurationError, Tier
+from valtier.limits import ClientAddress
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
@@ -47,6 +50,16 @@ class Settings:
     """SESSION_TTL: in seconds, or such as `30m`, `24h`, `7d`."""
     pool_size: int = 10
     """DB_POOL_SIZE: connections to PostgreSQL, per worker."""
+    base_url: str = "http://127.0.0.1:8000"
+    """FLUXSTUDIO_URL: where people reach the studio: the links in mails begin with it."""
+    smtp_url: str | None = field(default=None, repr=False)
+    """SMTP_URL: `smtp://user:password@host:587` or `smtps://…`. Without it mail waits in the queue."""
+    mail_from: str = "FluxStudio <studio@localhost>"
+    """MAIL_FROM: the sender of mails."""
+    mailbox_dir: Path | None = None
+    """MAILBOX_DIR: shows at /dev/mail what `fluxstudio up` keeps there. For development: refused with SECURE_COOKIES."""
+    trusted_proxies: tuple[str, ...] = ()
+    """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     log_json: bool = False
@@ -62,13 +75,19 @@ class Settings:
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
         stats_dir = given.get("FLUXSTUDIO_STATS_DIR")
         use_redis = _flag(given, "USE_REDIS", default=True)
+        secure_cookies = _flag(given, "SECURE_COOKIES", default=True)
         return cls(
             database_url=_database_url(given),
             redis_url=_redis_url(given, used=use_redis),
             use_redis=use_redis,
-            secure_cookies=_flag(given, "SECURE_COOKIES", default=True),
+            secure_cookies=secure_cookies,
             session_ttl_s=_session_ttl_s(given),
             pool_size=_number(given, "DB_POOL_SIZE", default=10, most=1000),
+            base_url=_base_url(given, secure=secure_cookies),
+            smtp_url=_smtp_url(given),
+            mail_from=_mail_from(given),
+            mailbox_dir=_mailbox_dir(given, secure=secure_cookies),
+            trusted_proxies=_trusted_proxies(given),
             stats_dir=Path(stats_dir) if stats_dir else None,
             log_json=_flag(given, "LOG_JSON", default=False),
         )
@@ -129,3 +148,55 @@ def _redis_url(given: Mapping[str, str], *, used: bool) -> str:
                 f"REDIS_URL can't be used ({exc}). Correct it, or set USE_REDIS to false"
             ) from None
     return url
+
+
+def _base_url(given: Mapping[str, str], *, secure: bool) -> str:
+    url = given.get("FLUXSTUDIO_URL", Settings.base_url).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.path == parts.query == ""
+    except ValueError:
+        usable = False
+    if not usable or "@" in url or "#" in url:
+        raise SettingsError(f"FLUXSTUDIO_URL is {url!r}; set it to the studio's address: https://studio.example.org")
+    if secure and "FLUXSTUDIO_URL" in given and parts.scheme != "https":
+        raise SettingsError("FLUXSTUDIO_URL is plain http; use https, or set SECURE_COOKIES to false")
+    return url
+
+
+def _smtp_url(given: Mapping[str, str]) -> str | None:
+    url = given.get("SMTP_URL")
+    if url is not None:
+        try:
+            SmtpServer.parse(url)
+        except ValueError as exc:
+            raise SettingsError(f"SMTP_URL can't be used: {exc}") from None
+    return url
+
+
+def _mail_from(given: Mapping[str, str]) -> str:
+    text = given.get("MAIL_FROM", Settings.mail_from)
+    address = parseaddr(text)[1]
+    if address.count("@") != 1 or not text.isprintable():
+        raise SettingsError(f"MAIL_FROM is {text!r}; set it to FluxStudio <studio@example.org>")
+    return text
+
+
+def _mailbox_dir(given: Mapping[str, str], *, secure: bool) -> Path | None:
+    text = given.get("MAILBOX_DIR")
+    if text is None:
+        return None
+    if secure:
+        raise SettingsError(
+            "MAILBOX_DIR shows all mail to everybody, and is for development: remove it, or set SECURE_COOKIES to false"
+        )
+    return Path(text)
+
+
+def _trusted_proxies(given: Mapping[str, str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.get("TRUSTED_PROXIES", "").split(",") if name.strip())
+    try:
+        ClientAddress(names)
+    except ConfigurationError as exc:
+        raise SettingsError(f"TRUSTED_PROXIES can't be used: {exc}") from None
+    return names
