@@ -20,6 +20,21 @@ from valtier.errors import (
     ValtierError,
     WrongTypeError,
 )
+from valtier.sessions import (
+    Device,
+    EndReason,
+    Session,
+    SessionCookie,
+    SessionEnd,
+    SessionEndedError,
+    SessionError,
+    SessionMiddleware,
+    Sessions,
+    SessionSchema,
+    SessionTooLargeError,
+    SessionUnavailableError,
+    Visit,
+)
 from valtier.telemetry import Telemetry
 from valtier.tier import Tier
 
@@ -29,6 +44,8 @@ __all__ = [
     "Clock",
     "ConfigurationError",
     "DeadlineError",
+    "Device",
+    "EndReason",
     "LoadCancelledError",
     "LoadTimeoutError",
     "Namespace",
@@ -42,10 +59,21 @@ __all__ = [
     "RejectedError",
     "ReplyError",
     "ReplyTooLargeError",
+    "Session",
+    "SessionCookie",
+    "SessionEnd",
+    "SessionEndedError",
+    "SessionError",
+    "SessionMiddleware",
+    "SessionSchema",
+    "SessionTooLargeError",
+    "SessionUnavailableError",
+    "Sessions",
     "Telemetry",
     "Tier",
     "UnavailableError",
     "ValkeyError",
     "ValtierError",
+    "Visit",
     "WrongTypeError",
 ]
