@@ -20,6 +20,7 @@ from valtier.errors import (
     ValtierError,
     WrongTypeError,
 )
+from valtier.security import CrossOriginProtection, SecurityHeaders, clear_site_data, judge_origin
 from valtier.sessions import (
     Device,
     EndReason,
@@ -43,6 +44,7 @@ __all__ = [
     "CachedFunction",
     "Clock",
     "ConfigurationError",
+    "CrossOriginProtection",
     "DeadlineError",
     "Device",
     "EndReason",
@@ -59,6 +61,7 @@ __all__ = [
     "RejectedError",
     "ReplyError",
     "ReplyTooLargeError",
+    "SecurityHeaders",
     "Session",
     "SessionCookie",
     "SessionEnd",
@@ -76,4 +79,6 @@ __all__ = [
     "ValtierError",
     "Visit",
     "WrongTypeError",
+    "clear_site_data",
+    "judge_origin",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from valtier.sessions.errors import SessionUnavailableError
 from valtier.sessions.local import Local
 from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Store
+from valtier.sessions.store import Reading, Store
 
 
 class Alone:
@@ -30,12 +31,18 @@ class Alone:
     async def stop(self) -> None:
         """Nothing runs in the background."""
 
-    async def load(self, name: str) -> State | None:
+    def begin(self, name: str) -> Reading | None:
+        with contextlib.suppress(ValkeyError):
+            return self._send(name)
+        return None
+
+    def _send(self, name: str) -> Reading:
         moment = self._local.moment()
+        return self._store.begin(name, self._monotonic(), keep=lambda state: self._local.keep(state, moment))
+
+    async def load(self, name: str, reading: Reading | None = None) -> State | None:
         with self._mapped():
-            state, _ = await self._store.load(
-                name, self._monotonic(), lease="", keep=lambda state: self._local.keep(state, moment)
-            )
+            state, _ = await (reading or self._send(name)).outcome()
         self._stats.valkey_reads += 1
         return state
 

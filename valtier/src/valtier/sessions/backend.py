@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from valtier.sessions.state import State
+from valtier.sessions.store import Reading
 
 
 class Backend(Protocol):
@@ -17,7 +18,10 @@ class Backend(Protocol):
     async def stop(self) -> None:
         """Ends it."""
 
-    async def load(self, name: str) -> State | None:
+    def begin(self, name: str) -> Reading | None:
+        """Sends the read of a session at once, if it can be sent; `load` takes it. Never raises."""
+
+    async def load(self, name: str, reading: Reading | None = None) -> State | None:
         """Returns the session with this name, if it lives."""
 
     async def sessions_of(self, subject: str) -> list[State]:

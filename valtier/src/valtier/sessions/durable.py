@@ -35,7 +35,7 @@ from valtier.sessions.local import Local
 from valtier.sessions.postgres import Database
 from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Store
+from valtier.sessions.store import Reading, Store
 from valtier.wire import Valkey
 
 log = logging.getLogger("valtier")
@@ -173,15 +173,28 @@ class Durable:
             return None
         return store if self._trusted and name not in self._stale else None
 
-    async def load(self, name: str) -> State | None:
-        store, lease = self._believed(name), ""
-        if store is not None:
-            token = secrets.token_hex(8)
-            moment = self._local.moment()
+    def begin(self, name: str) -> Reading | None:
+        store = self._believed(name)
+        if store is None:
+            return None
+        moment = self._local.moment()
+        try:
+            return store.begin(
+                name,
+                self._monotonic(),
+                lease=secrets.token_hex(8),
+                keep=lambda state: self._local.keep(state, moment),
+            )
+        except ValkeyError:
+            self._stats.outages += 1
+            return None
+
+    async def load(self, name: str, reading: Reading | None = None) -> State | None:
+        lease = ""
+        reading = reading or self.begin(name)
+        if reading is not None:
             try:
-                state, leased = await store.load(
-                    name, self._monotonic(), lease=token, keep=lambda state: self._local.keep(state, moment)
-                )
+                state, leased = await reading.outcome()
             except ValkeyError:
                 self._stats.outages += 1
             else:
@@ -189,16 +202,16 @@ class Durable:
                 # The answer may have come from before a note was seen: it is not believed any more then.
                 if state is not None and self._trusted and name not in self._stale:
                     return state
-                lease = token if leased else ""
-        return await self._load_durably(name, store, lease)
+                lease = reading.lease if leased else ""
+        return await self._load_durably(name, lease)
 
-    async def _load_durably(self, name: str, store: Store | None, lease: str) -> State | None:
+    async def _load_durably(self, name: str, lease: str) -> State | None:
         """Reads PostgreSQL, once for all who ask at the same time with no lease of their own."""
         if lease:
-            return await self._read(name, store, lease)
+            return await self._read(name, lease)
         running = self._loads.get(name)
         if running is None:
-            running = asyncio.get_running_loop().create_task(self._read(name, None, ""))
+            running = asyncio.get_running_loop().create_task(self._read(name, ""))
             self._loads[name] = running
             running.add_done_callback(lambda task: self._loaded(name, task))
         return await asyncio.shield(running)
@@ -208,7 +221,7 @@ class Durable:
         if not task.cancelled():
             task.exception()
 
-    async def _read(self, name: str, store: Store | None, lease: str) -> State | None:
+    async def _read(self, name: str, lease: str) -> State | None:
         asked = self._monotonic()
         try:
             state = await self._database.load(name, asked)
@@ -218,9 +231,9 @@ class Durable:
         self._stats.durable_reads += 1
         if state is None:
             return None
-        if store is not None and lease:
+        if self._store is not None and lease:
             try:
-                await self._copy(store, state, lease)
+                await self._copy(self._store, state, lease)
             except ValkeyError:
                 self._stats.outages += 1
         return state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -114,29 +113,20 @@ class SessionMiddleware(Generic[T]):
     def begin(self, scope: Scope) -> None:
         """Starts the lookup, so that it leaves together with those of other middlewares."""
         token = cookie(scope, self._name)
-        session = self._sessions.peek(token)
-        if token is not None and session is None:
-            lookup = asyncio.get_running_loop().create_task(self._sessions.load(token))
-            lookup.add_done_callback(_retrieve)
-            scope[_EARLY] = (token, lookup)
-        else:
-            scope[_EARLY] = (token, session)
+        scope[_EARLY] = (token, None if token is None else self._sessions.begin_load(token))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         sessions = self._sessions
-        early = scope.pop(_EARLY, None)
+        token, lookup = scope.pop(_EARLY, None) or (cookie(scope, self._name), None)
+        session: Session[T] | None = None
         try:
-            if early is not None:
-                token, found = early
-                session = await found if isinstance(found, asyncio.Task) else found
-            else:
-                token = cookie(scope, self._name)
-                session = None
-                if token is not None:
-                    session = sessions.peek(token) or await sessions.load(token)
+            if lookup is not None:
+                session = await lookup.session()
+            elif token is not None:
+                session = await sessions.load(token)
         except SessionUnavailableError as exc:
             log.warning("A request is refused: %s", exc)
             await _refuse(scope, receive, send)
@@ -172,11 +162,6 @@ class SessionMiddleware(Generic[T]):
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
-
-
-def _retrieve(lookup: asyncio.Task[Any]) -> None:
-    if not lookup.cancelled():
-        lookup.exception()
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,6 +24,7 @@ from valtier.sessions.local import Local
 from valtier.sessions.session import Session
 from valtier.sessions.state import State, matches
 from valtier.sessions.stats import SessionStats
+from valtier.sessions.store import Reading
 
 T = TypeVar("T")
 log = logging.getLogger("valtier")
@@ -47,6 +48,35 @@ class Device:
     current: bool
     """Whether it is the session that asks."""
     remembered: bool
+
+
+class Lookup(Generic[T]):
+    """A load that has begun."""
+
+    __slots__ = ("_name", "_raw", "_reading", "_sessions", "_state")
+
+    def __init__(
+        self,
+        sessions: Sessions[T],
+        raw: bytes | None,
+        *,
+        state: State | None = None,
+        name: str = "",
+        reading: Reading | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._raw = raw
+        self._state = state
+        self._name = name
+        self._reading = reading
+
+    async def session(self) -> Session[T] | None:
+        """Returns what `Sessions.load` says, and raises as it does. To be awaited once."""
+        if self._raw is None:
+            return None
+        if self._state is not None:
+            return self._sessions.open(self._state, self._raw)
+        return await self._sessions.finish(self._raw, self._name, self._reading)
 
 
 class Sessions(Generic[T]):
@@ -132,24 +162,35 @@ class Sessions(Generic[T]):
         Raises:
             SessionUnavailableError: nobody can tell.
         """
+        return await self.begin_load(token).session()
+
+    def begin_load(self, token: str | bytes | None) -> Lookup[T]:
+        """Begins `load`: what has to be sent is sent at once. `await lookup.session()` has to follow."""
         raw = tokens.parse(token)
         if raw is None:
-            if token:
-                self.stats.malformed += 1
-            return None
+            self.stats.malformed += bool(token)
+            return Lookup(self, None)
         name = raw[: tokens.NAME_LENGTH].decode()
         state = self._local.get(name)
-        if state is None:
-            state = None if self._local.has_ended(name) else await self._backend.load(name)
-            # While the store was asked the session may have ended, and this process may know.
-            if state is None or self._local.has_ended(name):
-                self.stats.unknown += 1
-                return None
-        else:
+        if state is not None:
             self.stats.local_reads += 1
-        return self._open(state, raw)
+            return Lookup(self, raw, state=state)
+        if self._local.has_ended(name):
+            self.stats.unknown += 1
+            return Lookup(self, None)
+        return Lookup(self, raw, name=name, reading=self._backend.begin(name))
 
-    def _open(self, state: State, raw: bytes) -> Session[T] | None:
+    async def finish(self, raw: bytes, name: str, reading: Reading | None) -> Session[T] | None:
+        """Ends a load; for `Lookup`."""
+        state = await self._backend.load(name, reading)
+        # While the store was asked the session may have ended, and this process may know.
+        if state is None or self._local.has_ended(name):
+            self.stats.unknown += 1
+            return None
+        return self.open(state, raw)
+
+    def open(self, state: State, raw: bytes) -> Session[T] | None:
+        """Returns the session if the token opens it; for `Lookup`."""
         now = self.monotonic()
         if now >= state.ends:
             self.stats.unknown += 1
@@ -321,7 +362,7 @@ class Sessions(Generic[T]):
     async def _current(self, session: Session[T]) -> Session[T] | None:
         """Returns the session as its token opens it now."""
         state = await self._backend.load(session.device_id)
-        return None if state is None else self._open(state, session.token.encode())
+        return None if state is None else self.open(state, session.token.encode())
 
     def renewal_is_due(self, session: Session[T]) -> bool:
         """Whether the token is older than `renew`."""

@@ -39,6 +39,58 @@ def acl(prefix: str) -> tuple[str, ...]:
     return (f"~{head}*", f"&{head}*", *(f"+{command.lower()}" for command in COMMANDS))
 
 
+class Reading:
+    """A read that has been sent."""
+
+    __slots__ = ("_args", "_keep", "_source", "_state", "_valkey", "asked", "lease", "name", "reply")
+
+    def __init__(
+        self,
+        valkey: Valkey,
+        source: str,
+        name: str,
+        key: str,
+        asked: float,
+        lease: str,
+        keep: Callable[[State], None] | None,
+    ) -> None:
+        self.name = name
+        self.asked = asked
+        self.lease = lease
+        self.reply: asyncio.Future[Any]
+        self._valkey = valkey
+        self._source = source
+        self._args = (1, key, lease, _LEASE_MS)
+        self._keep = keep
+        self._state: State | None = None
+
+    def send(self, command: str, script: str) -> asyncio.Future[Any]:
+        """Sends it. Raises ValkeyError."""
+        return self._valkey.call_tracked(command, script, *self._args, sink=self._sink)
+
+    def _sink(self, reply: Any) -> None:
+        if type(reply) is list:
+            self._state = parse_hash(self.name, reply, self.asked)
+            if self._state is not None and self._keep is not None:
+                self._keep(self._state)
+
+    async def outcome(self) -> tuple[State | None, bool]:
+        """Returns the session, and whether the lease was taken. One round trip; two if the script was forgotten.
+
+        Raises:
+            ValkeyError: Valkey gave no answer.
+        """
+        try:
+            reply = await self.reply
+        except ReplyError as exc:
+            if exc.code != "NOSCRIPT":
+                raise
+            reply = await self.send("EVAL", self._source)
+        if self._state is None and type(reply) is list:  # nothing is tracked
+            self._state = parse_hash(self.name, reply, self.asked)
+        return self._state, reply == 1
+
+
 class Store:
     """The sessions of one prefix on one Valkey. Every method raises `ValkeyError` where Valkey fails."""
 
@@ -85,35 +137,25 @@ class Store:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    async def load(
-        self, name: str, asked: float, *, lease: str, keep: Callable[[State], None] | None
-    ) -> tuple[State | None, bool]:
-        """Reads a session. Returns it, and whether the lease to store a copy was taken. One round trip.
+    def begin(
+        self, name: str, asked: float, *, lease: str = "", keep: Callable[[State], None] | None = None
+    ) -> Reading:
+        """Sends the read of a session at once, in the same write as whatever else is sent in this turn of the loop.
 
-        `keep` is given the state in socket order, where Valkey will tell if it changes.
+        `keep` is given the state in socket order, where Valkey will tell if it changes. With a `lease` it is taken where
+        there is no session, to store a copy.
         """
-        key = self.key(name)
-        seen: list[State | None] = []
+        reading = Reading(self.valkey, self._sources[_LOAD], name, self.key(name), asked, lease, keep)
+        reading.reply = reading.send("EVALSHA", self._load_sha)
+        reading.reply.add_done_callback(
+            _retrieve
+        )  # nobody may wait for it: the request was refused meanwhile
+        return reading
 
-        def sink(reply: Any) -> None:
-            state = parse_hash(name, reply, asked) if type(reply) is list else None
-            seen.append(state)
-            if state is not None and keep is not None:
-                keep(state)
-
-        reply = await self._ask(key, lease, sink)
-        if not seen and type(reply) is list:  # nothing is tracked
-            seen.append(parse_hash(name, reply, asked))
-        return (seen[-1] if seen else None), reply == 1
-
-    async def _ask(self, key: str, lease: str, sink: Callable[[Any], None]) -> Any:
-        ask = self.valkey.call_tracked
-        try:
-            return await ask("EVALSHA", self._load_sha, 1, key, lease, _LEASE_MS, sink=sink)
-        except ReplyError as exc:
-            if exc.code != "NOSCRIPT":
-                raise
-        return await ask("EVAL", self._sources[_LOAD], 1, key, lease, _LEASE_MS, sink=sink)
+    async def load(self, name: str, asked: float) -> State | None:
+        """Reads a session. One round trip."""
+        state, _ = await self.begin(name, asked).outcome()
+        return state
 
     async def names(self, subject: str) -> list[str]:
         """Returns the names in a user's index; some may have ended. One round trip."""
@@ -122,8 +164,7 @@ class Store:
 
     async def load_many(self, names: Sequence[str], asked: float) -> list[State | None]:
         """Reads sessions. One round trip."""
-        loads = (self.load(name, asked, lease="", keep=None) for name in names)
-        return [state for state, _ in await asyncio.gather(*loads)]
+        return await asyncio.gather(*(self.load(name, asked) for name in names))
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -195,6 +236,11 @@ class Store:
 
     async def _run_script(self, script: str, keys_: tuple[str, ...], args: tuple[Argument, ...]) -> Any:
         return await self._scripts[script].run(self.valkey, keys_, args)
+
+
+def _retrieve(reply: asyncio.Future[Any]) -> None:
+    if not reply.cancelled():
+        reply.exception()
 
 
 def _read(name: str, change: Callable[[str], str] | None) -> str:
