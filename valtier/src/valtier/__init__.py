@@ -21,6 +21,22 @@ from valtier.errors import (
     ValtierError,
     WrongTypeError,
 )
+from valtier.security import CrossOriginProtection, SecurityHeaders, clear_site_data, judge_origin
+from valtier.sessions import (
+    Device,
+    EndReason,
+    Session,
+    SessionCookie,
+    SessionEnd,
+    SessionEndedError,
+    SessionError,
+    SessionMiddleware,
+    Sessions,
+    SessionSchema,
+    SessionTooLargeError,
+    SessionUnavailableError,
+    Visit,
+)
 from valtier.telemetry import Telemetry
 from valtier.tier import Tier
 
@@ -30,7 +46,10 @@ __all__ = [
     "Clock",
     "Codes",
     "ConfigurationError",
+    "CrossOriginProtection",
     "DeadlineError",
+    "Device",
+    "EndReason",
     "LoadCancelledError",
     "LoadTimeoutError",
     "Namespace",
@@ -45,10 +64,24 @@ __all__ = [
     "RejectedError",
     "ReplyError",
     "ReplyTooLargeError",
+    "SecurityHeaders",
+    "Session",
+    "SessionCookie",
+    "SessionEnd",
+    "SessionEndedError",
+    "SessionError",
+    "SessionMiddleware",
+    "SessionSchema",
+    "SessionTooLargeError",
+    "SessionUnavailableError",
+    "Sessions",
     "Telemetry",
     "Tier",
     "UnavailableError",
     "ValkeyError",
     "ValtierError",
+    "Visit",
     "WrongTypeError",
+    "clear_site_data",
+    "judge_origin",
 ]
