@@ -14,6 +14,7 @@ from typing import Any, Self
 from valtier.cache import Cache, Policy
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
+from valtier.limits import Limiter, Limits, Stack
 from valtier.outbox import Outbox
 from valtier.settings import Settings
 from valtier.telemetry import Telemetry
@@ -70,6 +71,7 @@ class Tier:
             local_bytes=local_bytes,
             canary=canary,
         )
+        self.limits = Limits(self._valkey, prefix=settings.prefix)
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -106,6 +108,14 @@ class Tier:
         `options` are those of `Outbox`: `schema`, `drain_every`, `listen`. Close it before the tier.
         """
         return Outbox(self.cache, database_url, valkey=self._valkey, **options)
+
+    def limiter(self, name: str, *, points: int, duration: Duration, **options: Any) -> Limiter:
+        """Returns the limiter of this name: `points` in `duration` on each key. `options` are those of `Limits.limiter`."""
+        return self.limits.limiter(name, points=points, duration=duration, **options)
+
+    def limiters(self, *limiters: Limiter) -> Stack:
+        """Returns several limiters as one, such as a burst and a sustained rate: decided in one round trip."""
+        return self.limits.stack(*limiters)
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.
