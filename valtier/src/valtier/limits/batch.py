@@ -17,38 +17,41 @@ from valtier.wire import Topology, Valkey
 
 MOST: Final = 32
 
-Tail = tuple[int, int, int]
 Reply = Any
 
 
 class Batch:
-    """Sends hits, alone or together. Guarded by the event loop: fields change only between awaits."""
+    """Sends the hits of one limiter, alone or together. Guarded by the event loop: it changes only between awaits."""
 
-    def __init__(self, valkey: Valkey) -> None:
+    __slots__ = ("_call", "_futures", "_gathers", "_loop", "_names", "_open", "_sha", "_tail", "_valkey")
+
+    def __init__(self, valkey: Valkey, tail: tuple[int, int, int]) -> None:
         self._valkey = valkey
+        self._tail = tail
         self._gathers = valkey.address.topology is not Topology.CLUSTER
         self._sha = GCRA.sha
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False  # a hit has left in this turn
         self._names: list[str] = []
-        self._tails: list[int] = []
         self._futures: list[asyncio.Future[Reply]] = []
 
-    def send(self, name: str, tail: Tail) -> asyncio.Future[Reply]:
-        """Sends one hit; the future holds a list of one reply, or the error that came instead, and never raises it.
+    def send(self, name: str) -> asyncio.Future[Reply]:
+        """Sends one hit; the future holds a list of one reply, or the error that came instead.
 
         Raises:
-            ValkeyError: nothing was sent.
+            ValkeyError: nothing was sent; or from the future.
         """
         if not self._open:
             if self._gathers:
+                self._loop = asyncio.get_running_loop()
+                self._loop.call_soon(self._close)  # before the wire's own, so that all leaves in one write
                 self._open = True
-                asyncio.get_running_loop().call_soon(self._close)  # before the wire's own, so that it goes with it
-            return self._valkey.call("EVALSHA", self._sha, 1, name, *tail)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._names.append(name)
-        self._tails += tail
+            return self._valkey.call("EVALSHA", self._sha, 1, name, *self._tail)
+        future = self._loop.create_future()  # type: ignore[union-attr]  # it is open
+        names = self._names
+        names.append(name)
         self._futures.append(future)
-        if len(self._names) >= MOST:
+        if len(names) >= MOST:
             self._flush()
         return future
 
@@ -58,26 +61,20 @@ class Batch:
             self._flush()
 
     def _flush(self) -> None:
-        names, tails, futures = self._names, self._tails, self._futures
-        self._names, self._tails, self._futures = [], [], []
-        self._send("EVALSHA", self._sha, names, tails, futures)
+        names, futures = self._names, self._futures
+        self._names, self._futures = [], []
+        self._send("EVALSHA", self._sha, names, futures)
 
-    def _send(
-        self, how: str, what: str, names: list[str], tails: list[int], futures: list[asyncio.Future[Reply]]
-    ) -> None:
+    def _send(self, how: str, what: str, names: list[str], futures: list[asyncio.Future[Reply]]) -> None:
         try:
-            sent = self._valkey.call(how, what, len(names), *names, *tails)
+            sent = self._valkey.call(how, what, len(names), *names, *self._tail)
         except ValkeyError as exc:
             _settle(futures, exc)
         else:
-            sent.add_done_callback(partial(self._finish, names, tails, futures))
+            sent.add_done_callback(partial(self._finish, names, futures))
 
     def _finish(
-        self,
-        names: list[str],
-        tails: list[int],
-        futures: list[asyncio.Future[Reply]],
-        sent: asyncio.Future[Reply],
+        self, names: list[str], futures: list[asyncio.Future[Reply]], sent: asyncio.Future[Reply]
     ) -> None:
         exc = sent.exception()
         if exc is None:
@@ -85,7 +82,7 @@ class Batch:
                 if not future.done():
                     future.set_result((reply,))
         elif isinstance(exc, ReplyError) and exc.code == "NOSCRIPT":
-            self._send("EVAL", GCRA.source, names, tails, futures)
+            self._send("EVAL", GCRA.source, names, futures)
         else:
             _settle(futures, exc)
 
@@ -93,4 +90,4 @@ class Batch:
 def _settle(futures: list[asyncio.Future[Reply]], exc: BaseException) -> None:
     for future in futures:
         if not future.done():
-            future.set_result(exc)
+            future.set_result(exc)  # not raised: one error is not to be raised in many places

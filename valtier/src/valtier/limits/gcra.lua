@@ -1,35 +1,37 @@
 -- Decides hits by the generic cell rate algorithm, each by itself, and counts those that pass. The clock is the server's.
 --
 -- KEYS     for each hit its state, the theoretical arrival time in µs: when all points will be back; negative: blocked until
--- ARGV     then three for each hit: what it costs in µs (its points × the emission interval); the capacity in µs, which is
---          how far ahead of now the arrival time may lie; for how long a refused key is blocked, in ms (0: it is not)
+-- ARGV[1]  what each costs, in µs: its points × the emission interval
+-- ARGV[2]  the capacity in µs: how far ahead of now the arrival time may lie
+-- ARGV[3]  for how long a refused key is blocked, in ms; 0: not at all
 -- returns  for each hit: the µs until all points are back, if it passed; else that number, and what is stored
-local call = redis.call
+local call, ceil = redis.call, math.ceil
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local replies = {}
-for i = 1, #KEYS do
-  local key, capacity = KEYS[i], tonumber(ARGV[3 * i - 1])
-  local stored = call('GET', key)
+local cost, capacity, block_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local states = call('MGET', unpack(KEYS))
+local written, replies = {}, {}
+for i, key in ipairs(KEYS) do
+  local stored = written[key] or states[i]
   local fill, blocked = stored and stored - now or 0, false
   if fill < 0 then
-    blocked = string.byte(stored) == 45 and -stored > now
+    blocked = stored + 0 < -now
     fill = 0
   end
-  local full = fill + ARGV[3 * i - 2]
+  local full = fill + cost
   if blocked then
     replies[i] = {-stored - now, stored}
   elseif full <= capacity then
-    local ttl_ms = math.ceil(full / 1000)
-    call('SET', key, now + full, 'PX', ttl_ms < 1000 and 1000 or ttl_ms)
-    replies[i] = full
-  elseif ARGV[3 * i] ~= '0' then
-    stored = string.format('-%.0f', now + ARGV[3 * i] * 1000)
-    call('SET', key, stored, 'PX', ARGV[3 * i])
-    replies[i] = {ARGV[3 * i] * 1000, stored}
+    call('SET', key, now + full, 'PX', full < 1000000 and 1000 or ceil(full / 1000))
+    written[key], replies[i] = now + full, full
+  elseif block_ms > 0 then
+    local state = string.format('-%.0f', now + block_ms * 1000)
+    call('SET', key, state, 'PX', block_ms)
+    written[key], replies[i] = state, {block_ms * 1000, state}
   else
     -- What lies further ahead than any penalty may put it was written by a clock that ran ahead.
-    replies[i] = {fill > 2 * capacity and 2 * capacity or fill, stored or ''}
+    local text = stored and string.format('%.0f', stored) or ''
+    replies[i] = {fill > 2 * capacity and 2 * capacity or fill, text}
   end
 end
 return replies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from valtier.durations import Duration, seconds
@@ -36,7 +36,6 @@ class Limiter(Counting):
         limit: Limit,
         valkey: Valkey | None,
         *,
-        batch: Batch | None,
         prefix: str,
         blocked: BlockedKeys,
         local: LocalLimits,
@@ -50,7 +49,6 @@ class Limiter(Counting):
         """Keys that this process knows to be blocked."""
         self._valkey = valkey
         self._is_gcra = limit.algorithm is Algorithm.GCRA
-        self._batch = batch if self._is_gcra else None
         self._blocked = blocked
         self._local = local
         self._monotonic = monotonic
@@ -60,6 +58,8 @@ class Limiter(Counting):
         self._capacity_us = limit.capacity * limit.unit_us
         self._step_s = limit.unit_us / 1e6 if self._is_gcra else 0.0
         self._tail = self._tail_of(1)
+        self._batch = Batch(valkey, self._tail) if valkey is not None and self._is_gcra else None  # type: ignore[arg-type]
+        self._plain_name = lru_cache(maxsize=2048)(self.name_of)
 
     def __repr__(self) -> str:
         return f"<Limiter {self.limit.name}: {self.limit.points} in {self.limit.duration_s:g} s>"
@@ -80,12 +80,11 @@ class Limiter(Counting):
         waiting = self.waiting
         if waiting and type(key) is str and key in waiting and (known := self.known(key, cost)) is not None:
             return known
-        name = f"{self._head}{subject_of(key)}{self._end}"
+        name = self._plain_name(key) if type(key) is str else self.name_of(key)
         since = self._monotonic()
         try:
-            batch = self._batch
-            if batch is not None:
-                reply = await batch.send(name, self._tail if cost == 1 else self._tail_of(cost))
+            if cost == 1 and self._batch is not None:
+                reply = await self._batch.send(name)
             elif self._valkey is not None:
                 reply = await self._send(name, cost)
             else:
@@ -232,10 +231,10 @@ class Limiter(Counting):
 
     def _send(self, name: str, cost: int) -> asyncio.Future[Any]:
         tail = self._tail if cost == 1 else self._tail_of(cost)
-        if self._batch is not None:
-            return self._batch.send(name, tail)
-        assert self._valkey is not None  # noqa: S101 - whoever sends has asked
-        return self._valkey.call("EVALSHA", DECIDE.sha, 1, name, *tail)
+        if cost == 1 and self._batch is not None:
+            return self._batch.send(name)
+        script = GCRA if self._is_gcra else DECIDE
+        return self._valkey.call("EVALSHA", script.sha, 1, name, *tail)  # type: ignore[union-attr]  # who sends has one
 
     # -- what comes back -----------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from typing import Any
 from valtier.clock import Clock
 from valtier.durations import Duration
 from valtier.errors import ConfigurationError
-from valtier.limits.batch import Batch
 from valtier.limits.blocked import BlockedKeys
 from valtier.limits.limiter import Limiter
 from valtier.limits.local import LocalLimits
@@ -38,7 +37,6 @@ class Limits:
         self._clock = clock or Clock()
         self._blocked = BlockedKeys(valkey, self._clock.monotonic, prefix=head(prefix), most=most_keys)
         self._local = LocalLimits(self._clock.monotonic, most=most_keys)
-        self._batch = Batch(valkey) if valkey is not None else None
         self._limiters: dict[str, tuple[Limiter, tuple[object, ...]]] = {}
 
     def limiter(
@@ -93,7 +91,6 @@ class Limits:
         made = Limiter(
             limit,
             self._valkey,
-            batch=self._batch,
             prefix=self._prefix,
             blocked=self._blocked,
             local=self._local,
