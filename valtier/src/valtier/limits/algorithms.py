@@ -60,9 +60,7 @@ def _gcra(state: State | None, now: int, cost: int, points: int, unit: int, forc
     if force:
         full = min(max(full, 0), 2 * capacity)
     elif full > capacity:
-        return Verdict(
-            False, max(0, (capacity - fill) // unit), fill, full - capacity, state or State(now)
-        )
+        return Verdict(False, max(0, (capacity - fill) // unit), fill, full - capacity, state or State(now))
     return Verdict(True, max(0, (capacity - full) // unit), full, 0, State(now + full))
 
 

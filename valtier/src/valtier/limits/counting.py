@@ -34,7 +34,7 @@ class Counting:
         return self._counts.with_answered_here(shadow=self.shadow)
 
     def count(
-        self, passes: bool, remaining: int, reset_s: float, wait_s: float, source: str, capacity: int = 0
+        self, passes: bool, remaining: int, reset_us: float, wait_us: float, source: str, capacity: int = 0
     ) -> Decision:
         """Counts a hit, and returns what to say of it. `capacity` is given where it is not the limit's."""
         counts = self._counts
@@ -48,7 +48,7 @@ class Counting:
                 counts.shadow_denied += 1
             else:
                 counts.denied += 1
-        return self._shown(passes, remaining, reset_s * 1e6, wait_s * 1e6, source, capacity or self._capacity)
+        return self._shown(passes, remaining, reset_us, wait_us, source, capacity or self._capacity)
 
     def _shown(
         self, passes: bool, remaining: int, reset_us: float, wait_us: float, source: str, capacity: int

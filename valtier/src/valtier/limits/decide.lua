@@ -6,7 +6,7 @@
 -- ARGV[1]  hit: charge what passes; peek: only look; adjust: charge whatever comes of it (costs below 0 give back)
 -- ARGV     then six for each key: algorithm (g, f, s), cost in points, capacity in points, unit in µs (of a point for g, of
 --          the window for f and s), block in ms, 1 if it is only watched and refuses nobody
--- returns  for each key: 1 if it passes, points left, µs until all are back, µs until it may pass, what is stored
+-- returns  for each key: 1 if it passes (2: it would have, but another refuses, so nothing was taken), points left, µs until all are back, µs until it may pass, what is stored
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local mode = ARGV[1]
@@ -103,7 +103,7 @@ for i, key in ipairs(KEYS) do
   elseif mode == 'hit' then
     ok, left, reset, wait, new, ttl = judge(state, cost, points, unit, false, key)
     if ok then
-      writes[#writes + 1] = {key, new, ttl}
+      writes[#writes + 1] = {key, new, ttl or false, i, judge, state, points, unit}
     elseif block_ms > 0 then
       state, reset, wait = string.format('-%.0f', now + block_ms * 1000), block_ms * 1000, block_ms * 1000
       redis.call('SET', key, state, 'PX', block_ms)
@@ -121,8 +121,12 @@ for i, key in ipairs(KEYS) do
   refused = refused or not ok and not watched
   replies[i] = {ok and 1 or 0, left, math.ceil(reset), math.ceil(wait), state or ''}
 end
-if not refused then
-  for _, step in ipairs(writes) do
+for _, step in ipairs(writes) do
+  if refused then
+    local judge, state, points, unit = unpack(step, 5)
+    local _, left, reset = judge(state, 0, points, unit, true, step[1])
+    replies[step[4]] = {2, left, math.ceil(reset), 0, state or ''}
+  else
     write(step[1], step[2], step[3])
   end
 end

@@ -21,6 +21,8 @@ from valtier.limits.policy import Algorithm, Limit, OnOutage, check_points
 from valtier.limits.scripts import BLOCK, DECIDE, GCRA
 from valtier.wire import Valkey
 
+_SPARED = 2
+"""A stack's limit that would have passed, had not another one refused: nothing was taken."""
 _LETTER = {Algorithm.GCRA: "g", Algorithm.FIXED_WINDOW: "f", Algorithm.SLIDING_WINDOW: "s"}
 
 
@@ -58,7 +60,7 @@ class Limiter(Counting):
         self._capacity_us = limit.capacity * limit.unit_us
         self._step_s = limit.unit_us / 1e6 if self._is_gcra else 0.0
         self._tail = self._tail_of(1)
-        self._batch = Batch(valkey, self._tail) if valkey is not None and self._is_gcra else None  # type: ignore[arg-type]
+        self._batch = Batch(valkey, self._tail) if valkey is not None and self._is_gcra else None
         self._plain_name = lru_cache(maxsize=2048)(self.name_of)
 
     def __repr__(self) -> str:
@@ -269,7 +271,9 @@ class Limiter(Counting):
             one_s = wait_us / 1e6 - (0.0 if blocked else (cost - 1) * self._step_s)
             if cost == 1 or blocked or self.limit.algorithm is not Algorithm.SLIDING_WINDOW:
                 self._remember(key, name, since, one_s, reset_us / 1e6, state)
-        return self.count(bool(passes), remaining, reset_us / 1e6, wait_us / 1e6, VALKEY)
+        if passes == _SPARED:
+            return self._shown(True, remaining, reset_us, 0, VALKEY, self._capacity)
+        return self.count(bool(passes), remaining, reset_us, wait_us, VALKEY)
 
     def _remember(
         self, key: object, name: str, since: float, wait_s: float, reset_s: float, state: bytes
@@ -294,14 +298,16 @@ class Limiter(Counting):
     async def _look(self, name: str, mode: str, cost: int) -> Decision:
         if self._valkey is not None:
             try:
-                ((passes, *rest, _),) = await DECIDE.run(self._valkey, (name,), (mode, *self._words(cost)))
+                (reply,) = await DECIDE.run(self._valkey, (name,), (mode, *self._words(cost)))
             except ValkeyError as exc:
                 self._note_outage(exc)
             else:
-                return self._shown(bool(passes), *rest, VALKEY, self._capacity)
+                passes, remaining, reset_us, wait_us, _ = reply
+                return self._shown(bool(passes), remaining, reset_us, wait_us, VALKEY, self._capacity)
         verdict = self._local.peek(name, self.share, adjust=cost)
         source = LOCAL if self._valkey is None else INSURANCE
-        return self._shown(*verdict[:4], source, self.share.capacity)
+        passes, remaining, reset_us, wait_us, _ = verdict
+        return self._shown(passes, remaining, reset_us, wait_us, source, self.share.capacity)
 
     # -- without Valkey ------------------------------------------------------------------------------------
 
@@ -318,16 +324,11 @@ class Limiter(Counting):
         (verdict,) = self._local.hit([(name, self.share, False)], min(cost, self.share.capacity))
         return self.settle_here(verdict, source)
 
-    def settle_here(self, verdict: Verdict, source: str) -> Decision:
+    def settle_here(self, verdict: Verdict, source: str, *, spared: bool = False) -> Decision:
         """Counts what this process has decided by itself."""
-        return self.count(
-            verdict.passes,
-            verdict.remaining,
-            verdict.reset_us / 1e6,
-            verdict.retry_us / 1e6,
-            source,
-            self.share.capacity,
-        )
+        passes, remaining, reset_us, wait_us, _ = verdict
+        told = self._shown if passes and spared else self.count
+        return told(passes, remaining, reset_us, wait_us, source, self.share.capacity)
 
 
 async def _itself(decision: Decision) -> Decision:

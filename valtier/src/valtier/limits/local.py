@@ -32,12 +32,14 @@ class LocalLimits:
         found = [(self._take(name), limit, watched) for name, limit, watched in limits]
         verdicts = [_judge(kept, limit, now, cost) for kept, limit, _ in found]
         refused = any(
-            not verdict.passes and not watched for verdict, (_, _, watched) in zip(verdicts, found, strict=True)
+            not verdict.passes and not watched
+            for verdict, (_, _, watched) in zip(verdicts, found, strict=True)
         )
         for at, ((kept, limit, _), verdict) in enumerate(zip(found, verdicts, strict=True)):
-            if verdict.passes:
-                if not refused:
-                    kept.state = verdict.state
+            if verdict.passes and refused:
+                verdicts[at] = judge(limit, kept.state, now, 0, force=True)
+            elif verdict.passes:
+                kept.state = verdict.state
             elif limit.block_s and kept.blocked_until_us <= now:
                 kept.blocked_until_us = now + limit.block_ms * 1000
                 verdicts[at] = _judge(kept, limit, now, cost)
@@ -60,10 +62,6 @@ class LocalLimits:
     def forget(self, name: str) -> None:
         """Gives the key all its points back."""
         self._kept.pop(name, None)
-
-    def clear(self) -> None:
-        """Forgets all: Valkey counts again."""
-        self._kept.clear()
 
     def _now_us(self) -> int:
         return int(self._monotonic() * 1e6)

@@ -136,7 +136,9 @@ class Login:
         self._row_words = (0, *row)
         self._words = (3, per_address, day_ms, 0, *row, per_account, day_ms, 0)
         self._known_ms = round(seconds(remember_places) * 1000)
-        self._head = f"{prefix}:limit:{{{name}}}:"  # one slot: an attempt is charged on all counters or on none
+        self._head = (
+            f"{prefix}:limit:{{{name}}}:"  # one slot: an attempt is charged on all counters or on none
+        )
         self._local = LocalLimits((clock or Clock()).monotonic)
         self._known_here: dict[str, None] = {}
 
@@ -270,7 +272,7 @@ class Login:
         return 0, number, wait_ms
 
     def _remember_here(self, mark: str) -> None:
-        if len(self._known_here) >= 10_000:  # noqa: PLR2004
+        if len(self._known_here) >= 10_000:
             del self._known_here[next(iter(self._known_here))]
         self._known_here[mark] = None
 

@@ -72,7 +72,7 @@ class Limit:
             ConfigurationError: a name that is not 1 to 64 letters, digits and `_ . -`; points below 1 or above 10⁹;
                 a duration below a second or above 366 days; more than a million points a second; a burst without GCRA.
         """
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if type(name) is not str or not _NAME.fullmatch(name):
             raise ConfigurationError(f"a limit's name is 1 to 64 letters, digits and _ . - , not {name!r}")
         try:
             chosen = Algorithm(algorithm)
@@ -140,7 +140,7 @@ def parse_rate(text: str) -> tuple[int, float]:
     Raises:
         ConfigurationError: it is not like that.
     """
-    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    match = _RATE.fullmatch(text)
     unit = match[3].lower() if match else ""
     unit = unit if unit in _UNITS else unit.removesuffix("s")
     if match is None or unit not in _UNITS:

@@ -125,9 +125,7 @@ class Stack:
     ) -> StackDecision:
         if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT" and self._valkey is not None:
             try:
-                reply = await self._valkey.call(
-                    "EVAL", DECIDE.source, len(names), *names, *self._words(cost)
-                )
+                reply = await self._valkey.call("EVAL", DECIDE.source, len(names), *names, *self._words(cost))
             except ValkeyError as exc:
                 reply = exc
         if isinstance(reply, ValkeyError):
@@ -168,8 +166,12 @@ class Stack:
             (name, limiter.share, limiter.shadow) for limiter, name in zip(self.limiters, names, strict=True)
         ]
         verdicts = self._local.hit(shares, min(cost, *(share.capacity for _, share, _ in shares)))
+        refused = any(
+            not verdict.passes and not limiter.shadow
+            for limiter, verdict in zip(self.limiters, verdicts, strict=True)
+        )
         return _together(
-            limiter.settle_here(verdict, source)
+            limiter.settle_here(verdict, source, spared=refused)
             for limiter, verdict in zip(self.limiters, verdicts, strict=True)
         )
 
