@@ -21,6 +21,20 @@ from valtier.errors import (
     ValtierError,
     WrongTypeError,
 )
+from valtier.limits import (
+    Algorithm,
+    ClientAddress,
+    Decision,
+    Limiter,
+    LimitUnavailableError,
+    Login,
+    RateLimit,
+    Rule,
+    Stack,
+    StackDecision,
+    limited,
+    unlimited,
+)
 from valtier.security import CrossOriginProtection, SecurityHeaders, clear_site_data, judge_origin
 from valtier.sessions import (
     Device,
@@ -41,17 +55,23 @@ from valtier.telemetry import Telemetry
 from valtier.tier import Tier
 
 __all__ = [
+    "Algorithm",
     "Cache",
     "CachedFunction",
+    "ClientAddress",
     "Clock",
     "Codes",
     "ConfigurationError",
     "CrossOriginProtection",
     "DeadlineError",
+    "Decision",
     "Device",
     "EndReason",
+    "LimitUnavailableError",
+    "Limiter",
     "LoadCancelledError",
     "LoadTimeoutError",
+    "Login",
     "Namespace",
     "NamespaceStats",
     "NoPermissionError",
@@ -61,9 +81,11 @@ __all__ = [
     "OverloadedError",
     "Policy",
     "ProtocolError",
+    "RateLimit",
     "RejectedError",
     "ReplyError",
     "ReplyTooLargeError",
+    "Rule",
     "SecurityHeaders",
     "Session",
     "SessionCookie",
@@ -75,6 +97,8 @@ __all__ = [
     "SessionTooLargeError",
     "SessionUnavailableError",
     "Sessions",
+    "Stack",
+    "StackDecision",
     "Telemetry",
     "Tier",
     "UnavailableError",
@@ -84,4 +108,6 @@ __all__ = [
     "WrongTypeError",
     "clear_site_data",
     "judge_origin",
+    "limited",
+    "unlimited",
 ]

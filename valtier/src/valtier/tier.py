@@ -15,6 +15,7 @@ from valtier.cache import Cache, Policy
 from valtier.codes import Codes, OneTimeCodes
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
+from valtier.limits import Limiter, Limits, Stack
 from valtier.outbox import Outbox
 from valtier.sessions import Sessions
 from valtier.sessions.opening import open_sessions
@@ -75,6 +76,7 @@ class Tier:
             canary=canary,
         )
         self._prefix = settings.prefix
+        self.limits = Limits(self._valkey, prefix=settings.prefix)
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -152,6 +154,14 @@ class Tier:
             ConfigurationError: an option can't be used, or there is neither Valkey nor `durable`.
         """
         return open_sessions(self._valkey, prefix=self._prefix, **options)
+
+    def limiter(self, name: str, *, points: int, duration: Duration, **options: Any) -> Limiter:
+        """Returns the limiter of this name: `points` in `duration` on each key. `options` are those of `Limits.limiter`."""
+        return self.limits.limiter(name, points=points, duration=duration, **options)
+
+    def limiters(self, *limiters: Limiter) -> Stack:
+        """Returns several limiters as one, such as a burst and a sustained rate: decided in one round trip."""
+        return self.limits.stack(*limiters)
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.
