@@ -156,13 +156,19 @@ def _told_by_valtier(exc: Exception) -> Problem | None:
     if isinstance(exc, TooManyFailuresError | CooldownError):
         seconds = max(1, math.ceil(exc.retry_after_s))
         code = "too-many-attempts" if isinstance(exc, TooManyFailuresError) else "too-soon"
-        what = "Too many wrong codes." if code == "too-many-attempts" else "A mail was asked for a moment ago."
+        what = (
+            "Too many wrong codes." if code == "too-many-attempts" else "A mail was asked for a moment ago."
+        )
         headers = {"retry-after": str(seconds)}
         return Problem(429, code, f"{what} Try again in {in_words(seconds)}.", headers=headers)
     if isinstance(exc, CodesUnavailableError | LimitUnavailableError):
-        return unavailable("limits-unavailable", "Attempts can't be counted now, so none is let in. Try again soon.")
+        return unavailable(
+            "limits-unavailable", "Attempts can't be counted now, so none is let in. Try again soon."
+        )
     if isinstance(exc, SessionUnavailableError):
-        return unavailable("sessions-unavailable", "Who you are can't be told now. Try again; you stay signed in.")
+        return unavailable(
+            "sessions-unavailable", "Who you are can't be told now. Try again; you stay signed in."
+        )
     if isinstance(exc, SessionEndedError):
         return Problem(401, "not-signed-in", "The session has ended. Sign in: POST /api/sign-in.")
     return None

@@ -11,9 +11,12 @@ from urllib.parse import urlsplit
 
 from fluxstudio.mail.smtp import SmtpServer
 from valtier import ConfigurationError, Tier
-from valtier.limits import ClientAddress
+from valtier.limits import ClientAddress, Rule
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+DEFAULT_MAIL_FROM = "FluxStudio <studio@localhost>"
+DEFAULT_API_LIMIT = "100/minute"
 
 _DAY_S = 86_400
 _MAX_SESSION_DAYS = 365
@@ -27,6 +30,7 @@ _WORDS = {
     "no": False,
     "off": False,
 }
+_BASE_URL = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
 
@@ -50,16 +54,18 @@ class Settings:
     """SESSION_TTL: in seconds, or such as `30m`, `24h`, `7d`."""
     pool_size: int = 10
     """DB_POOL_SIZE: connections to PostgreSQL, per worker."""
-    base_url: str = "http://127.0.0.1:8000"
+    base_url: str = DEFAULT_BASE_URL
     """FLUXSTUDIO_URL: where people reach the studio: the links in mails begin with it."""
     smtp_url: str | None = field(default=None, repr=False)
     """SMTP_URL: `smtp://user:password@host:587` or `smtps://…`. Without it mail waits in the queue."""
-    mail_from: str = "FluxStudio <studio@localhost>"
+    mail_from: str = DEFAULT_MAIL_FROM
     """MAIL_FROM: the sender of mails."""
     mailbox_dir: Path | None = None
     """MAILBOX_DIR: shows at /dev/mail what `fluxstudio up` keeps there. For development: refused with SECURE_COOKIES."""
     trusted_proxies: tuple[str, ...] = ()
     """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
+    api_limit: str | None = DEFAULT_API_LIMIT
+    """API_LIMIT: how often one address may call, such as `100/minute`; `off` for no limit on requests as such."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     log_json: bool = False
@@ -88,6 +94,7 @@ class Settings:
             mail_from=_mail_from(given),
             mailbox_dir=_mailbox_dir(given, secure=secure_cookies),
             trusted_proxies=_trusted_proxies(given),
+            api_limit=_api_limit(given),
             stats_dir=Path(stats_dir) if stats_dir else None,
             log_json=_flag(given, "LOG_JSON", default=False),
         )
@@ -151,15 +158,12 @@ def _redis_url(given: Mapping[str, str], *, used: bool) -> str:
 
 
 def _base_url(given: Mapping[str, str], *, secure: bool) -> str:
-    url = given.get("FLUXSTUDIO_URL", Settings.base_url).rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.path == parts.query == ""
-    except ValueError:
-        usable = False
-    if not usable or "@" in url or "#" in url:
-        raise SettingsError(f"FLUXSTUDIO_URL is {url!r}; set it to the studio's address: https://studio.example.org")
-    if secure and "FLUXSTUDIO_URL" in given and parts.scheme != "https":
+    url = given.get("FLUXSTUDIO_URL", DEFAULT_BASE_URL).rstrip("/")
+    if not _BASE_URL.fullmatch(url):
+        raise SettingsError(
+            f"FLUXSTUDIO_URL is {url!r}; set it to the studio's address: https://studio.example.org"
+        )
+    if secure and "FLUXSTUDIO_URL" in given and not url.startswith("https:"):
         raise SettingsError("FLUXSTUDIO_URL is plain http; use https, or set SECURE_COOKIES to false")
     return url
 
@@ -175,7 +179,7 @@ def _smtp_url(given: Mapping[str, str]) -> str | None:
 
 
 def _mail_from(given: Mapping[str, str]) -> str:
-    text = given.get("MAIL_FROM", Settings.mail_from)
+    text = given.get("MAIL_FROM", DEFAULT_MAIL_FROM)
     address = parseaddr(text)[1]
     if address.count("@") != 1 or not text.isprintable():
         raise SettingsError(f"MAIL_FROM is {text!r}; set it to FluxStudio <studio@example.org>")
@@ -200,3 +204,16 @@ def _trusted_proxies(given: Mapping[str, str]) -> tuple[str, ...]:
     except ConfigurationError as exc:
         raise SettingsError(f"TRUSTED_PROXIES can't be used: {exc}") from None
     return names
+
+
+def _api_limit(given: Mapping[str, str]) -> str | None:
+    text = given.get("API_LIMIT", DEFAULT_API_LIMIT)
+    if text.lower() in {"off", "false", "no", "0"}:
+        return None
+    try:
+        Rule("/*", text)
+    except ConfigurationError as exc:
+        raise SettingsError(
+            f"API_LIMIT can't be used ({exc}); set it to such as 100/minute, or off"
+        ) from None
+    return text

@@ -57,7 +57,9 @@ class Factors:
         if not decision.allowed:
             raise too_many(decision.retry_after_s)
         if not await self._use(user_id, code):
-            raise Problem(401, "wrong-code", "The code is wrong or was used. Wait for the next one of your app.")
+            raise Problem(
+                401, "wrong-code", "The code is wrong or was used. Wait for the next one of your app."
+            )
         await self._guesses.delete(key)
 
     async def _use(self, user_id: int, code: str) -> bool:
@@ -161,7 +163,9 @@ class Factors:
 
 
 def _is_on() -> Problem:
-    return conflict("second-factor-on", "Two-step sign-in is on already. Switch it off first to set up another app.")
+    return conflict(
+        "second-factor-on", "Two-step sign-in is on already. Switch it off first to set up another app."
+    )
 
 
 def _is_off() -> Problem:

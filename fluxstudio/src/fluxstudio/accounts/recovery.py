@@ -75,7 +75,9 @@ class Recovery:
             if form.sign_out_others:
                 await self._sessions.destroy_all(user_id, connection=connection)
         self._post.hurry()
-        with contextlib.suppress(LimitUnavailableError):  # the address is proved: old failures don't count here
+        with contextlib.suppress(
+            LimitUnavailableError
+        ):  # the address is proved: old failures don't count here
             await self._login.trust(user["email"], visitor.address)
 
     async def change_password(self, session: StudioSession, form: PasswordChange, visitor: Visitor) -> None:
@@ -104,9 +106,7 @@ class Recovery:
         await self._codes_are_void(user_id)
         await self._sessions.rotate(session)
 
-    async def _tell_password(
-        self, connection: Connection, user: asyncpg.Record, *, signed_out: bool
-    ) -> None:
+    async def _tell_password(self, connection: Connection, user: asyncpg.Record, *, signed_out: bool) -> None:
         facts = {"name": user["name"], "signed_out": signed_out}
         await self._post.add(connection, writer.PASSWORD_CHANGED, user["email"], facts)
 

@@ -130,9 +130,7 @@ async def set_up_totp(request: Request) -> Response:
 async def confirm_totp(request: Request, form: TotpConfirmation) -> Response:
     """Switches two-step sign-in on, and returns recovery codes. They are shown once."""
     session = await _sudo(request)
-    codes = await studio_of(request).factors.confirm(
-        session, form.code, sign_out_others=form.sign_out_others
-    )
+    codes = await studio_of(request).factors.confirm(session, form.code, sign_out_others=form.sign_out_others)
     return Json(codes)
 
 

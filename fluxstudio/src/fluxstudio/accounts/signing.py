@@ -40,7 +40,7 @@ from fluxstudio.writes import Writes
 from valtier.codes import InvalidCodeError
 from valtier.limits import LimitUnavailableError, Login
 
-_PASSWORD, _CODE = "password", "code"  # noqa: S105 - how somebody signed in
+_PASSWORD, _CODE = "password", "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,9 @@ class Signing:
         """
         read = self._tickets.read(form.ticket, visitor.browser)
         if read is None:
-            raise Problem(401, "ticket-expired", "The first step was too long ago. Sign in again from the start.")
+            raise Problem(
+                401, "ticket-expired", "The first step was too long ago. Sign in again from the start."
+            )
         user_id, _ = read
         await self._factors.check(user_id, form.code)
         return await self._let_in(user_id, visitor, remember=form.remember, device=None)
@@ -231,7 +233,9 @@ class Signing:
         """Ends a session, on every worker."""
         await self._sessions.destroy(session)
 
-    async def confirm(self, session: StudioSession, password: str, code: str | None, visitor: Visitor) -> None:
+    async def confirm(
+        self, session: StudioSession, password: str, code: str | None, visitor: Visitor
+    ) -> None:
         """Opens sudo mode for somebody who shows their password again, and the second factor if there is one.
 
         The session gets a new token.
@@ -251,6 +255,8 @@ class Signing:
         await self._login.succeeded(attempt)
         if user["has_totp"]:
             if code is None:
-                raise Problem(422, "second-factor-needed", "Give a code of your authenticator app as `code` too.")
+                raise Problem(
+                    422, "second-factor-needed", "Give a code of your authenticator app as `code` too."
+                )
             await self._factors.check(user_id, code)
         await self._sessions.confirm(session)

@@ -37,7 +37,9 @@ def provisioning_uri(secret: str, email: str) -> str:
 def qr_svg(uri: str) -> str:
     """Returns the address as a QR code, in SVG."""
     out = io.BytesIO()
-    segno.make(uri, error="m", micro=False).save(out, kind="svg", scale=4, border=2, xmldecl=False, svgns=True)
+    segno.make(uri, error="m", micro=False).save(
+        out, kind="svg", scale=4, border=2, xmldecl=False, svgns=True
+    )
     return out.getvalue().decode()
 
 
@@ -60,7 +62,10 @@ def matching_step(secret: str, code: str, now: float, *, after: int = 0) -> int 
 
 def new_recovery_codes() -> list[str]:
     """Returns fresh recovery codes, in groups of six letters."""
-    return [_grouped(base64.b32encode(secrets.token_bytes(_RECOVERY_BYTES)).decode()) for _ in range(RECOVERY_CODES)]
+    return [
+        _grouped(base64.b32encode(secrets.token_bytes(_RECOVERY_BYTES)).decode())
+        for _ in range(RECOVERY_CODES)
+    ]
 
 
 def hash_recovery_code(code: str) -> bytes:

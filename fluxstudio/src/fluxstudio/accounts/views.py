@@ -32,4 +32,3 @@ def too_many(retry_after_s: float) -> Problem:
         f"Too many attempts. Try again in {in_words(seconds)}.",
         headers={"retry-after": str(seconds)},
     )
-

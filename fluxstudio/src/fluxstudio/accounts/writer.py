@@ -99,7 +99,9 @@ class Writer:
             return None
         if taken is not None:
             return letters.new_email_is_taken(taken["email"])
-        token = await self._codes.change_email.issue(new_email_subject(user_id, order.recipient), admitted=True)
+        token = await self._codes.change_email.issue(
+            new_email_subject(user_id, order.recipient), admitted=True
+        )
         return letters.confirm_new_email(order.recipient, user["name"], self._link("change-email", token))
 
     async def _notice(self, order: Order) -> Letter | None:

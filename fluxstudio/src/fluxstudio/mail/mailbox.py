@@ -8,7 +8,6 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ class Mailbox:
         except OSError:
             return None
         message = email.message_from_bytes(content, policy=default)
-        body = message.get_body(("plain",)) if isinstance(message, EmailMessage) else None
+        body = message.get_body(("plain",))
         return Received(
             name=name,
             sender=str(message["From"] or ""),

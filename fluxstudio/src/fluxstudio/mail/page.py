@@ -45,7 +45,9 @@ def render_list(mails: Sequence[Received]) -> bytes:
         f'<div class="soft">to {escape(mail.recipient)} · {mail.at:%H:%M:%S}</div></li>'
         for mail in mails
     )
-    body = f"<ul>\n{items}\n</ul>" if mails else '<p class="soft">No mail yet. Sign up, or reload the page.</p>'
+    body = (
+        f"<ul>\n{items}\n</ul>" if mails else '<p class="soft">No mail yet. Sign up, or reload the page.</p>'
+    )
     return _document("Mailbox", f"<h1>Mailbox</h1>\n{body}")
 
 

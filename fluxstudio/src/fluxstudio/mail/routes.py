@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from fluxstudio.http.lean import LeanRoute
+from fluxstudio.http.policy import policy
 from fluxstudio.mail import page
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.studio import studio_of
@@ -22,12 +23,14 @@ def _mailbox(request: Request) -> Mailbox:
 
 
 @router.get("/dev/mail")
+@policy("anyone")
 async def list_mail(request: Request) -> Response:
     """Shows the mail that has arrived."""
     return Response(page.render_list(_mailbox(request).newest()), 200, page.HEADERS, _HTML)
 
 
 @router.get("/dev/mail/{name}")
+@policy("anyone")
 async def read_mail(request: Request, name: str) -> Response:
     """Shows one mail."""
     mail = _mailbox(request).find(name)

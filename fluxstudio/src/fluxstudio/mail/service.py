@@ -119,7 +119,9 @@ class Courier:
             await self._give_up(mail_id, order, str(exc))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the mail is not lost
             if not isinstance(exc, UndeliveredError):
-                log.warning("A mail of kind %s could not be written: %s: %s", order.kind, type(exc).__name__, exc)
+                log.warning(
+                    "A mail of kind %s could not be written: %s: %s", order.kind, type(exc).__name__, exc
+                )
             if attempts > len(_DELAYS_S):
                 await self._give_up(mail_id, order, str(exc))
                 return

@@ -92,7 +92,11 @@ class SmtpServer:
             raise _error(answer.code, str(answer)) from exc
         except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as exc:
             raise _error(exc.code, str(exc)) from exc
-        except (aiosmtplib.SMTPException, OSError, ValueError) as exc:  # signing in, connecting: not the letter's fault
+        except (
+            aiosmtplib.SMTPException,
+            OSError,
+            ValueError,
+        ) as exc:  # signing in, connecting: not the letter's fault
             raise UndeliveredError(f"{type(exc).__name__}: {exc}") from exc
 
 
