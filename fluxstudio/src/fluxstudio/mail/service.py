@@ -9,6 +9,7 @@ Mail is sent at least once: a courier that dies between sending and noting it ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -77,12 +78,14 @@ class Courier:
         self._write = write
         self._send = send
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="mail")
 
     async def stop(self) -> None:
         """Ends it; what it was sending is sent again by another."""
+        self._stopping = True  # what is under way may swallow the cancellation
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -97,18 +100,17 @@ class Courier:
         return len(rows)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._post.queued.clear()
             try:
-                while await self.work():
+                while await self.work() and not self._stopping:
                     pass
             except Exception as exc:
                 if not is_database_away(exc):
                     log.exception("Mail could not be worked on")
-            try:
-                await asyncio.wait_for(self._post.queued.wait(), POLL_S)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._post.queued.wait()
 
     async def _deliver(self, mail_id: int, order: Order, attempts: int) -> None:
         try:
