@@ -15,7 +15,7 @@ class AccountCodes:
     verify_email: Codes
     """For a sign-up's id: its address is proved."""
     reset_password: Codes
-    """For a user's id."""
+    """For a user's id and a digest of what they sign in with: once that changes, older links are void."""
     change_email: Codes
     """For a user's id and a digest of the new address: it is proved."""
     sign_in: OneTimeCodes

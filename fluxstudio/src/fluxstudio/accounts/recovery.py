@@ -66,11 +66,14 @@ class Recovery:
         """
         await self._codes.reset_password.peek(form.token)  # before a core is kept busy with hashing
         password_hash = await self._passwords.hash(form.password)
-        user_id = int(await self._codes.reset_password.redeem(form.token))
+        subject = await self._codes.reset_password.redeem(form.token)
+        user_id = int(subject.partition(":")[0])
         async with self._pool.acquire() as connection, connection.transaction():
-            user = await queries.update_password(connection, user_id, password_hash)
-            if user is None:
+            await queries.lock_user(connection, user_id)
+            before = await queries.fetch_security(connection, user_id)
+            if before is None or subject != writer.reset_subject(before):
                 raise InvalidCodeError
+            user = account_row(await queries.update_password(connection, user_id, password_hash))
             await self._tell_password(connection, user, signed_out=form.sign_out_others)
             if form.sign_out_others:
                 await self._sessions.destroy_all(user_id, connection=connection)
@@ -103,16 +106,11 @@ class Recovery:
             if form.sign_out_others:
                 await self._sessions.destroy_all(user_id, except_=session, connection=connection)
         self._post.hurry()
-        await self._codes_are_void(user_id)
         await self._sessions.rotate(session)
 
     async def _tell_password(self, connection: Connection, user: asyncpg.Record, *, signed_out: bool) -> None:
         facts = {"name": user["name"], "signed_out": signed_out}
         await self._post.add(connection, writer.PASSWORD_CHANGED, user["email"], facts)
-
-    async def _codes_are_void(self, user_id: int) -> None:
-        """Links in older mails change the password no more."""
-        await self._codes.reset_password.revoke(str(user_id))
 
     # -- the address ---------------------------------------------------------------------------------------
 
@@ -160,4 +158,3 @@ class Recovery:
 
         await self._writes.run(change)
         self._post.hurry()
-        await self._codes_are_void(user_id)

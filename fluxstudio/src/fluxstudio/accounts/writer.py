@@ -34,6 +34,12 @@ def new_email_subject(user_id: int, new_email: str) -> str:
     return f"{user_id}:{hashlib.sha256(new_email.encode()).hexdigest()[:32]}"
 
 
+def reset_subject(user: Record) -> str:
+    """Names a user with the password and the address that they have: once either changes, older links are void."""
+    state = f"{user['password_hash']}\0{user['email']}"
+    return f"{user['id']}:{hashlib.sha256(state.encode()).hexdigest()[:32]}"
+
+
 class Writer:
     """Turns orders into letters."""
 
@@ -87,7 +93,7 @@ class Writer:
         user = await self._user(order.recipient)
         if user is None:
             return None
-        token = await self._codes.reset_password.issue(str(user["id"]), admitted=True)
+        token = await self._codes.reset_password.issue(reset_subject(user), admitted=True)
         return letters.reset_password(user["email"], user["name"], self._link("reset-password", token))
 
     async def _confirm_new_email(self, order: Order) -> Letter | None:

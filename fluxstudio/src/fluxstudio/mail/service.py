@@ -85,10 +85,10 @@ class Courier:
 
     async def stop(self) -> None:
         """Ends it; what it was sending is sent again by another."""
-        self._stopping = True  # what is under way may swallow the cancellation
-        if self._task is not None:
+        self._stopping = True
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait({self._task}, timeout=0.5)  # what is under way may swallow a cancellation
 
     async def work(self) -> int:
         """Sends what is due now. Returns how many mails were taken."""
