@@ -161,6 +161,15 @@ def expect(response: httpx.Response, status: int) -> httpx.Response:
     return response
 
 
+async def signed_out(caller: Caller) -> None:
+    """Waits until a caller is signed out: what ends with a transaction is heard by the workers right after it."""
+
+    async def is_out() -> bool:
+        return (await caller.call("GET", "/api/me")).status_code == 401
+
+    await eventually(is_out)
+
+
 def _decoded(response: httpx.Response) -> Any:
     return json.loads(response.content) if response.content else None
 
