@@ -196,9 +196,9 @@ class Database:
 
     # -- what Valkey has to forget -------------------------------------------------------------------------
 
-    async def look(self, limit: int) -> list[tuple[int, str, bool]]:
-        """Returns what Valkey has to forget: number, name, and whether the session has ended."""
-        return [tuple(row) for row in await self._fetch(self._sql.look, limit)]
+    async def look(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
+        """Returns what Valkey has to forget: number, name, and whether the session has ended; in their order."""
+        return [tuple(row) for row in await self._fetch(self._sql.look, after, limit)]
 
     async def forget(self, numbers: Iterable[int]) -> None:
         """Valkey has forgotten these."""
