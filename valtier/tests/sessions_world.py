@@ -54,7 +54,9 @@ class World:
             self.valkey.call("SET", "test:clock", self.now_ms)
         if self.durable:
             connection = await asyncpg.connect(self.database_url)
-            await connection.execute("UPDATE test_clock SET at = to_timestamp($1::float8)", self.now_ms / 1000)
+            await connection.execute(
+                "UPDATE test_clock SET at = to_timestamp($1::float8)", self.now_ms / 1000
+            )
             await connection.close()
 
     async def advance(self, seconds: float) -> None:

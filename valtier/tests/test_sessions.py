@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import pickle
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -30,12 +29,10 @@ HOUR = 3600.0
 
 
 @pytest.fixture(params=PLACES)
-async def world(
-    request: pytest.FixtureRequest, valkey: EmbeddedValkey, database_url: str
-) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, valkey: EmbeddedValkey, database_url: str) -> World:
     world = World(request.param, valkey, database_url)
     await world.prepare()
-    yield world
+    return world
 
 
 async def load(sessions: Sessions[Any], token: str | bytes) -> Session[Any]:
@@ -93,7 +90,18 @@ async def test_req02_an_unknown_id_is_never_adopted_and_is_counted(world: World)
 
 @pytest.mark.parametrize(
     "token",
-    ["", "x", "a" * 63, "a" * 65, "ä" * 64, "a" * 63 + " ", "a" * 10_000, "a" * 63 + "\n", b"\xff" * 64, None],
+    [
+        "",
+        "x",
+        "a" * 63,
+        "a" * 65,
+        "ä" * 64,
+        "a" * 63 + " ",
+        "a" * 10_000,
+        "a" * 63 + "\n",
+        b"\xff" * 64,
+        None,
+    ],
 )
 async def test_req02_a_malformed_cookie_is_refused_without_a_lookup(world: World, token: Any) -> None:
     """Requirement 2: forged, truncated and oversized cookies cost no round trip where the form is wrong."""
@@ -133,7 +141,10 @@ async def _is_gone(sessions: Sessions[Any], token: str) -> bool:
 
 async def test_req03_a_timed_renewal_maps_the_old_id_to_one_successor_for_some_seconds(world: World) -> None:
     """Requirement 3: parallel requests with the old id all get the same successor, until the grace is over."""
-    async with world.worker(renew="10m", grace="10s") as here, world.worker(renew="10m", grace="10s") as there:
+    async with (
+        world.worker(renew="10m", grace="10s") as here,
+        world.worker(renew="10m", grace="10s") as there,
+    ):
         old = (await here.create("ada")).token
         assert not here.renewal_is_due(await load(here, old))
         await world.advance(601)
@@ -225,7 +236,9 @@ async def _has(sessions: Sessions[Any], token: str, data: object) -> bool:
     return session is not None and session.data == data
 
 
-async def test_req06_a_read_only_request_writes_nothing_and_a_touch_comes_once_per_interval(world: World) -> None:
+async def test_req06_a_read_only_request_writes_nothing_and_a_touch_comes_once_per_interval(
+    world: World,
+) -> None:
     """Requirement 6: ten reads write nothing; use is noted once a minute, whoever notices it."""
     async with world.worker(local_bytes=0) as here, world.worker(local_bytes=0) as there:
         token = (await here.create("ada")).token
@@ -297,7 +310,9 @@ async def test_req07_remember_me_lasts_thirty_days_at_most(world: World) -> None
         ({"durable": 5}, "URL"),
     ],
 )
-async def test_req07_limits_that_contradict_themselves_are_refused(options: dict[str, Any], message: str) -> None:
+async def test_req07_limits_that_contradict_themselves_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Tier.from_url("redis://127.0.0.1:1").sessions(**options)
 
@@ -315,7 +330,9 @@ async def test_req08_a_user_lists_and_revokes_devices(world: World) -> None:
         phone = await there.create("ada", user_agent="Phone\r\n\x00", address="2001:db8::1", remember=True)
         other = await here.create("bob", user_agent="Bob's")
         devices = await there.devices("ada", current=laptop)
-        assert [(device.user_agent, device.address, device.current, device.remembered) for device in devices] == [
+        assert [
+            (device.user_agent, device.address, device.current, device.remembered) for device in devices
+        ] == [
             ("Phone???", "2001:db8::1", False, True),
             ("Laptop", "192.0.2.1", True, False),
         ]
@@ -384,7 +401,9 @@ async def test_req09_an_evicted_session_disappears_from_the_list(valkey: Embedde
         assert valkey.call("ZRANGE", index.decode(), 0, -1) == [two.device_id.encode()]
 
 
-async def test_req10_logs_and_reprs_carry_only_a_salted_hash(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_req10_logs_and_reprs_carry_only_a_salted_hash(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """Requirement 10: neither token nor name of a session is in a log line, a repr or an error."""
     caplog.set_level(logging.DEBUG, "valtier")
     async with world.worker() as sessions:

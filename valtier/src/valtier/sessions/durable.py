@@ -233,20 +233,19 @@ class Durable:
             task.exception()
 
     async def _read(self, name: str, lease: str) -> State | None:
-        asked = self._monotonic()
+        state: State | None = None
         try:
-            state = await self._database.load(name, asked)
+            state = await self._database.load(name, self._monotonic())
+            self._stats.durable_reads += 1
         except SessionUnavailableError:
             self._stats.durable_outages += 1
             raise
-        self._stats.durable_reads += 1
-        if state is None:
-            return None
-        if self._store is not None and lease:
-            try:
-                await self._copy(self._store, state, lease)
-            except ValkeyError:
-                self._stats.outages += 1
+        finally:
+            if self._store is not None and lease:
+                try:
+                    await (self._copy(self._store, state, lease) if state else self._store.forget((name,)))
+                except ValkeyError:  # then the lease ends by itself
+                    self._stats.outages += 1
         return state
 
     async def _copy(self, store: Store, state: State, lease: str) -> None:
