@@ -101,9 +101,9 @@ class SecurityHeaders:
             headers = [(name, value) for name, value in headers if bytes(name).lower() != b"cache-control"]
             headers.append((b"cache-control", b"no-store"))
         headers += [header for header in self._headers if header[0] not in has]
-        if self._hsts is not None and self._hsts[0] not in has:
-            if self._always_https or scope.get("scheme") == "https":
-                headers.append(self._hsts)
+        https = self._always_https or scope.get("scheme") == "https"
+        if self._hsts is not None and https and self._hsts[0] not in has:
+            headers.append(self._hsts)
         return headers
 
 

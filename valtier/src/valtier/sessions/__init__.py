@@ -41,6 +41,7 @@ from valtier.sessions.schema import SessionSchema
 from valtier.sessions.session import Session
 from valtier.sessions.sessions import Device, Sessions
 from valtier.sessions.stats import SessionStats
+from valtier.sessions.store import acl
 
 __all__ = [
     "Device",
@@ -58,4 +59,5 @@ __all__ = [
     "Sessions",
     "Visit",
     "Watch",
+    "acl",
 ]

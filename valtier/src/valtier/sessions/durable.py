@@ -69,7 +69,8 @@ class Durable:
         self._copy_s = copy_s
         self._look_every_s = look_every_s
         self._trusted = False  # whether what Valkey says is known to be no older than the notes
-        self._stale: frozenset[str] = frozenset()  # names whose copy is not believed
+        self._stale: set[str] = set()  # names whose copy is not believed
+        self._seen = 0  # the number of the last note that was heeded
         self._connections = 0  # how many connections to Valkey there have been
         self._wake = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
@@ -126,36 +127,46 @@ class Durable:
 
     async def look(self) -> None:
         """Looks for notes and delivers them. Raises SessionUnavailableError without PostgreSQL."""
-        connections = self._connections
+        connections, before = self._connections, set(self._stale)
         if await self._database.listen(self._on_notification):
             self._local.clear()  # what was notified before is not known
-        more = True
-        while more:
-            notes = await self._database.look(_BATCH)
-            more = len(notes) == _BATCH
-            ended = {name for _, name, has_ended in notes if has_ended}
-            names = {name for _, name, _ in notes}
-            self._stale = frozenset(names)
-            self._local.settle(names - ended)
-            self._local.end(ended)
-            for name in ended:
-                self._ends.tell(name)
-            if self._store is None:
-                more = False  # nobody has copies; those who do deliver
-            elif not await self._deliver(self._store, notes, names):
+        reaches = self._store is not None and self._store.valkey.available
+        while True:
+            # All of them if they can be delivered, else those that are new.
+            notes = await self._database.look(0 if reaches else self._seen, _BATCH)
+            names = self._obey(notes)
+            if not reaches:
+                self._trusted = False
+                break
+            if names and not await self._deliver(notes, names):
                 self._trusted = False
                 return
-        if self._store is not None and self._store.valkey.available and connections == self._connections:
-            self._trusted = True
+            before |= names
+            if len(notes) < _BATCH:
+                self._stale -= before
+                if connections == self._connections:
+                    self._trusted = True
+                break
 
-    async def _deliver(self, store: Store, notes: Sequence[tuple[int, str, bool]], names: set[str]) -> bool:
-        if not names:
-            return store.valkey.available
+    def _obey(self, notes: Sequence[tuple[int, str, bool]]) -> set[str]:
+        """Heeds notes in this process, and returns the names in them."""
+        ended = {name for _, name, has_ended in notes if has_ended}
+        names = {name for _, name, _ in notes}
+        if notes:
+            self._seen = notes[-1][0]
+        self._stale |= names if self._store is not None else set()
+        self._local.settle(names - ended)
+        self._local.end(ended)
+        for name in ended:
+            self._ends.tell(name)
+        return names
+
+    async def _deliver(self, notes: Sequence[tuple[int, str, bool]], names: set[str]) -> bool:
         try:
-            await store.forget(names)
+            if self._store is not None:
+                await self._store.forget(names)
         except ValkeyError:
             return False
-        self._stale = frozenset()
         await self._database.forget(number for number, _, _ in notes)
         self._stats.delivered += len(notes)
         return True
@@ -222,20 +233,19 @@ class Durable:
             task.exception()
 
     async def _read(self, name: str, lease: str) -> State | None:
-        asked = self._monotonic()
+        state: State | None = None
         try:
-            state = await self._database.load(name, asked)
+            state = await self._database.load(name, self._monotonic())
+            self._stats.durable_reads += 1
         except SessionUnavailableError:
             self._stats.durable_outages += 1
             raise
-        self._stats.durable_reads += 1
-        if state is None:
-            return None
-        if self._store is not None and lease:
-            try:
-                await self._copy(self._store, state, lease)
-            except ValkeyError:
-                self._stats.outages += 1
+        finally:
+            if self._store is not None and lease:
+                try:
+                    await (self._copy(self._store, state, lease) if state else self._store.forget((name,)))
+                except ValkeyError:  # then the lease ends by itself
+                    self._stats.outages += 1
         return state
 
     async def _copy(self, store: Store, state: State, lease: str) -> None:
@@ -334,5 +344,5 @@ class Durable:
     def _owe(self, *names: str) -> None:
         """The note in PostgreSQL delivers it; until then this process does not believe the copy."""
         self._stats.outages += 1
-        self._stale |= set(names)
+        self._stale.update(names)
         self._wake.set()

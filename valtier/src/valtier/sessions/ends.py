@@ -22,6 +22,7 @@ from valtier.wire import Gap, Valkey
 log = logging.getLogger("valtier")
 
 _MOST_TOLD = 10_000
+_AGAIN_S = 0.5
 
 
 class EndReason(enum.StrEnum):
@@ -92,6 +93,7 @@ class Ends:
         self._watches: dict[str, set[Watch]] = {}
         self._told: dict[str, None] = {}
         self._recheck = asyncio.Event()
+        self._gaps = 0
         self._hearing: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -160,6 +162,7 @@ class Ends:
                 return  # the client was closed
 
     def _recheck_all(self) -> None:
+        self._gaps += 1
         self._recheck.set()
         self._recheck = asyncio.Event()
 
@@ -194,14 +197,17 @@ class Ends:
 
     async def _look_after(self, watch: Watch, ends: float) -> None:
         """Looks a session up when it should have ended, at intervals, and after gaps."""
+        gaps = self._gaps
         while True:
-            wait_s = max(0.01, min(self._recheck_s, ends - self._monotonic()))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._recheck.wait(), wait_s)
+            if gaps == self._gaps:  # else there was one while it was looked up
+                wait_s = max(0.01, min(self._recheck_s, ends - self._monotonic()))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._recheck.wait(), wait_s)
+            gaps = self._gaps
             try:
                 state = await self._load(watch.device_id)
             except SessionUnavailableError:
-                ends = self._monotonic() + self._recheck_s  # nobody can tell: ask again
+                ends = self._monotonic() + _AGAIN_S  # nobody can tell
                 continue
             if state is None:
                 self.tell(watch.device_id, "x" if self._monotonic() >= ends else "e")

@@ -50,7 +50,7 @@ class Fields:
                 data = _encode(value)
                 if self._decoders is not None:
                     self._decoders[name].decode(data)
-            except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
+            except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as exc:
                 raise ConfigurationError(
                     f"the session field {name!r} can't hold this {type(value).__name__}: {exc}"
                 ) from exc

@@ -110,28 +110,27 @@ class Database:
         if self._pool is None:
             async with self._opening:
                 if self._pool is None:
-                    self._pool = await self._open()
+                    self._pool = await asyncpg.create_pool(
+                        self._url, min_size=0, max_size=4, timeout=self._deadline_s, statement_cache_size=0
+                    )
         async with self._pool.acquire() as connection:
             yield connection
-
-    async def _open(self) -> Any:
-        try:
-            return await asyncpg.create_pool(
-                self._url, min_size=0, max_size=4, timeout=self._deadline_s, statement_cache_size=0
-            )
-        except ValueError:  # what it says may hold a part of the password
-            raise ConfigurationError(
-                "the sessions' database URL can't be used; it looks like postgresql://user:password@host:5432/database"
-            ) from None
 
     async def _fetch(self, query: str, *args: object, connection: Connection | None = None) -> list[Any]:
         if connection is not None:  # the caller's transaction: its errors are the caller's
             rows: list[Any] = await connection.fetch(query, *args)
             return rows
-        with _mapped():
-            async with asyncio.timeout(self._deadline_s), self._acquire() as own:
-                fetched: list[Any] = await own.fetch(query, *args)
-                return fetched
+        try:
+            with _mapped():
+                async with asyncio.timeout(self._deadline_s), self._acquire() as own:
+                    fetched: list[Any] = await own.fetch(query, *args)
+                    return fetched
+        except ValueError:  # the URL; what asyncpg says of it may hold a part of the password
+            if self._url is None:
+                raise
+            raise ConfigurationError(
+                "the sessions' database URL can't be used; it looks like postgresql://user:password@host:5432/database"
+            ) from None
 
     # -- sessions ------------------------------------------------------------------------------------------
 
@@ -196,9 +195,9 @@ class Database:
 
     # -- what Valkey has to forget -------------------------------------------------------------------------
 
-    async def look(self, limit: int) -> list[tuple[int, str, bool]]:
-        """Returns what Valkey has to forget: number, name, and whether the session has ended."""
-        return [tuple(row) for row in await self._fetch(self._sql.look, limit)]
+    async def look(self, after: int, limit: int) -> list[tuple[int, str, bool]]:
+        """Returns what Valkey has to forget: number, name, and whether the session has ended; in their order."""
+        return [tuple(row) for row in await self._fetch(self._sql.look, after, limit)]
 
     async def forget(self, numbers: Iterable[int]) -> None:
         """Valkey has forgotten these."""

@@ -119,7 +119,11 @@ class Sessions(Generic[T]):
         Raises:
             ConfigurationError: PostgreSQL has no such table, or its URL can't be used.
         """
-        await self._backend.start()
+        try:
+            await self._backend.start()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Ends what runs in the background. Close it before the tier."""

@@ -75,7 +75,7 @@ class Statements:
         self.end_one = (
             f"DELETE FROM {table} WHERE subject = $1 AND name = $2 AND ends_at > {now} RETURNING name"  # noqa: S608
         )
-        self.look = f"SELECT seq, name, ended FROM {stale} ORDER BY seq LIMIT $1"  # noqa: S608
+        self.look = f"SELECT seq, name, ended FROM {stale} WHERE seq > $1 ORDER BY seq LIMIT $2"  # noqa: S608
         self.forget = f"DELETE FROM {stale} WHERE seq = ANY($1::bigint[])"  # noqa: S608
         self.forget_old = f"DELETE FROM {stale} WHERE at < clock_timestamp() - {seconds('$1')}"  # noqa: S608
         self.purge = f"""
