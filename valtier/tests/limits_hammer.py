@@ -19,7 +19,9 @@ clock = Clock(monotonic=lambda: real_monotonic() * speed + skew)
 async def main() -> int:
     async with Tier.from_url(url, deadline=5, connect_timeout=5, canary="1h") as tier:
         limits = Limits(tier.valkey, prefix="valtier", clock=clock)
-        limiter = limits.limiter("hammered", points=int(points), duration=1, burst=int(burst), on_outage="closed")
+        limiter = limits.limiter(
+            "hammered", points=int(points), duration=1, burst=int(burst), on_outage="closed"
+        )
         end = real_monotonic() + seconds
         taken = 0
 

@@ -154,9 +154,7 @@ async def test_req16_block_duration_begins_with_the_first_refusal(tier: Tier, al
     limiter = tier.limiter("strict", points=1, duration=60, block_duration="1h", algorithm=algorithm)
     assert (await limiter.hit("k")).allowed
     assert 3590 < (await limiter.hit("k")).retry_after_s <= 3600
-    other = another(tier).limiter(
-        "strict", points=1, duration=60, block_duration="1h", algorithm=algorithm
-    )
+    other = another(tier).limiter("strict", points=1, duration=60, block_duration="1h", algorithm=algorithm)
     assert 3590 < (await other.hit("k")).retry_after_s <= 3600
 
 
@@ -430,8 +428,9 @@ async def test_a_key_that_holds_something_else_is_an_outage_and_not_a_refusal(on
 )  # fmt: skip
 async def test_a_limit_that_can_not_work_is_refused_when_it_is_made(wrong: dict[str, Any]) -> None:
     limits = Limits(None, prefix="p")
+    options: dict[str, Any] = {"name": "api", "points": 10, "duration": 60} | wrong
     with pytest.raises(ConfigurationError):
-        limits.limiter(**({"name": "api", "points": 10, "duration": 60} | wrong))
+        limits.limiter(**options)
 
 
 async def test_a_name_has_one_limit(one: Tier) -> None:

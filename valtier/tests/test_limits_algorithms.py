@@ -21,7 +21,10 @@ SECOND = 1_000_000
 START = 1_790_000_000 * SECOND
 
 gaps = st.one_of(
-    st.just(0), st.integers(0, 2 * SECOND), st.integers(0, 200 * SECOND), st.sampled_from([SECOND, 60 * SECOND])
+    st.just(0),
+    st.integers(0, 2 * SECOND),
+    st.integers(0, 200 * SECOND),
+    st.sampled_from([SECOND, 60 * SECOND]),
 )
 hits = st.lists(st.tuples(gaps, st.integers(1, 4)), max_size=60)
 gcra_limits = st.builds(
@@ -242,11 +245,12 @@ def test_rates_are_read(text: str, points: int, seconds: float) -> None:
     assert parse_rate(text) == (points, seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "/minute", "5/fortnight", "-5/minute", "5/0s", "5.5/s", "5/minute/s"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "/minute", "5/fortnight", "-5/minute", "5/0s", "5.5/s", "5/minute/s"]
+)
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
-        points, seconds = parse_rate(text)
-        Limit.of("x", points=points, duration=seconds)
+        Limit.of("x", **dict(zip(("points", "duration"), parse_rate(text), strict=True)))  # type: ignore[arg-type]
 
 
 @given(gcra_limits, st.integers(1, 500))

@@ -30,7 +30,7 @@ async def quick_tier(url: str, *, deadline: float = 0.2, **options: Any) -> Asyn
 
 
 def server_time_s(server: EmbeddedValkey) -> float:
-    seconds, micros = server.call("TIME")  # type: ignore[misc]
+    seconds, micros = server.call("TIME")
     return int(seconds) + int(micros) / 1e6
 
 
@@ -43,7 +43,16 @@ def test_req15_processes_with_skewed_clocks_get_no_more_than_burst_and_rate_time
     skews = [(0, 1), (-86400 * 400, 3), (86400 * 900, 0.5)]
     children = [
         subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, str(HAMMER), own_valkey.url, "1.5", str(skew), str(speed), str(points), str(burst)],
+            [
+                sys.executable,
+                str(HAMMER),
+                own_valkey.url,
+                "1.5",
+                str(skew),
+                str(speed),
+                str(points),
+                str(burst),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -233,9 +242,10 @@ async def test_req38_req39_req41_a_connection_cut_in_the_middle_of_a_reply_charg
     own_valkey: EmbeddedValkey,
 ) -> None:
     """Requirements 38, 39: a lost reply is not asked for again, and reaches nobody else."""
-    async with FaultProxy(own_valkey.port) as proxy, quick_tier(
-        proxy.url(own_valkey.url), deadline=2, local_bytes=0
-    ) as tier:
+    async with (
+        FaultProxy(own_valkey.port) as proxy,
+        quick_tier(proxy.url(own_valkey.url), deadline=2, local_bytes=0) as tier,
+    ):
         limiter = tier.limiter("api", points=1000, duration=3600, on_outage="closed")
         stack = tier.limiters(limiter)
         sent = 1
