@@ -22,8 +22,8 @@ from valtier.wire import Valkey
 UNWATCHED_S = 1.0
 """How long a block is believed that nobody watches."""
 
-Block = tuple[float, float]
-"""Until when one point is refused, by the monotonic clock, and how much later all are back, in seconds."""
+Block = tuple[float, float, float]
+"""Until when that is believed; until when one point is refused; when all are back. By the monotonic clock."""
 Waiting = dict[str, Block]
 """What one limiter looks at: its blocked keys, as they were given to it."""
 
@@ -68,7 +68,7 @@ class BlockedKeys:
         if len(self._where) >= self._most and name not in self._where:
             self.forget(next(iter(self._where)))
         believed_s = wait_s if wait_s <= UNWATCHED_S or self._watch(name, state) else UNWATCHED_S
-        waiting[key] = (since + believed_s, reset_s - wait_s)
+        waiting[key] = (since + believed_s, since + wait_s, since + reset_s)
         self._where[name] = waiting, key
 
     def forget(self, name: str) -> None:

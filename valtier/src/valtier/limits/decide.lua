@@ -30,7 +30,7 @@ local function fixed(state, cost, points, unit, force, key)
   if state then
     local ttl_ms = redis.call('PTTL', key)
     if ttl_ms >= 0 then
-      left, ttl = math.max(1, ttl_ms) * 1000, nil
+      left, ttl = math.min((ttl_ms + 1) * 1000, unit), nil  -- it has expired when that is over, not before
     end
   end
   local full = count + cost

@@ -283,13 +283,13 @@ class Limiter(Counting):
 
     def known(self, key: str, cost: int) -> Decision | None:
         """Returns the refusal if this process knows that the key is blocked. No round trip."""
-        until, more_s = self.waiting[key]
-        wait_s = until - self._monotonic()
-        if wait_s <= 0:
+        believed, until, reset_at = self.waiting[key]
+        now = self._monotonic()
+        if believed <= now:
             self._blocked.forget(self.name_of(key))
             return None
         self._counts.answered_here += 1
-        reset_s = wait_s + more_s
+        wait_s, reset_s = until - now, reset_at - now
         if cost != 1:
             self._check_cost(cost)
             wait_s += (cost - 1) * self._step_s

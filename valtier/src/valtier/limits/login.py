@@ -162,7 +162,7 @@ class Login:
             own = self._key("d", who, nonce)
             passes, _, _ = await self._charge((own,), self._row_words)
             if passes:
-                return self._count(Attempt(True, who, trusted=True, marks=(mark, own, here)))
+                return self._count(Attempt(True, who, trusted=True, marks=(mark, own)))
         keys = (self._key("a", place), here, self._key("u", who), mark)
         passes, number, wait_ms = await self._charge(keys, self._words)
         if not passes:
@@ -183,8 +183,9 @@ class Login:
         mark, row, *charged = attempt.marks
         if self._valkey is None:
             self._remember_here(mark)
-            for key in (row, *charged):
-                self._local.forget(key)
+            self._local.forget(row)
+            for key, limit in zip(charged, (self._address, self._account), strict=False):
+                self._local.peek(key, limit, adjust=-1)
         else:
             try:
                 await LOGIN_SUCCESS.run(self._valkey, attempt.marks, (self._known_ms,))

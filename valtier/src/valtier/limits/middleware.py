@@ -157,12 +157,12 @@ class RateLimit:
         """
         found: dict[str, str | None] = {}
         for route in walk(self._routes() if self._routes is not None else ()):
-            sample = route.path.removesuffix("*")
             for method in route.methods or ("*",):
-                rule = self._compiled().find(method, sample) or route.rule or self._default
+                rule = self._compiled().find(method, route.sample) or self._default
                 limit = rule.limit if rule is not None else None
-                names = limit if isinstance(limit, str) else None
-                if limit is not None and not isinstance(limit, str):
+                if limit is None or isinstance(limit, str):
+                    names = None
+                else:
                     names = ", ".join(limiter.limit.name for limiter in limiters_of(limit))
                 found.setdefault(f"{method} {route.path}", names)
         return found

@@ -93,7 +93,7 @@ class Limit:
         )
         if points > duration_s * 1e6:
             raise ConfigurationError(f"limit {name!r}: at most a million points a second")
-        if made.burst * made.unit_us > 2 * MAX_DURATION_S * 1e6:
+        if chosen is Algorithm.GCRA and made.burst * made.unit_us > 2 * MAX_DURATION_S * 1e6:
             raise ConfigurationError(f"limit {name!r}: its burst takes more than two years to come back")
         return made
 

@@ -114,6 +114,11 @@ class Route:
     endpoint: object
 
     @property
+    def sample(self) -> str:
+        """A path of this route."""
+        return _FIELD.sub("0", self.path).replace("*", "0")
+
+    @property
     def rule(self) -> Rule | None:
         """What its endpoint declares, as a rule."""
         found = declared(self.endpoint)
