@@ -55,9 +55,7 @@ async def _decisions(subject: Subject, clocked: Clocked, options: Options, numbe
     await subject.hit_once(over)
     await asyncio.sleep(0.02)
     blocked = [over] * count
-    await clocked.take(
-        BLOCKED, subject.name, count, lambda: _expect(subject.hit_once, blocked, 100, False)
-    )
+    await clocked.take(BLOCKED, subject.name, count, lambda: _expect(subject.hit_once, blocked, 100, False))
     blocked = [over] * len(few)
     await clocked.take(
         BLOCKED_ALONE, subject.name, len(few), lambda: _expect(subject.hit_once, blocked, 1, False)
@@ -94,9 +92,7 @@ async def _size(server: EmbeddedValkey, subject: Subject, count: int) -> Size:
     before = _used(server)
     for at in range(count):
         await subject.hit(f"198.{18 + (at >> 16)}.{at >> 8 & 255}.{at & 255}")
-    return Size(
-        subject=subject.name, algorithm=subject.algorithm, bytes=(_used(server) - before) / count
-    )
+    return Size(subject=subject.name, algorithm=subject.algorithm, bytes=(_used(server) - before) / count)
 
 
 def _used(server: EmbeddedValkey) -> int:

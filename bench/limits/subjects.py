@@ -74,7 +74,11 @@ async def limits(server: EmbeddedValkey) -> AsyncIterator[list[Subject]]:
     from limits import RateLimitItemPerHour, RateLimitItemPerMinute
     from limits.aio import storage, strategies
 
-    plenty, once, second = RateLimitItemPerHour(PLENTY), RateLimitItemPerHour(1), RateLimitItemPerMinute(PLENTY)
+    plenty, once, second = (
+        RateLimitItemPerHour(PLENTY),
+        RateLimitItemPerHour(1),
+        RateLimitItemPerMinute(PLENTY),
+    )
 
     def of(strategy: Any, algorithm: str, implementation: str) -> Subject:
         def hit(key: str) -> Awaitable[bool]:

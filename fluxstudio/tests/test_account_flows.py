@@ -193,7 +193,8 @@ async def test_25_guessing_codes_ends_and_a_new_code_does_not_help(
     app: Application, inbox: Inbox, ada: Person, valkey: EmbeddedValkey
 ) -> None:
     browser = Browser(app)
-    statuses = []
+    statuses: list[int] = []
+    code = ""
     for _ in range(3):
         expect(await browser.call("POST", "/api/sign-in/code", {"email": ada.email}), 202)
         await eventually_mails(inbox, ada.email, len(statuses) // 5 + 1)
@@ -281,7 +282,7 @@ async def test_30_links_have_a_fixed_host_whatever_a_request_says(
     app: Application, inbox: Inbox, ada: Person
 ) -> None:
     headers = {"host": "evil.example", "x-forwarded-host": "evil.example", "forwarded": "host=evil.example"}
-    expect(await Caller(app, **headers).call("POST", "/api/forgot-password", {"email": ada.email}), 202)
+    expect(await Caller(app, None, **headers).call("POST", "/api/forgot-password", {"email": ada.email}), 202)
     text = (await inbox.letter(ada.email, RESET)).text
     assert "http://studio.test/reset-password#" in text
     assert "evil" not in text

@@ -281,7 +281,7 @@ async def test_8_a_user_sees_and_signs_out_their_devices_and_nobody_elses(
     app: Application, ada: Person, database: Database
 ) -> None:
     ben = await database.person("Ben", sudo_s=600)
-    phone = Browser(app, **{"user-agent": "A phone"})
+    phone = Browser(app, None, **{"user-agent": "A phone"})
     await phone.post("/api/sign-in", sign_in_form(ada), status=200)
     caller = Caller(app, ada)
     devices = (await caller.get("/api/me/devices"))["devices"]
@@ -290,7 +290,7 @@ async def test_8_a_user_sees_and_signs_out_their_devices_and_nobody_elses(
         ("A phone", False),
     ]
     [other] = [device["id"] for device in devices if not device["current"]]
-    assert other not in str((await Caller(app, ben).get("/api/me/devices")))
+    assert other not in str(await Caller(app, ben).get("/api/me/devices"))
     await Caller(app, ben).delete(f"/api/me/devices/{other}", status=404)
     await phone.get("/api/me")
     await caller.delete(f"/api/me/devices/{other}")

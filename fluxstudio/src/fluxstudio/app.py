@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from fluxstudio.accounts import queries as account_queries
 from fluxstudio.accounts import routes as accounts
 from fluxstudio.accounts import security_routes as security
 from fluxstudio.accounts.codes import AccountCodes
@@ -28,6 +27,7 @@ from fluxstudio.assets import routes as assets
 from fluxstudio.assets.service import Assets
 from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import Pool, create_pool
+from fluxstudio.db.secrets import fetch_secrets
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.limits import install_limits
@@ -190,7 +190,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stack.push_async_callback(stats.stop)
 
     async with pool.acquire() as connection:
-        secrets = await account_queries.fetch_secrets(connection)
+        secrets = await fetch_secrets(connection)
     cache = tier.cache
     sessions = await stack.enter_async_context(_sessions(settings, pool, tier))
     post = Post(pool)

@@ -122,9 +122,15 @@ def _flag(given: Mapping[str, str], name: str, *, default: bool) -> bool:
     text = given.get(name)
     if text is None:
         return default
-    if text.lower() not in _WORDS:
-        raise SettingsError(f"{name} is {text!r}; set it to true or false")
-    return _WORDS[text.lower()]
+    try:
+        return flag(text)
+    except KeyError:
+        raise SettingsError(f"{name} is {text!r}; set it to true or false") from None
+
+
+def flag(text: str) -> bool:
+    """Reads `true false yes no on off 1 0`. Raises KeyError for anything else."""
+    return _WORDS[text.strip().lower()]
 
 
 def _number(given: Mapping[str, str], name: str, *, default: int, most: int) -> int:

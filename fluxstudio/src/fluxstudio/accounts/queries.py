@@ -1,4 +1,4 @@
-"""SQL of accounts: users, sign-ups that wait to be confirmed, and the studio's secrets."""
+"""SQL of accounts: users, their second factors, and sign-ups that wait to be confirmed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from asyncpg import Record
 from fluxstudio.db.pool import Connection
 
 _ACCOUNT = "id, email, name, bio, created_at, totp_enabled_at IS NOT NULL AS has_totp"
-
-
-async def fetch_secrets(connection: Connection) -> dict[str, bytes]:
-    """Returns the studio's secrets by name."""
-    rows = await connection.fetch("SELECT name, value FROM secrets")
-    return {row["name"]: row["value"] for row in rows}
 
 
 # -- signing up --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from valtier import Tier
 from valtier.asgi import App
 from valtier.limits import ClientAddress, RateLimit, Rule
 
-_RATES = {"sign-in": "30/minute", "mail": "10/minute", "code": "30/minute"}
+RATES = {"sign-in": "30/minute", "mail": "10/minute", "code": "30/minute"}
 """For each address, besides what is counted by account, code and device."""
 
 
@@ -37,5 +37,5 @@ def rules_of(routers: Iterable[APIRouter]) -> Iterable[Rule]:
             declared = policy_of(getattr(route, "endpoint", router))
             if declared is None or declared.limit == "api":
                 continue
-            rate = _RATES.get(declared.limit)
+            rate = RATES.get(declared.limit)
             yield Rule(path, rate, methods, name=declared.limit if rate else None)
