@@ -126,6 +126,8 @@ def parse(text: str | None) -> Address | None:
 def subject(address: str | None, ipv6_prefix: int = 64) -> str:
     """Returns what counts of an address: IPv4 as it is, IPv6 as its network; `unknown` if it is no address."""
     found = parse(address)
+    if found is None and address is not None and "/" in address:  # what this function has returned for IPv6
+        found = parse(address.partition("/")[0])
     return UNKNOWN if found is None else _shown(found, ipv6_prefix)
 
 
