@@ -9,13 +9,15 @@ import asyncpg
 import pytest
 
 from fluxstudio.db import migrate
-from fluxstudio.testing import app, database, shared_database_url, world
+from fluxstudio.testing import app, database, inbox, mail_server, shared_database_url, world
 from valtier.embedded import EmbeddedPostgres
 from valtier.testing import own_valkey, postgres_server, valkey, valkey_server
 
 __all__ = [
     "app",
     "database",
+    "inbox",
+    "mail_server",
     "own_valkey",
     "postgres_server",
     "shared_database_url",

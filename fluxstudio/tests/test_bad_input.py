@@ -41,7 +41,16 @@ async def app(shared_database_url: str) -> AsyncIterator[Application]:
 
 
 async def count(database: Database) -> dict[str, int]:
-    tables = ("users", "sessions", "projects", "members", "messages", "showcase_pages")
+    tables = (
+        "users",
+        "valtier_sessions",
+        "sign_ups",
+        "mail_queue",
+        "projects",
+        "members",
+        "messages",
+        "showcase_pages",
+    )
     return {
         name: await database.connection.fetchval(f"SELECT count(*) FROM {name}")  # noqa: S608 - names from above
         for name in tables

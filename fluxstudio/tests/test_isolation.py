@@ -14,13 +14,24 @@ PUBLIC = {
     "GET /api/ready",
     "GET /p/{slug}",
     "POST /api/sign-up",
+    "POST /api/verify-email",
     "POST /api/sign-in",
+    "POST /api/sign-in/code",
+    "POST /api/sign-in/code/verify",
+    "POST /api/sign-in/second-factor",
     "POST /api/sign-out",
     "GET /api/shared",  # for who holds a link: test_boards
+    "POST /api/forgot-password",
+    "POST /api/reset-password",
+    "POST /api/change-email",
 }
 
 BODIES: dict[str, Any] = {
     "PATCH /api/me": {"name": "Mallory"},
+    "POST /api/me/sudo": {"password": "correct horse"},
+    "POST /api/me/totp/confirm": {"code": "123456"},
+    "PUT /api/me/password": {"current": "correct horse", "password": "battery staple"},
+    "PUT /api/me/email": {"email": "mallory@example.org"},
     "POST /api/projects": {"title": "Mine"},
     "PATCH /api/projects/{project_id}": {"title": "Mine"},
     "PUT /api/projects/{project_id}/members/{user_id}": {"role": "owner"},
@@ -62,6 +73,7 @@ def call(endpoint: str, world: World, user: Person) -> tuple[str, str]:
         "link_id": world.board.link,
         "file_id": "none",
         "user_id": user.id,
+        "device_id": "AAAAAAAAAAAAAAAAAAAA",
         "slug": world.slug,
     }
     return method, path.format_map(place) + ("?q=lighthouse" if path == "/api/search" else "")

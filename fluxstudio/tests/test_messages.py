@@ -62,6 +62,6 @@ async def test_a_page_costs_no_query_when_it_is_cached(
         first = await caller.get(path)
         await database.connection.execute("DELETE FROM members WHERE project_id = $1", world.project)
         await database.connection.execute("DELETE FROM messages WHERE project_id = $1", world.project)
-        await database.connection.execute("DELETE FROM sessions")
+        await database.connection.execute("DELETE FROM valtier_sessions")
         assert await caller.get(path) == first
         expect(await Caller(app, world.dora).call("GET", path), 401)

@@ -42,7 +42,6 @@ CHANGES: dict[str, str] = {
     "rename a user": "UPDATE users SET name = 'Benjamin' WHERE id = {w.ben.id}",
     "rename an owner": "UPDATE users SET name = 'Ada Lovelace' WHERE id = {w.ada.id}",
     "change a bio": "UPDATE users SET bio = 'Paints.' WHERE id = {w.ben.id}",
-    "end a user's sessions": "DELETE FROM sessions WHERE user_id = {w.cy.id}",
     "change a title": "UPDATE projects SET title = 'Lighthouse' WHERE id = {w.project}",
     "change a description": "UPDATE projects SET description = 'A lighthouse' WHERE id = {w.project}",
     "delete a project": "DELETE FROM projects WHERE id = {w.project}",
@@ -61,7 +60,6 @@ KINDS: dict[str, set[str]] = {
     "rename a user": {"user", "account", "lists#", "names#"},
     "rename an owner": {"user", "account", "names#", "pages#"},
     "change a bio": {"user", "account"},
-    "end a user's sessions": {"session"},
     "change a title": {"project", "lists#", "pages#"},
     "change a description": {"project", "lists#"},
     "delete a project": {"roles", "lists#"},
@@ -76,6 +74,13 @@ KINDS: dict[str, set[str]] = {
     "withdraw a page": {"showcase", "project"},
 }
 """Which kinds of entries each change must make stale: namespaces of keys, and of tags with a #."""
+
+
+UNWATCHED = {
+    *("alembic_version", "valtier_outbox"),
+    *("valtier_sessions", "valtier_sessions_stale"),  # sessions have triggers of their own
+    *("recovery_codes", "sign_ups", "mail_queue", "secrets"),  # nothing of them is cached
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +177,9 @@ async def test_every_table_is_watched(studios: Studios) -> None:
     watched = await studios.psql.fetch(
         "SELECT tgrelid::regclass::text AS name, count(*) FROM pg_trigger WHERE NOT tgisinternal GROUP BY 1"
     )
-    assert {row["name"]: row["count"] for row in watched} == dict.fromkeys(
-        {row["tablename"] for row in tables} - {"alembic_version", "valtier_outbox"} - NOT_CACHED, 4
-    )
+    assert {
+        row["name"]: row["count"] for row in watched if row["name"] != "valtier_sessions"
+    } == dict.fromkeys({row["tablename"] for row in tables} - UNWATCHED - NOT_CACHED, 4)
 
 
 async def test_the_applications_own_writes_fire_no_triggers(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import functools
+import logging
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from fluxstudio.accounts import routes as accounts
+from fluxstudio.accounts import security_routes as security
+from fluxstudio.accounts.codes import AccountCodes
+from fluxstudio.accounts.factors import Factors
 from fluxstudio.accounts.passwords import Passwords
+from fluxstudio.accounts.recovery import Recovery
 from fluxstudio.accounts.service import Accounts
-from fluxstudio.accounts.sessions import Sessions
+from fluxstudio.accounts.sessions import Doorkeeper, StudioSessions
+from fluxstudio.accounts.signing import Signing
+from fluxstudio.accounts.writer import Writer
 from fluxstudio.assets import routes as assets
 from fluxstudio.assets.service import Assets
 from fluxstudio.boards import routes as boards
@@ -22,10 +30,16 @@ from fluxstudio.boards.images import Images
 from fluxstudio.boards.service import Boards
 from fluxstudio.boards.storage import Storage
 from fluxstudio.db.installation import fetch_installation
-from fluxstudio.db.pool import create_pool
+from fluxstudio.db.pool import Pool, create_pool
+from fluxstudio.db.secrets import fetch_secrets
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
+from fluxstudio.http.limits import install_limits
 from fluxstudio.http.openapi import describe_problems
+from fluxstudio.mail import routes as mail
+from fluxstudio.mail.mailbox import Mailbox
+from fluxstudio.mail.service import Courier, Post
+from fluxstudio.mail.smtp import SmtpServer
 from fluxstudio.messages import routes as messages
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops import routes as ops
@@ -44,18 +58,29 @@ from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.writes import Writes
-from valtier import ConfigurationError, Tier
+from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier
+from valtier.asgi import App
+from valtier.limits import ClientAddress
+
+log = logging.getLogger("fluxstudio")
+
+_IDLE_S = 3600.0
 
 ROUTERS = (
     projects.router,
     messages.router,
     accounts.router,
+    security.router,
     assets.router,
     boards.router,
     search.router,
     showcase.router,
     ops.router,
 )
+
+
+_API_CSP = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Of answers that are no pages. Pages bring their own."""
 
 
 class Application(FastAPI):
@@ -73,16 +98,19 @@ class Application(FastAPI):
         self.settings = settings
         self.counters = Counters()
         self.studio: Studio | None = None
-        for router in ROUTERS:
+        self.routers = routers_of(settings)
+        for router in self.routers:
             self.include_router(router)
-        self._edge = Edge(super().__call__, _lanes(), self.counters)
+        self._edge = Edge(super().__call__, _lanes(self.routers), self.counters)
+        self.entrance: App = self._edge
+        """What a request meets first; with limits and security headers while the studio is open."""
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             self.add_exception_handler(kind, self._edge.explain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope["app"] = self
-            await self._edge(scope, receive, send)
+            await self.entrance(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -103,8 +131,13 @@ def create_app(settings: Settings | None = None) -> Application:
     return Application(settings)
 
 
-def _lanes() -> Lanes:
-    routes = [route for router in ROUTERS for route in router.routes]
+def routers_of(settings: Settings) -> tuple[APIRouter, ...]:
+    """Returns the routers of an application. The mailbox of development has no routes elsewhere."""
+    return ROUTERS if settings.mailbox_dir is None else (*ROUTERS, mail.router)
+
+
+def _lanes(routers: Iterable[APIRouter]) -> Lanes:
+    routes = [route for router in routers for route in router.routes]
     return Lanes([route.lane for route in routes if isinstance(route, LeanRoute) and route.lane])
 
 
@@ -112,12 +145,22 @@ def _lanes() -> Lanes:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not isinstance(app, Application):
         raise TypeError("this lifespan is FluxStudio's")
+    settings = app.settings
     async with AsyncExitStack() as stack:
-        app.studio = await _open_studio(app.settings, app.counters, stack)
+        app.studio = await _open_studio(settings, app.counters, stack)
+        limited = install_limits(app.entrance, app.studio.tier, app.routers, settings)
+        app.entrance = SecurityHeaders(
+            limited,
+            hsts="365d" if settings.secure_cookies else None,
+            content_security_policy=_API_CSP,
+            referrer_policy="no-referrer",
+            behind_tls_proxy=settings.secure_cookies,
+        )
         try:
             yield
         finally:
             app.studio = None
+            app.entrance = app._edge  # noqa: SLF001
 
 
 async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitStack) -> Studio:
@@ -151,17 +194,50 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stats.start()
         stack.push_async_callback(stats.stop)
 
+    async with pool.acquire() as connection:
+        secrets = await fetch_secrets(connection)
     cache = tier.cache
-    sessions = Sessions(pool, cache, ttl_s=settings.session_ttl_s, secure=settings.secure_cookies)
+    sessions = await stack.enter_async_context(_sessions(settings, pool, tier))
+    post = Post(pool)
+    codes = AccountCodes.of(tier, secrets["codes"])
+    login = tier.limits.login(secret=secrets["devices"])
     projects = Projects(pool, cache, writes)
     boards = Boards(pool, writes, projects=projects)
     stack.push_async_callback(boards.stop)
+    factors = Factors(
+        pool,
+        writes,
+        post,
+        sessions=sessions,
+        guesses=tier.limiter("second-factor", points=10, duration="15m", on_outage="closed"),
+    )
+    if settings.smtp_url is not None:
+        courier = _courier(settings, settings.smtp_url, pool, post, codes)
+        courier.start()
+        stack.push_async_callback(courier.stop)
+    else:
+        log.warning("SMTP_URL is not set: mail waits in the queue")
     return Studio(
         pool=pool,
         tier=tier,
         writes=writes,
-        sessions=sessions,
-        accounts=Accounts(pool, cache, writes, sessions=sessions, passwords=passwords, projects=projects),
+        door=Doorkeeper(sessions, ClientAddress(settings.trusted_proxies), secure=settings.secure_cookies),
+        signing=Signing(
+            pool,
+            writes,
+            post,
+            sessions=sessions,
+            passwords=passwords,
+            codes=codes,
+            login=login,
+            factors=factors,
+            secret=secrets["tickets"],
+        ),
+        recovery=Recovery(
+            pool, writes, post, sessions=sessions, passwords=passwords, codes=codes, login=login
+        ),
+        factors=factors,
+        accounts=Accounts(pool, cache, writes, post, sessions=sessions, projects=projects),
         projects=projects,
         messages=Messages(pool, cache, writes, projects=projects),
         search=Search(pool, cache),
@@ -170,4 +246,24 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         images=Images(pool, Storage.open(settings.assets_url), projects=projects),
         assets=Assets(pool, cache, projects=projects),
         operations=Operations(tier, probe),
+        post=post,
+        mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )
+
+
+def _sessions(settings: Settings, pool: Pool, tier: Tier) -> StudioSessions:
+    idle_s = min(_IDLE_S, settings.session_ttl_s)
+    return tier.sessions(
+        durable=pool,
+        listen=settings.database_url,
+        absolute=settings.session_ttl_s,
+        idle=idle_s,
+        touch=min(60.0, idle_s / 2),
+        cookie=SessionCookie(name="flux", secure=settings.secure_cookies),
+    )
+
+
+def _courier(settings: Settings, smtp_url: str, pool: Pool, post: Post, codes: AccountCodes) -> Courier:
+    server = SmtpServer.parse(smtp_url)
+    writer = Writer(pool, codes, settings.base_url)
+    return Courier(pool, post, writer.write, functools.partial(server.send, sender=settings.mail_from))

@@ -1,4 +1,4 @@
-"""The command line: fluxstudio up · serve · migrate · seed · bench."""
+"""The command line: fluxstudio up · serve · migrate · seed · routes · bench."""
 
 import os
 import sys
@@ -82,6 +82,14 @@ def seed(
     with _told_in_words(SeedError):
         if not if_empty or is_empty(url):
             fill(url, size.value, progress=True)
+
+
+@app.command()
+def routes() -> None:
+    """Lists every route with its limit, who may call it and who may keep its answers, as Markdown."""
+    from fluxstudio.http.route_list import list_routes
+
+    print(list_routes(), end="")
 
 
 @app.command()

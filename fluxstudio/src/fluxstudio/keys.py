@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 
-SESSION_TTL_S = 60
 ROLES_TTL_S = 60
 USER_TTL_S = 300
 PROJECTS_TTL_S = 60
@@ -25,11 +24,6 @@ NAMES = "names"
 """All members and messages, which show names."""
 PAGES = "pages"
 """All public pages."""
-
-
-def session(token_hash: bytes) -> str:
-    """Who is signed in with the token that has this SHA-256."""
-    return f"session:{token_hash.hex()}"
 
 
 def roles(user_id: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ import msgspec
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from valtier.codes import CodesUnavailableError, CooldownError, InvalidCodeError, TooManyFailuresError
+from valtier.limits import LimitUnavailableError
+from valtier.sessions import SessionEndedError, SessionUnavailableError
 
 log = logging.getLogger("fluxstudio")
 
@@ -135,11 +140,45 @@ def problem_of(exc: Exception) -> Problem:
         return _invalid_request(exc)
     if isinstance(exc, HTTPException):
         return _http_problem(exc)
+    if (problem := _told_by_valtier(exc)) is not None:
+        return problem
     if is_database_away(exc):
         _complaints.add(exc, time.monotonic())
         return unavailable("database-unavailable", "The database does not answer now. Try again soon.")
     log.error("A request failed", exc_info=exc)
     return Problem(500, "internal-error", "Something went wrong on our side. It was logged.")
+
+
+def _told_by_valtier(exc: Exception) -> Problem | None:
+    """Returns the problem that an error of valtier's features means: a closed door is 503, never 429 or "signed out"."""
+    if isinstance(exc, InvalidCodeError):
+        return Problem(400, "invalid-code", "The code is wrong, was used or has expired. Ask for a new one.")
+    if isinstance(exc, TooManyFailuresError | CooldownError):
+        seconds = max(1, math.ceil(exc.retry_after_s))
+        code = "too-many-attempts" if isinstance(exc, TooManyFailuresError) else "too-soon"
+        what = (
+            "Too many wrong codes." if code == "too-many-attempts" else "A mail was asked for a moment ago."
+        )
+        headers = {"retry-after": str(seconds)}
+        return Problem(429, code, f"{what} Try again in {in_words(seconds)}.", headers=headers)
+    if isinstance(exc, CodesUnavailableError | LimitUnavailableError):
+        return unavailable(
+            "limits-unavailable", "Attempts can't be counted now, so none is let in. Try again soon."
+        )
+    if isinstance(exc, SessionUnavailableError):
+        return unavailable(
+            "sessions-unavailable", "Who you are can't be told now. Try again; you stay signed in."
+        )
+    if isinstance(exc, SessionEndedError):
+        return Problem(401, "not-signed-in", "The session has ended. Sign in: POST /api/sign-in.")
+    return None
+
+
+def in_words(seconds: int) -> str:
+    """Returns how long to wait, for people."""
+    if seconds < 120:
+        return f"{seconds} seconds"
+    return f"{math.ceil(seconds / 60)} minutes" if seconds < 7200 else f"{math.ceil(seconds / 3600)} hours"
 
 
 class _Complaints:

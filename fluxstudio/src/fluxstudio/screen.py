@@ -48,7 +48,7 @@ class Screen:
         if rest:
             self._console.print(Text(rest, style="dim"))
 
-    def welcome(self, url: str, directory: Path) -> None:
+    def welcome(self, url: str, directory: Path, *, has_mailbox: bool = False) -> None:
         """Shows the address, the login of the demo, and commands that work as they stand."""
         cookies = shlex.quote(_short(directory / "cookies.txt"))
         sign_in = f'{{"email": "{DEMO_EMAIL}", "password": "{DEMO_PASSWORD}"}}'
@@ -65,6 +65,8 @@ class Screen:
         self._console.print(Text.assemble(("FluxStudio runs at ", "bold"), (url, "bold cyan")))
         self.line("")
         self._console.print(f"  [dim]A public page [/] {url}/p/{DEMO_SLUG}")
+        if has_mailbox:
+            self._console.print(f"  [dim]Mailbox       [/] {url}/dev/mail")
         self._console.print(f"  [dim]Demo login    [/] {DEMO_EMAIL}  [dim]password[/] {DEMO_PASSWORD}")
         self.line("")
         self.line("  Try next, in another terminal:")

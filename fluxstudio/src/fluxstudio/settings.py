@@ -4,13 +4,19 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from fluxstudio.mail.smtp import SmtpServer
 from valtier import ConfigurationError, Tier
+from valtier.limits import ClientAddress, Rule
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+DEFAULT_MAIL_FROM = "FluxStudio <studio@localhost>"
+DEFAULT_API_LIMIT = "100/minute"
 
 DEFAULT_ASSETS_URL = (Path.cwd() / ".data" / "assets").as_uri()
 
@@ -26,6 +32,7 @@ _WORDS = {
     "no": False,
     "off": False,
 }
+_BASE_URL = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
 
@@ -49,6 +56,18 @@ class Settings:
     """SESSION_TTL: in seconds, or such as `30m`, `24h`, `7d`."""
     pool_size: int = 10
     """DB_POOL_SIZE: connections to PostgreSQL, per worker."""
+    base_url: str = DEFAULT_BASE_URL
+    """FLUXSTUDIO_URL: where people reach the studio: the links in mails begin with it."""
+    smtp_url: str | None = field(default=None, repr=False)
+    """SMTP_URL: `smtp://user:password@host:587` or `smtps://…`. Without it mail waits in the queue."""
+    mail_from: str = DEFAULT_MAIL_FROM
+    """MAIL_FROM: the sender of mails."""
+    mailbox_dir: Path | None = None
+    """MAILBOX_DIR: shows at /dev/mail what `fluxstudio up` keeps there. For development: refused with SECURE_COOKIES."""
+    trusted_proxies: tuple[str, ...] = ()
+    """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
+    api_limit: str | None = DEFAULT_API_LIMIT
+    """API_LIMIT: how often one address may call, such as `100/minute`; `off` for no limit on requests as such."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     assets_url: str = DEFAULT_ASSETS_URL
@@ -66,13 +85,20 @@ class Settings:
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
         stats_dir = given.get("FLUXSTUDIO_STATS_DIR")
         use_redis = _flag(given, "USE_REDIS", default=True)
+        secure_cookies = _flag(given, "SECURE_COOKIES", default=True)
         return cls(
             database_url=_database_url(given),
             redis_url=_redis_url(given, used=use_redis),
             use_redis=use_redis,
-            secure_cookies=_flag(given, "SECURE_COOKIES", default=True),
+            secure_cookies=secure_cookies,
             session_ttl_s=_session_ttl_s(given),
             pool_size=_number(given, "DB_POOL_SIZE", default=10, most=1000),
+            base_url=_base_url(given, secure=secure_cookies),
+            smtp_url=_smtp_url(given),
+            mail_from=_mail_from(given),
+            mailbox_dir=_mailbox_dir(given, secure=secure_cookies),
+            trusted_proxies=_trusted_proxies(given),
+            api_limit=_api_limit(given),
             stats_dir=Path(stats_dir) if stats_dir else None,
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             log_json=_flag(given, "LOG_JSON", default=False),
@@ -101,9 +127,15 @@ def _flag(given: Mapping[str, str], name: str, *, default: bool) -> bool:
     text = given.get(name)
     if text is None:
         return default
-    if text.lower() not in _WORDS:
-        raise SettingsError(f"{name} is {text!r}; set it to true or false")
-    return _WORDS[text.lower()]
+    try:
+        return flag(text)
+    except KeyError:
+        raise SettingsError(f"{name} is {text!r}; set it to true or false") from None
+
+
+def flag(text: str) -> bool:
+    """Reads `true false yes no on off 1 0`. Raises KeyError for anything else."""
+    return _WORDS[text.strip().lower()]
 
 
 def _number(given: Mapping[str, str], name: str, *, default: int, most: int) -> int:
@@ -134,3 +166,65 @@ def _redis_url(given: Mapping[str, str], *, used: bool) -> str:
                 f"REDIS_URL can't be used ({exc}). Correct it, or set USE_REDIS to false"
             ) from None
     return url
+
+
+def _base_url(given: Mapping[str, str], *, secure: bool) -> str:
+    url = given.get("FLUXSTUDIO_URL", DEFAULT_BASE_URL).rstrip("/")
+    if not _BASE_URL.fullmatch(url):
+        raise SettingsError(
+            f"FLUXSTUDIO_URL is {url!r}; set it to the studio's address: https://studio.example.org"
+        )
+    if secure and "FLUXSTUDIO_URL" in given and not url.startswith("https:"):
+        raise SettingsError("FLUXSTUDIO_URL is plain http; use https, or set SECURE_COOKIES to false")
+    return url
+
+
+def _smtp_url(given: Mapping[str, str]) -> str | None:
+    url = given.get("SMTP_URL")
+    if url is not None:
+        try:
+            SmtpServer.parse(url)
+        except ValueError as exc:
+            raise SettingsError(f"SMTP_URL can't be used: {exc}") from None
+    return url
+
+
+def _mail_from(given: Mapping[str, str]) -> str:
+    text = given.get("MAIL_FROM", DEFAULT_MAIL_FROM)
+    address = parseaddr(text)[1]
+    if address.count("@") != 1 or not text.isprintable():
+        raise SettingsError(f"MAIL_FROM is {text!r}; set it to FluxStudio <studio@example.org>")
+    return text
+
+
+def _mailbox_dir(given: Mapping[str, str], *, secure: bool) -> Path | None:
+    text = given.get("MAILBOX_DIR")
+    if text is None:
+        return None
+    if secure:
+        raise SettingsError(
+            "MAILBOX_DIR shows all mail to everybody, and is for development: remove it, or set SECURE_COOKIES to false"
+        )
+    return Path(text)
+
+
+def _trusted_proxies(given: Mapping[str, str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.get("TRUSTED_PROXIES", "").split(",") if name.strip())
+    try:
+        ClientAddress(names)
+    except ConfigurationError as exc:
+        raise SettingsError(f"TRUSTED_PROXIES can't be used: {exc}") from None
+    return names
+
+
+def _api_limit(given: Mapping[str, str]) -> str | None:
+    text = given.get("API_LIMIT", DEFAULT_API_LIMIT)
+    if text.lower() in {"off", "false", "no", "0"}:
+        return None
+    try:
+        Rule("/*", text)
+    except ConfigurationError as exc:
+        raise SettingsError(
+            f"API_LIMIT can't be used ({exc}); set it to such as 100/minute, or off"
+        ) from None
+    return text

@@ -2,7 +2,7 @@
 
     entry             shows
     roles:USER        the user's role in each project
-    user:, account:   name, bio (and e-mail)
+    user:, account:   name, bio (and e-mail, second factor)
     projects:USER     titles, roles, numbers of members, the last message with its author's name, unread counts
     project:ID:ROLE   title, description, number of members, the showcase page's slug
     members:ID        names and roles
@@ -10,7 +10,6 @@
     search:USER:…     titles, descriptions and messages with their authors' names; tag search:USER
     showcase:SLUG     headline, summary, the project's title, its owners' names
     asset:ID          what never changes
-    session:HASH      whose the session is
 
 This is for FluxStudio's own writes, which know. Changes from outside, made with psql, are seen by triggers: the watches
 in `fluxstudio.migrations`, which know the changed row only and say the rest by the coarse tags of `fluxstudio.keys`.
@@ -51,8 +50,9 @@ class NameReach:
     slugs: tuple[str, ...]
 
 
-def signed_out(token_hash: bytes) -> Stale:
-    return Stale((keys.session(token_hash),))
+def account_changed(user_id: int) -> Stale:
+    """What only the user sees of their account has changed."""
+    return Stale((keys.account(user_id),))
 
 
 def profile_changed(user_id: int, renamed: NameReach | None) -> Stale:
@@ -84,6 +84,13 @@ def membership_changed(project_id: int, user_id: int, member_ids: Iterable[int],
     others = Stale(tuple(map(keys.projects, member_ids)))  # they see another number of members
     own = Stale((keys.roles(user_id), keys.members(project_id))) | _seen_by([user_id])
     return own | others | _project(project_id) | _pages(slug)
+
+
+def project_deleted(project_id: int, member_id: int, asset_ids: Iterable[int], slug: str | None) -> Stale:
+    """The project is gone, with its one member's place in it."""
+    own = Stale((keys.roles(member_id), keys.members(project_id))) | _seen_by([member_id])
+    rest = Stale(tuple(map(keys.asset, asset_ids)), (keys.messages_tag(project_id),))
+    return own | rest | _project(project_id) | _pages(slug)
 
 
 def message_posted(project_id: int, member_ids: Iterable[int]) -> Stale:

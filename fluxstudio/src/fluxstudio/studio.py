@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from fluxstudio.accounts.factors import Factors
+from fluxstudio.accounts.recovery import Recovery
 from fluxstudio.accounts.service import Accounts
-from fluxstudio.accounts.sessions import Sessions
+from fluxstudio.accounts.sessions import Doorkeeper
+from fluxstudio.accounts.signing import Signing
 from fluxstudio.assets.service import Assets
 from fluxstudio.boards.images import Images
 from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
+from fluxstudio.mail.mailbox import Mailbox
+from fluxstudio.mail.service import Post
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops.service import Operations
 from fluxstudio.projects.service import Projects
@@ -28,7 +33,10 @@ class Studio:
     pool: Pool
     tier: Tier
     writes: Writes
-    sessions: Sessions
+    door: Doorkeeper
+    signing: Signing
+    recovery: Recovery
+    factors: Factors
     accounts: Accounts
     projects: Projects
     messages: Messages
@@ -38,10 +46,12 @@ class Studio:
     boards: Boards
     images: Images
     operations: Operations
+    post: Post
+    mailbox: Mailbox | None
 
     async def caller(self, request: Request) -> int:
         """Returns the signed-in user's id. Raises a 401 problem."""
-        return await self.sessions.user_id(request.scope["headers"])
+        return await self.door.user_id(request.scope)
 
 
 def studio_of(request: Request) -> Studio:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -20,10 +22,13 @@ import httpx
 import pytest
 import zstandard
 
-from fluxstudio.accounts.sessions import hash_token
+from fluxstudio.accounts.passwords import hash_password
+from fluxstudio.accounts.planted import make_tokens, plant_sessions
 from fluxstudio.app import Application, create_app
+from fluxstudio.mail.mailbox import Mailbox, MailboxServer, Received
 from fluxstudio.settings import Settings
-from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
+from valtier.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
+from valtier.testing import eventually
 
 _numbers = itertools.count(1)
 
@@ -34,6 +39,7 @@ def settings_for(database_url: str, redis_url: str | None, **changes: Any) -> Se
         "database_url": database_url,
         "use_redis": redis_url is not None,
         "secure_cookies": False,
+        "api_limit": None,
         "pool_size": 4,
         "assets_url": "memory:",
         **changes,
@@ -60,7 +66,9 @@ class Person:
 
 
 class Caller:
-    """Somebody, or nobody, who calls an application."""
+    """Somebody, or nobody, who calls an application. It keeps no cookies that it is given; a `Browser` does."""
+
+    keeps_cookies = False
 
     def __init__(self, app: Application, person: Person | None = None, **headers: str) -> None:
         if person is not None:
@@ -73,7 +81,8 @@ class Caller:
         if body is not None:
             options["json"] = body
         response = await self._client.request(method, path, **options)
-        self._client.cookies.clear()
+        if not self.keeps_cookies:
+            self._client.cookies.clear()
         return response
 
     async def get(self, path: str) -> Any:
@@ -99,6 +108,49 @@ class Caller:
         return _decoded(expect(await self.call("DELETE", path), status))
 
 
+class Browser(Caller):
+    """Somebody's browser: it keeps cookies."""
+
+    keeps_cookies = True
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return dict(self._client.cookies)
+
+
+class Inbox:
+    """Where the mail of a test's application arrives."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.url = url
+        self._mailbox = Mailbox(directory)
+
+    def to(self, address: str) -> list[Received]:
+        """Returns what has arrived for an address, the newest first."""
+        return [mail for mail in self._mailbox.newest() if mail.recipient == address]
+
+    async def letter(self, address: str, about: str = "") -> Received:
+        """Waits for a mail to an address whose subject has these words, and returns the newest."""
+
+        def found() -> list[Received]:
+            return [mail for mail in self.to(address) if about in mail.subject]
+
+        await eventually(lambda: bool(found()), 20)
+        return found()[0]
+
+    async def token(self, address: str, about: str) -> str:
+        """Waits for a mail with a link, and returns the link's token."""
+        match = re.search(r"http://studio\.test/[a-z-]+#(\S+)", (await self.letter(address, about)).text)
+        if match is None:
+            raise AssertionError("there is no link in this mail")
+        return match[1]
+
+    async def code(self, address: str) -> str:
+        """Waits for a mail with a code, and returns it."""
+        return (await self.letter(address, "is your code")).subject[:6]
+
+
 def expect(response: httpx.Response, status: int) -> httpx.Response:
     """Returns the response if it has this status, and is a problem if that is an error.
 
@@ -110,6 +162,15 @@ def expect(response: httpx.Response, status: int) -> httpx.Response:
     if status >= 400 and response.headers["content-type"] != "application/problem+json":
         raise AssertionError(f"{response.request.url}: {response.headers['content-type']} is no problem+json")
     return response
+
+
+async def signed_out(caller: Caller) -> None:
+    """Waits until a caller is signed out: what ends with a transaction is heard by the workers right after it."""
+
+    async def is_out() -> bool:
+        return (await caller.call("GET", "/api/me")).status_code == 401
+
+    await eventually(is_out)
 
 
 def _decoded(response: httpx.Response) -> Any:
@@ -132,24 +193,22 @@ class Database:
         finally:
             await connection.close()
 
-    async def person(self, name: str) -> Person:
-        """Adds a user who is signed in and has no password."""
+    async def person(self, name: str, *, password: str | None = None, sudo_s: float = 0) -> Person:
+        """Adds a user who is signed in; without a `password` they have none."""
         email = f"{name.lower()}.{next(_numbers)}@example.org"
         user_id: int = await self.connection.fetchval(
-            "INSERT INTO users (email, name, bio) VALUES ($1, $2, 'Likes tests.') RETURNING id", email, name
+            "INSERT INTO users (email, name, bio, password_hash) VALUES ($1, $2, 'Likes tests.', $3) RETURNING id",
+            email,
+            name,
+            None if password is None else hash_password(password),
         )
-        return Person(user_id, name, email, await self.session(user_id))
+        return Person(user_id, name, email, await self.session(user_id, sudo_s=sudo_s))
 
-    async def session(self, user_id: int, *, lasts_s: float = 3600) -> str:
+    async def session(self, user_id: int, *, lasts_s: float = 3600, sudo_s: float = 0) -> str:
         """Signs a user in. Returns the token."""
-        token = secrets.token_urlsafe(32)
-        await self.connection.execute(
-            "INSERT INTO sessions (token_hash, user_id, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))",
-            hash_token(token.encode()),
-            user_id,
-            lasts_s,
-        )
-        return token
+        tokens = make_tokens([user_id])
+        await plant_sessions(self.connection, tokens, lasts_s=lasts_s, sudo_s=sudo_s)
+        return tokens[user_id]
 
     async def project(self, title: str, members: dict[Person, str], description: str = "") -> int:
         """Adds a project; the first member has created it."""
@@ -348,13 +407,34 @@ def shared_database_url(postgres_server: EmbeddedPostgres, template_database: st
     return f"{postgres_server.url.rpartition('/')[0]}/{name}"
 
 
+@pytest.fixture(scope="session")
+def mail_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
+    """A real SMTP server for the whole run. Tests take addresses of their own."""
+    directory = tmp_path_factory.mktemp("mail")
+    server = MailboxServer(directory, free_port())
+    server.start()
+    yield Inbox(directory, server.url)
+    server.stop()
+
+
+@pytest.fixture
+def inbox(mail_server: Inbox) -> Inbox:
+    """Where mail arrives."""
+    return mail_server
+
+
+def with_mail(inbox: Inbox) -> dict[str, Any]:
+    """Returns the settings of an application whose mail arrives in this inbox."""
+    return {"smtp_url": inbox.url, "mailbox_dir": inbox.directory, "base_url": "http://studio.test"}
+
+
 @pytest.fixture(params=["cached", "uncached"])
 async def app(
-    request: pytest.FixtureRequest, shared_database_url: str, valkey: EmbeddedValkey
+    request: pytest.FixtureRequest, shared_database_url: str, valkey: EmbeddedValkey, inbox: Inbox
 ) -> AsyncIterator[Application]:
     """A worker's application, with Valkey and, in a second run of the test, with `USE_REDIS=false`."""
     url = valkey.url if request.param == "cached" else None
-    async with running(settings_for(shared_database_url, url)) as app:
+    async with running(settings_for(shared_database_url, url, **with_mail(inbox))) as app:
         yield app
 
 

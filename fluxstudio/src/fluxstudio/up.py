@@ -13,9 +13,10 @@ from types import FrameType
 from typing import NoReturn
 
 from fluxstudio.keeper import LogFollower, ValkeyKeeper, how_it_ended
+from fluxstudio.mail.mailbox import MailboxServer
 from fluxstudio.run_directory import AlreadyRunningError, RunDirectory, Running
 from fluxstudio.screen import Screen
-from fluxstudio.settings import Settings, SettingsError
+from fluxstudio.settings import Settings, SettingsError, flag
 from valtier.embedded import (
     ChildProcess,
     EmbeddedPostgres,
@@ -79,9 +80,10 @@ class _Supervisor:
         self._options = options
         self._screen = screen
         self._directory = directory
-        self._environment = _app_environment(environ)
+        self._environment = {"FLUXSTUDIO_URL": options.url} | _app_environment(environ)
         self._postgres: EmbeddedPostgres | None = None
         self._valkey: EmbeddedValkey | None = None
+        self._mailbox: MailboxServer | None = None
         self._command: ChildProcess | None = None  # migrate or seed, while it runs
         self._app: ChildProcess | None = None
         self._signals = 0  # how many have asked us to end
@@ -90,7 +92,9 @@ class _Supervisor:
         with self._handling_signals():
             try:
                 self._start()
-                self._screen.welcome(self._options.url, self._directory.path)
+                self._screen.welcome(
+                    self._options.url, self._directory.path, has_mailbox=self._mailbox is not None
+                )
                 self._watch()
             except _StopRequested:
                 return 0
@@ -111,6 +115,8 @@ class _Supervisor:
             self._start_valkey()
         if not self._environment.get("ASSETS_URL"):
             self._environment["ASSETS_URL"] = (self._options.data_dir.resolve() / "assets").as_uri()
+        if not self._environment.get("SMTP_URL"):
+            self._start_mailbox()
         database_url = self._environment["DATABASE_URL"]
         self._directory.announce(Running(os.getpid(), self._options.url, database_url))
         with self._screen.step("Migrating the database"):
@@ -155,6 +161,18 @@ class _Supervisor:
             self._valkey = EmbeddedValkey(self._directory.path / "valkey", port=_preferred(_VALKEY_PORT))
             self._valkey.start()
         self._environment["REDIS_URL"] = self._valkey.url
+        self._go_on()
+
+    def _start_mailbox(self) -> None:
+        """Keeps all mail here, where /dev/mail shows it; only for a studio that is not reached by https."""
+        if flag(self._environment.get("SECURE_COOKIES", "true")):
+            return
+        with self._screen.step("Starting the mailbox"):
+            directory = self._directory.path / "mail"
+            self._mailbox = MailboxServer(directory, free_port())
+            self._mailbox.start()
+        self._environment["SMTP_URL"] = self._mailbox.url
+        self._environment["MAILBOX_DIR"] = str(directory.absolute())
         self._go_on()
 
     def _run_command(self, *arguments: str) -> None:
@@ -226,13 +244,13 @@ class _Supervisor:
 
     def _stop(self) -> None:
         """Stops what runs: those first that need the others."""
-        if not (self._command or self._app or self._valkey or self._postgres):
+        if not (self._command or self._app or self._mailbox or self._valkey or self._postgres):
             return
         self._screen.line("Stopping …")
         for child in (self._command, self._app):
             if child is not None:
                 child.end((signal.SIGTERM, 20.0))
-        for server in (self._valkey, self._postgres):
+        for server in (self._mailbox, self._valkey, self._postgres):
             if server is not None:
                 server.stop()
         self._screen.line("Stopped.")

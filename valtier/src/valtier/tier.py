@@ -9,13 +9,17 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from valtier.cache import Cache, Policy
+from valtier.codes import Codes, OneTimeCodes
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
+from valtier.limits import Limiter, Limits, Stack
 from valtier.outbox import Outbox
 from valtier.presence import Presence
+from valtier.sessions import Sessions
+from valtier.sessions.opening import open_sessions
 from valtier.settings import Settings
 from valtier.telemetry import Telemetry
 from valtier.wire import Status, Valkey, WireOptions, parse_url
@@ -72,6 +76,8 @@ class Tier:
             local_bytes=local_bytes,
             canary=canary,
         )
+        self._prefix = settings.prefix
+        self.limits = Limits(self._valkey, prefix=settings.prefix)
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -116,6 +122,55 @@ class Tier:
         before the tier.
         """
         return Presence(self._valkey, **{"prefix": self._prefix, **options})
+
+    @overload
+    def codes(self, purpose: str, *, digits: None = None, **options: Any) -> Codes: ...
+
+    @overload
+    def codes(self, purpose: str, *, digits: int, pepper: bytes, **options: Any) -> OneTimeCodes: ...
+
+    def codes(self, purpose: str, *, digits: int | None = None, **options: Any) -> Codes | OneTimeCodes:
+        """Returns one-time codes for a purpose: long tokens for links or, with `digits`, short ones that people type.
+
+        `options` are those of `Codes` and `OneTimeCodes`: `ttl`, `cooldown`, `pepper`, … Keep what is returned: it
+        counts. Without Valkey (`USE_REDIS=false`) every call raises `CodesUnavailableError`.
+
+        Raises:
+            ConfigurationError: an option can't be used; short codes need a `pepper`.
+        """
+        if digits is None:
+            return Codes(self._valkey, prefix=self._prefix, purpose=purpose, **options)
+        return OneTimeCodes(self._valkey, prefix=self._prefix, purpose=purpose, digits=digits, **options)
+
+    def sessions(self, **options: Any) -> Sessions[Any]:
+        """Returns sessions; open them with `async with`, and close them before the tier.
+
+        Args:
+            options: each has a default.
+                `durable`: a PostgreSQL URL or a pool, which holds the truth, with copies in Valkey (`SessionSchema` makes
+                the table); without it, Valkey alone. `listen`: whether to be notified by PostgreSQL, or the URL for that
+                where `durable` is a pool (or PgBouncer). `schema`: the names in the database.
+                `data`: a `msgspec.Struct` with defaults, for typed fields. `max_bytes` of data (16 KiB).
+                `idle` (1 h) and `absolute` (24 h) limits, `remember` (30 days, which is the most), `sudo` (10 min),
+                `touch`: how often use is noted (1 min), `renew`: the age at which a token is replaced (never), `grace`:
+                how long the old one then stands for the session (10 s).
+                `cookie`: a `SessionCookie`.
+                `local_bytes` (16 MiB) and `local_age` (5 s): what this process keeps, and how long at most.
+                `recheck` (1 min): how often a watched session is looked up. `copy` (1 h): how long a copy lives in
+                Valkey. `look_every` (500 ms): how often undelivered ends are looked for. `durable_deadline` (1 s).
+
+        Raises:
+            ConfigurationError: an option can't be used, or there is neither Valkey nor `durable`.
+        """
+        return open_sessions(self._valkey, prefix=self._prefix, **options)
+
+    def limiter(self, name: str, *, points: int, duration: Duration, **options: Any) -> Limiter:
+        """Returns the limiter of this name: `points` in `duration` on each key. `options` are those of `Limits.limiter`."""
+        return self.limits.limiter(name, points=points, duration=duration, **options)
+
+    def limiters(self, *limiters: Limiter) -> Stack:
+        """Returns several limiters as one, such as a burst and a sustained rate: decided in one round trip."""
+        return self.limits.stack(*limiters)
 
     async def start(self) -> None:
         """Connects, or goes on without: waits for the first try only, at most `connect_timeout`.

@@ -1,109 +1,48 @@
-"""Accounts: who there is, signing up, in and out."""
+"""Accounts: who there is, their profiles, and their end."""
 
 from __future__ import annotations
 
-from asyncpg import Record
-
 from fluxstudio import keys, staleness
-from fluxstudio.accounts import queries
-from fluxstudio.accounts.passwords import Passwords
-from fluxstudio.accounts.schemas import Account, Profile, ProfileChange, SignIn, SignUp
-from fluxstudio.accounts.sessions import Sessions
+from fluxstudio.accounts import queries, writer
+from fluxstudio.accounts.schemas import Device, DeviceList, Profile, ProfileChange
+from fluxstudio.accounts.sessions import StudioSession, StudioSessions
+from fluxstudio.accounts.views import account_of, account_row
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.http.answers import encode
-from fluxstudio.problems import Problem, conflict, not_found
+from fluxstudio.mail.service import Post
+from fluxstudio.problems import not_found
 from fluxstudio.projects.service import Projects
-from fluxstudio.staleness import NOTHING, Stale
+from fluxstudio.staleness import Stale
 from fluxstudio.writes import Writes
 from valtier import Cache
 
 
 class Accounts:
-    """Users and their sessions."""
+    """Users as they are seen, and the devices that they are signed in on."""
 
     def __init__(
         self,
         pool: Pool,
         cache: Cache,
         writes: Writes,
+        post: Post,
         *,
-        sessions: Sessions,
-        passwords: Passwords,
+        sessions: StudioSessions,
         projects: Projects,
     ) -> None:
         self._pool = pool
         self._cache = cache
         self._writes = writes
+        self._post = post
         self._sessions = sessions
-        self._passwords = passwords
         self._projects = projects
-
-    async def sign_up(self, form: SignUp, *, replaces: bytes | None) -> tuple[bytes, str]:
-        """Adds an account and signs it in. Returns the account as JSON and the session's token.
-
-        `replaces` is the hash of the token that the request came with: that session ends.
-
-        Raises:
-            Problem: 409, the address has an account already.
-        """
-        password_hash = await self._passwords.hash(form.password)
-
-        async def change(connection: Connection) -> tuple[tuple[bytes, str], Stale]:
-            row = await queries.insert_user(connection, form.email, form.name, password_hash)
-            if row is None:
-                raise conflict(
-                    "email-taken", "There is an account with this address: sign in.", field="body.email"
-                )
-            account = Account(row["id"], form.email, form.name, "", row["created_at"])
-            token, stale = await self._start_session(connection, account.id, replaces)
-            return (encode(account), token), stale
-
-        return await self._writes.run(change)
-
-    async def sign_in(self, form: SignIn, *, replaces: bytes | None) -> tuple[bytes, str]:
-        """Returns the account as JSON and a new session's token.
-
-        Raises:
-            Problem: 401, the address or the password is wrong; which one is told neither by words nor by time.
-        """
-        async with self._pool.acquire() as connection:
-            row = await queries.fetch_credentials(connection, form.email)
-        password_hash = row["password_hash"] if row else None
-        if not await self._passwords.verify(password_hash, form.password) or row is None:
-            raise Problem(401, "wrong-credentials", "The e-mail address or the password is wrong.")
-        user_id = row["id"]
-
-        async def change(connection: Connection) -> tuple[tuple[bytes, str], Stale]:
-            account = await queries.fetch_account(connection, user_id)
-            token, stale = await self._start_session(connection, user_id, replaces)
-            return (encode(_account(account)), token), stale
-
-        return await self._writes.run(change)
-
-    async def _start_session(
-        self, connection: Connection, user_id: int, replaces: bytes | None
-    ) -> tuple[str, Stale]:
-        token = await self._sessions.create(connection, user_id)
-        if replaces is None:
-            return token, NOTHING
-        await queries.delete_session(connection, replaces)
-        return token, staleness.signed_out(replaces)
-
-    async def sign_out(self, token_hash: bytes) -> None:
-        """Ends a session, on every worker."""
-
-        async def change(connection: Connection) -> tuple[None, Stale]:
-            await queries.delete_session(connection, token_hash)
-            return None, staleness.signed_out(token_hash)
-
-        await self._writes.run(change)
 
     async def account(self, user_id: int) -> bytes:
         """Returns the user's own account as JSON."""
 
         async def load() -> bytes:
             async with self._pool.acquire() as connection:
-                return encode(_account(await queries.fetch_account(connection, user_id)))
+                return encode(account_of(await queries.fetch_account(connection, user_id)))
 
         return await self._cache.get_or_set(keys.account(user_id), keys.USER_TTL_S, load)
 
@@ -124,15 +63,62 @@ class Accounts:
 
         async def change(connection: Connection) -> tuple[bytes, Stale]:
             before = await queries.lock_user(connection, user_id)
-            account = _account(await queries.update_user(connection, user_id, form.name, form.bio))
+            account = account_of(await queries.update_user(connection, user_id, form.name, form.bio))
             renamed = before is not None and before["name"] != account.name
             reach = await self._projects.name_reach(connection, user_id) if renamed else None
             return encode(account), staleness.profile_changed(user_id, reach)
 
         return await self._writes.run(change)
 
+    # -- devices -------------------------------------------------------------------------------------------
 
-def _account(row: Record | None) -> Account:
-    if row is None:  # a session outlived its user
-        raise not_found("user")
-    return Account(*row)
+    async def devices(self, session: StudioSession) -> bytes:
+        """Returns the devices that the user is signed in on, as JSON; those seen last first."""
+        found = await self._sessions.devices(session.subject or "", current=session)
+        devices = [
+            Device(
+                id=device.id,
+                user_agent=device.user_agent,
+                address=device.address,
+                created_at=device.created,
+                last_seen_at=device.last_seen,
+                current=device.current,
+                remembered=device.remembered,
+            )
+            for device in found
+        ]
+        return encode(DeviceList(devices))
+
+    async def sign_out_device(self, session: StudioSession, device_id: str) -> None:
+        """Signs one of the user's devices out. Raises a 404 problem."""
+        if not await self._sessions.revoke(session.subject or "", device_id):
+            raise not_found("device")
+
+    async def sign_out_others(self, session: StudioSession) -> None:
+        """Signs all of the user's other devices out."""
+        await self._sessions.destroy_all(session.subject or "", except_=session)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    async def delete(self, user_id: int) -> None:
+        """Forgets a user: their name, address, secrets, memberships and sessions. What they wrote stays, nameless.
+
+        Projects that only they belong to go.
+
+        Raises:
+            Problem: 409, a project with others in it would have no owner.
+        """
+
+        async def change(connection: Connection) -> tuple[None, Stale]:
+            account_row(await queries.lock_user(connection, user_id))
+            left = await self._projects.leave_all(connection, user_id)
+            reach = await self._projects.name_reach(connection, user_id)
+            user = account_row(await queries.forget_user(connection, user_id))
+            await queries.replace_recovery_codes(connection, user_id, [])
+            await queries.delete_sign_ups(connection, user["email"])
+            await self._post.add(connection, writer.ACCOUNT_DELETED, user["email"], {"name": user["name"]})
+            await self._sessions.destroy_all(user_id, connection=connection)
+            return None, staleness.profile_changed(user_id, reach) | left
+
+        await self._writes.run(change)
+        self._post.hurry()

@@ -1,104 +1,131 @@
-"""Sessions: an opaque token in a cookie, whose SHA-256 names a row in PostgreSQL and, for a minute, an entry in the cache."""
+"""Who is signed in: valtier's sessions, as FluxStudio's requests use them, and the cookies of a browser."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
-import time
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import Response
+from starlette.types import Scope
 
-from fluxstudio import keys
-from fluxstudio.accounts import queries
-from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.problems import Problem
-from valtier import Cache
+from valtier.asgi import cookie, header
+from valtier.codes import new_binding
+from valtier.limits import ClientAddress
+from valtier.sessions import Session, Sessions
 
-_TOKEN = re.compile(rb"[A-Za-z0-9_-]{43}")
+StudioSession = Session[Any]
+StudioSessions = Sessions[Any]
+
+_FOUND = "fluxstudio.session"
+_YEAR_S = 365 * 86_400
+_BROWSER = re.compile(rb"[A-Za-z0-9_-]{22}")
 
 
-class Sessions:
-    """Knows who is signed in."""
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a request comes from."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        cache: Cache,
-        *,
-        ttl_s: float,
-        secure: bool,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    address: str
+    """The client's, as limits count it."""
+    user_agent: str
+    browser: str
+    """A random value that this browser keeps; new if it had none."""
+    browser_is_new: bool
+    device: str | None
+    """What this browser was given when somebody signed in, if that happened."""
+    session: StudioSession | None
+
+
+class Doorkeeper:
+    """Knows who is signed in, and gives and takes cookies."""
+
+    def __init__(self, sessions: StudioSessions, addresses: ClientAddress, *, secure: bool) -> None:
         """`secure` says whether the site is reached by https, as `__Host-` cookies demand."""
-        self._pool = pool
-        self._cache = cache
-        self._ttl_s = ttl_s
+        self.sessions = sessions
+        self._addresses = addresses
         self._secure = secure
-        self._clock = clock
-        self.cookie_name = "__Host-flux" if secure else "flux"
+        prefix = "__Host-" if secure else ""
+        self.cookie_name = sessions.cookie.full_name
         self._cookie = self.cookie_name.encode()
+        self.browser_cookie = f"{prefix}flux-browser"
+        self.device_cookie = f"{prefix}flux-device"
 
-    async def user_id(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
-        """Returns who sends a request with these headers. One cache lookup.
+    async def session(self, scope: Scope) -> StudioSession | None:
+        """Returns the session of a request. No round trip where this process knows it; else one.
 
         Raises:
-            Problem: 401, nobody is signed in; an unknown, ended or malformed cookie is as good as none.
+            SessionUnavailableError: nobody can tell.
         """
-        token_hash = self.token_hash(headers)
-        if token_hash is None:
+        if _FOUND in scope:
+            found: StudioSession | None = scope[_FOUND]
+            return found
+        token = cookie(scope, self._cookie)
+        session = None
+        if token:
+            session = self.sessions.peek(token) or await self.sessions.load(token)
+            if session is not None:
+                self.sessions.touch_soon(session)
+        scope[_FOUND] = session
+        return session
+
+    async def require(self, scope: Scope) -> StudioSession:
+        """Returns the session of somebody who is signed in.
+
+        Raises:
+            Problem: 401, nobody is; an unknown, ended or malformed cookie is as good as none.
+            SessionUnavailableError: nobody can tell.
+        """
+        session = await self.session(scope)
+        if session is None or session.subject is None:
             raise _not_signed_in()
+        return session
 
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                row = await queries.fetch_session(connection, token_hash)
-            if row is None:
-                raise _not_signed_in()
-            return b"%d %f" % (row["user_id"], row["expires_at"])
+    async def user_id(self, scope: Scope) -> int:
+        """Returns who is signed in. Raises as `require`."""
+        return int((await self.require(scope)).subject or 0)
 
-        entry = await self._cache.get_or_set(keys.session(token_hash), keys.SESSION_TTL_S, load)
-        user_id, _, expires_at = entry.partition(b" ")
-        if float(expires_at) <= self._clock():
-            raise _not_signed_in()
-        return int(user_id)
-
-    def token_hash(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        """Returns the hash of the token in the cookie; None without a well-formed one."""
-        for name, value in headers:
-            if name == b"cookie":
-                for cookie in value.split(b";"):
-                    key, _, token = cookie.strip().partition(b"=")
-                    if key == self._cookie:
-                        return hash_token(token) if _TOKEN.fullmatch(token) else None
-        return None
-
-    async def create(self, connection: Connection, user_id: int) -> str:
-        """Adds a session within the transaction of `connection`, and returns its new token."""
-        token = secrets.token_urlsafe(32)
-        await queries.insert_session(connection, hash_token(token.encode()), user_id, self._ttl_s)
-        return token
-
-    def give(self, response: Response, token: str) -> None:
-        """Sets the cookie."""
-        response.set_cookie(
-            self.cookie_name,
-            token,
-            max_age=int(self._ttl_s),
-            path="/",
-            secure=self._secure,
-            httponly=True,
-            samesite="lax",
+    async def visitor(self, scope: Scope) -> Visitor:
+        """Returns where a request comes from. Raises SessionUnavailableError."""
+        browser = cookie(scope, self.browser_cookie.encode()) or b""
+        known = _BROWSER.fullmatch(browser) is not None
+        device = cookie(scope, self.device_cookie.encode())
+        return Visitor(
+            address=self._addresses.of(scope),
+            user_agent=(header(scope, b"user-agent") or b"").decode("latin-1"),
+            browser=browser.decode("ascii") if known else new_binding(),
+            browser_is_new=not known,
+            device=device.decode("latin-1") if device else None,
+            session=await self.session(scope),
         )
 
+    # -- cookies -------------------------------------------------------------------------------------------
+
+    def give(self, response: Response, session: StudioSession) -> None:
+        """Sets the session's cookie."""
+        age_s = session.expires_s if session.remembered else None
+        response.raw_headers.append(self.sessions.cookie.give(session.token, age_s))
+
     def take_back(self, response: Response) -> None:
-        """Removes the cookie."""
-        response.delete_cookie(self.cookie_name, path="/", secure=self._secure, httponly=True, samesite="lax")
+        """Removes the session's cookie, and lets the browser forget what it kept of these pages."""
+        response.raw_headers.append(self.sessions.cookie.take_back())
+        response.raw_headers.append((b"clear-site-data", b'"cache", "storage"'))
 
+    def know_browser(self, response: Response, visitor: Visitor) -> None:
+        """Lets the browser keep the value to which its codes are bound."""
+        if visitor.browser_is_new:
+            self._keep(response, self.browser_cookie, visitor.browser)
 
-def hash_token(token: bytes) -> bytes:
-    """Returns what may be stored of a token. It has 256 random bits, so that a plain hash is enough."""
-    return hashlib.sha256(token).digest()
+    def know_device(self, response: Response, token: str | None) -> None:
+        """Lets the browser keep that somebody has signed in here: floods of guesses don't lock them out."""
+        if token is not None:
+            self._keep(response, self.device_cookie, token)
+
+    def _keep(self, response: Response, name: str, value: str) -> None:
+        response.set_cookie(
+            name, value, max_age=_YEAR_S, path="/", secure=self._secure, httponly=True, samesite="lax"
+        )
 
 
 def _not_signed_in() -> Problem:

@@ -8,12 +8,14 @@ from fluxstudio.assets.schemas import Asset
 from fluxstudio.http.answers import Json, documented
 from fluxstudio.http.inputs import Id
 from fluxstudio.http.lean import LeanRoute
+from fluxstudio.http.policy import policy
 from fluxstudio.studio import studio_of
 
 router = APIRouter(route_class=LeanRoute, tags=["assets"])
 
 
 @router.get("/api/assets/{asset_id}", responses=documented(Asset))
+@policy("signed in")
 async def read_asset(request: Request, asset_id: Id) -> Response:
     """Returns the metadata of a file in one of the caller's projects."""
     studio = studio_of(request)

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from fluxstudio.benchmark.world import World, insert_sessions, read_world
+from fluxstudio.accounts.planted import plant_sessions
+from fluxstudio.benchmark.world import World, read_world
 
 T = TypeVar("T")
 
@@ -61,8 +62,8 @@ def make_copy(url: str, tokens: Mapping[int, str]) -> str:
         await connection.execute(f'CREATE DATABASE {_COPY} TEMPLATE "{_name_of(url)}" STRATEGY file_copy')
 
     async def sign_in(connection: asyncpg.Connection) -> None:
-        await insert_sessions(connection, tokens)
-        await connection.execute("VACUUM (ANALYZE) sessions")
+        await plant_sessions(connection, tokens)
+        await connection.execute("VACUUM (ANALYZE) valtier_sessions")
         await connection.execute("CHECKPOINT")
 
     _run(maintenance, create)

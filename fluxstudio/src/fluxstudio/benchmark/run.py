@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from fluxstudio.accounts.planted import make_tokens
 from fluxstudio.benchmark import database, loadgen, machine, mix, plan, plot, report, targets
 from fluxstudio.benchmark.counters import Counters
 from fluxstudio.benchmark.loadgen import Observed
@@ -20,7 +21,7 @@ from fluxstudio.benchmark.options import Load, Options
 from fluxstudio.benchmark.progress import Display
 from fluxstudio.benchmark.results import Report, Side, combine_rounds
 from fluxstudio.benchmark.side import WARMUP, Stage, play_side
-from fluxstudio.benchmark.world import World, cookie_headers, make_tokens
+from fluxstudio.benchmark.world import World, cookie_headers
 from fluxstudio.db.migrate import upgrade
 from fluxstudio.seed import is_empty, seed
 from valtier.embedded import EmbeddedPostgres

@@ -51,13 +51,17 @@ def serve(*, folder: Path, database_url: str, redis_url: str | None, workers: in
     stats_dir = folder / "stats"
     stats_dir.mkdir()
     port = free_port()
-    environment = os.environ | {
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url or "",
-        "USE_REDIS": "false" if redis_url is None else "true",
-        "FLUXSTUDIO_STATS_DIR": str(stats_dir),
-        "SECURE_COOKIES": "false",
-    }
+    environment = (
+        os.environ
+        | {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url or "",
+            "USE_REDIS": "false" if redis_url is None else "true",
+            "FLUXSTUDIO_STATS_DIR": str(stats_dir),
+            "SECURE_COOKIES": "false",
+            "API_LIMIT": "1000000/minute",  # all load comes from one address: each request is counted, and none refused
+        }
+    )
     command = [
         sys.executable,
         "-m",

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,24 +111,6 @@ async def _read_words(connection: asyncpg.Connection) -> dict[int, list[str]]:
     return {row["id"]: [word.lower() for word in _WORD.findall(row["title"])] for row in rows}
 
 
-def make_tokens(users: Iterable[int]) -> dict[int, str]:
-    """A session token for each user."""
-    return {user_id: secrets.token_urlsafe(32) for user_id in users}
-
-
 def cookie_headers(tokens: Mapping[int, str]) -> dict[int, str]:
     """Each user's Cookie header."""
     return {user_id: f"{COOKIE}={token}" for user_id, token in tokens.items()}
-
-
-async def insert_sessions(connection: asyncpg.Connection, tokens: Mapping[int, str]) -> None:
-    """Signs the users in without their passwords: the bench measures requests, not argon2."""
-    await connection.execute(
-        """
-        INSERT INTO sessions (token_hash, user_id, expires_at)
-        SELECT token_hash, user_id, now() + interval '1 day'
-        FROM unnest($1::bytea[], $2::bigint[]) AS signed_in (token_hash, user_id)
-        """,
-        [hashlib.sha256(token.encode()).digest() for token in tokens.values()],
-        list(tokens),
-    )

@@ -32,6 +32,7 @@ from fluxstudio.http.answers import Json, documented, encode, no_content
 from fluxstudio.http.body import ClientGoneError
 from fluxstudio.http.inputs import Id, Version
 from fluxstudio.http.lean import LeanRoute
+from fluxstudio.http.policy import policy
 from fluxstudio.studio import studio_of
 
 router = APIRouter(route_class=LeanRoute, tags=["boards"])
@@ -55,6 +56,7 @@ async def actor_of(request: Request) -> Actor:
 
 
 @router.get("/api/projects/{project_id}/boards", responses=documented(BoardList))
+@policy("signed in")
 async def list_boards(request: Request, project_id: Id) -> Response:
     """Returns the boards of one of the caller's projects."""
     studio = studio_of(request)
@@ -62,6 +64,7 @@ async def list_boards(request: Request, project_id: Id) -> Response:
 
 
 @router.post("/api/projects/{project_id}/boards", status_code=201, responses=documented(Board, 201))
+@policy("signed in")
 async def create_board(request: Request, project_id: Id, form: NewBoard) -> Response:
     """Makes an empty board. For owners and editors."""
     studio = studio_of(request)
@@ -72,6 +75,7 @@ async def create_board(request: Request, project_id: Id, form: NewBoard) -> Resp
 
 
 @router.patch("/api/boards/{board_id}", responses=documented(Board))
+@policy("signed in")
 async def rename_board(request: Request, board_id: Id, form: NewBoard) -> Response:
     """Renames a board. For owners and editors."""
     studio = studio_of(request)
@@ -79,6 +83,7 @@ async def rename_board(request: Request, board_id: Id, form: NewBoard) -> Respon
 
 
 @router.delete("/api/boards/{board_id}", status_code=204)
+@policy("signed in")
 async def delete_board(request: Request, board_id: Id) -> Response:
     """Deletes a board with all its revisions. For owners and editors."""
     studio = studio_of(request)
@@ -87,6 +92,7 @@ async def delete_board(request: Request, board_id: Id) -> Response:
 
 
 @router.get("/api/boards/{board_id}/scene", responses=documented(Scene))
+@policy("member or guest")
 async def read_scene(request: Request, board_id: Id, since: Version = 0) -> Response:
     """Returns the elements of a board; with `since`, those that have changed after that version."""
     studio = studio_of(request)
@@ -94,6 +100,7 @@ async def read_scene(request: Request, board_id: Id, since: Version = 0) -> Resp
 
 
 @router.post("/api/boards/{board_id}/elements", responses=documented(Applied))
+@policy("member or guest")
 async def change_elements(request: Request, board_id: Id, form: Batch) -> Response:
     """Merges states of elements into the board: of two, the higher version holds, then the lower nonce."""
     actor = await actor_of(request)
@@ -102,6 +109,7 @@ async def change_elements(request: Request, board_id: Id, form: Batch) -> Respon
 
 
 @router.get("/api/boards/{board_id}/revisions", responses=documented(RevisionList))
+@policy("signed in")
 async def list_revisions(request: Request, board_id: Id) -> Response:
     """Returns the revisions of a board, the newest first."""
     studio = studio_of(request)
@@ -109,6 +117,7 @@ async def list_revisions(request: Request, board_id: Id) -> Response:
 
 
 @router.post("/api/boards/{board_id}/revisions", status_code=201, responses=documented(Revision, 201))
+@policy("signed in")
 async def keep_revision(request: Request, board_id: Id, form: NewRevision) -> Response:
     """Keeps the board as it is under a name. For owners and editors."""
     studio = studio_of(request)
@@ -116,6 +125,7 @@ async def keep_revision(request: Request, board_id: Id, form: NewRevision) -> Re
 
 
 @router.get("/api/boards/{board_id}/revisions/{revision_id}", responses=documented(list[dict]))  # type: ignore[type-arg]
+@policy("signed in")
 async def read_revision(request: Request, board_id: Id, revision_id: Id) -> Response:
     """Returns the elements of a revision."""
     studio = studio_of(request)
@@ -123,6 +133,7 @@ async def read_revision(request: Request, board_id: Id, revision_id: Id) -> Resp
 
 
 @router.post("/api/boards/{board_id}/revisions/{revision_id}/restore", responses=documented(Applied))
+@policy("signed in")
 async def restore_revision(request: Request, board_id: Id, revision_id: Id) -> Response:
     """Makes the board what it was, for everybody; what it is now is kept as a revision. For owners and editors."""
     studio = studio_of(request)
@@ -130,6 +141,7 @@ async def restore_revision(request: Request, board_id: Id, revision_id: Id) -> R
 
 
 @router.get("/api/boards/{board_id}/links", responses=documented(LinkList))
+@policy("signed in")
 async def list_links(request: Request, board_id: Id) -> Response:
     """Returns the links for guests. For owners and editors."""
     studio = studio_of(request)
@@ -137,6 +149,7 @@ async def list_links(request: Request, board_id: Id) -> Response:
 
 
 @router.post("/api/boards/{board_id}/links", status_code=201, responses=documented(NewLinkCreated, 201))
+@policy("signed in")
 async def create_link(request: Request, board_id: Id, form: NewLink) -> Response:
     """Makes a link for guests. Its token is told once. For owners and editors."""
     studio = studio_of(request)
@@ -147,6 +160,7 @@ async def create_link(request: Request, board_id: Id, form: NewLink) -> Response
 
 
 @router.delete("/api/boards/{board_id}/links/{link_id}", status_code=204)
+@policy("signed in")
 async def revoke_link(request: Request, board_id: Id, link_id: Id) -> Response:
     """Makes a link open nothing any more. For owners and editors."""
     studio = studio_of(request)
@@ -155,6 +169,7 @@ async def revoke_link(request: Request, board_id: Id, link_id: Id) -> Response:
 
 
 @router.get("/api/shared", responses=documented(Guest))
+@policy("anyone")
 async def open_link(request: Request) -> Response:
     """Returns the board that a link opens. Its token comes as `Authorization: Share TOKEN`, never in an address."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -163,6 +178,7 @@ async def open_link(request: Request) -> Response:
 
 
 @router.put("/api/boards/{board_id}/images/{file_id}", responses=documented(Image))
+@policy("member or guest")
 async def put_image(request: Request, board_id: Id, file_id: FileId) -> Response:
     """Stores an image: a PNG, JPEG, GIF or WebP file as the body."""
     length = request.headers.get("content-length", "")
@@ -177,6 +193,7 @@ async def put_image(request: Request, board_id: Id, file_id: FileId) -> Response
 
 
 @router.get("/api/boards/{board_id}/images/{file_id}")
+@policy("member or guest", cache="private, max-age=31536000, immutable")
 async def read_image(request: Request, board_id: Id, file_id: FileId) -> Response:
     """Returns an image of a board."""
     image, content = await studio_of(request).images.get(await actor_of(request), board_id, file_id)
@@ -188,6 +205,7 @@ async def read_image(request: Request, board_id: Id, file_id: FileId) -> Respons
     return StreamingResponse(content, headers=headers, media_type=image.content_type)
 
 
+@policy("signed in")
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
     try:
         async for chunk in request.stream():

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fluxstudio.http.answers import Json, documented
 from fluxstudio.http.inputs import Id, Limit
 from fluxstudio.http.lean import LeanRoute
+from fluxstudio.http.policy import policy
 from fluxstudio.messages.schemas import Message, MessagePage, NewMessage
 from fluxstudio.studio import studio_of
 
@@ -14,6 +15,7 @@ router = APIRouter(route_class=LeanRoute, tags=["messages"])
 
 
 @router.get("/api/projects/{project_id}/messages", responses=documented(MessagePage))
+@policy("signed in")
 async def list_messages(
     request: Request, project_id: Id, before: Id | None = None, limit: Limit = 50
 ) -> Response:
@@ -23,6 +25,7 @@ async def list_messages(
 
 
 @router.post("/api/projects/{project_id}/messages", status_code=201, responses=documented(Message, 201))
+@policy("signed in")
 async def post_message(request: Request, project_id: Id, form: NewMessage) -> Response:
     """Adds a message. For owners and editors."""
     studio = studio_of(request)

@@ -158,6 +158,24 @@ async def delete_member(connection: Connection, project_id: int, user_id: int) -
     )
 
 
+async def fetch_project_ids_of(connection: Connection, user_id: int) -> list[int]:
+    """Returns the user's projects, in the order in which they may be locked."""
+    rows = await connection.fetch(
+        "SELECT project_id FROM members WHERE user_id = $1 ORDER BY project_id", user_id
+    )
+    return [row["project_id"] for row in rows]
+
+
+async def fetch_asset_ids(connection: Connection, project_id: int) -> list[int]:
+    rows = await connection.fetch("SELECT id FROM assets WHERE project_id = $1", project_id)
+    return [row["id"] for row in rows]
+
+
+async def delete_project(connection: Connection, project_id: int) -> None:
+    """Removes a project with all that is in it."""
+    await connection.execute("DELETE FROM projects WHERE id = $1", project_id)
+
+
 async def mark_read(connection: Connection, project_id: int, user_id: int, message_id: int) -> bool:
     """Notes that the user has read up to a message; never back, never past the newest. Returns whether they may."""
     return (

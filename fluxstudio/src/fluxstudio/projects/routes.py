@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fluxstudio.http.answers import Json, documented, no_content
 from fluxstudio.http.inputs import Id
 from fluxstudio.http.lean import LeanRoute
+from fluxstudio.http.policy import policy
 from fluxstudio.projects.schemas import (
     MemberList,
     NewProject,
@@ -22,6 +23,7 @@ router = APIRouter(route_class=LeanRoute, tags=["projects"])
 
 
 @router.get("/api/projects", responses=documented(ProjectList))
+@policy("signed in")
 async def list_projects(request: Request) -> Response:
     """Returns the caller's projects, the one with the latest activity first."""
     studio = studio_of(request)
@@ -29,6 +31,7 @@ async def list_projects(request: Request) -> Response:
 
 
 @router.post("/api/projects", status_code=201, responses=documented(Project, 201))
+@policy("signed in")
 async def create_project(request: Request, form: NewProject) -> Response:
     """Makes a project, which the caller owns."""
     studio = studio_of(request)
@@ -39,6 +42,7 @@ async def create_project(request: Request, form: NewProject) -> Response:
 
 
 @router.get("/api/projects/{project_id}", responses=documented(Project))
+@policy("signed in")
 async def read_project(request: Request, project_id: Id) -> Response:
     """Returns one of the caller's projects."""
     studio = studio_of(request)
@@ -46,6 +50,7 @@ async def read_project(request: Request, project_id: Id) -> Response:
 
 
 @router.patch("/api/projects/{project_id}", responses=documented(Project))
+@policy("signed in")
 async def change_project(request: Request, project_id: Id, form: ProjectChange) -> Response:
     """Changes title or description. For owners and editors."""
     studio = studio_of(request)
@@ -53,6 +58,7 @@ async def change_project(request: Request, project_id: Id, form: ProjectChange) 
 
 
 @router.get("/api/projects/{project_id}/members", responses=documented(MemberList))
+@policy("signed in")
 async def list_members(request: Request, project_id: Id) -> Response:
     """Returns the members of one of the caller's projects."""
     studio = studio_of(request)
@@ -60,6 +66,7 @@ async def list_members(request: Request, project_id: Id) -> Response:
 
 
 @router.put("/api/projects/{project_id}/members/{user_id}", status_code=204)
+@policy("signed in")
 async def set_role(request: Request, project_id: Id, user_id: Id, form: RoleChange) -> Response:
     """Adds a member, or changes what one is. For owners."""
     studio = studio_of(request)
@@ -68,6 +75,7 @@ async def set_role(request: Request, project_id: Id, user_id: Id, form: RoleChan
 
 
 @router.delete("/api/projects/{project_id}/members/{user_id}", status_code=204)
+@policy("signed in")
 async def remove_member(request: Request, project_id: Id, user_id: Id) -> Response:
     """Removes a member. For owners, and for those who leave themselves; the last owner can't."""
     studio = studio_of(request)
@@ -76,6 +84,7 @@ async def remove_member(request: Request, project_id: Id, user_id: Id) -> Respon
 
 
 @router.put("/api/projects/{project_id}/read", status_code=204)
+@policy("signed in")
 async def mark_read(request: Request, project_id: Id, form: ReadMark) -> Response:
     """Notes up to which message the caller has read."""
     studio = studio_of(request)

@@ -21,7 +21,7 @@ from fluxstudio.projects.schemas import (
     ProjectSummary,
 )
 from fluxstudio.roles import WRITERS, Role, find_role, pack_roles
-from fluxstudio.staleness import NameReach, Stale
+from fluxstudio.staleness import NOTHING, NameReach, Stale
 from fluxstudio.writes import Writes
 from valtier import Cache
 
@@ -84,6 +84,27 @@ class Projects:
         project_ids = await queries.share_projects_naming(connection, user_id)
         member_ids, slugs = await queries.fetch_audience(connection, project_ids)
         return NameReach(tuple(project_ids), tuple(member_ids), tuple(slugs))
+
+    async def leave_all(self, connection: Connection, user_id: int) -> Stale:
+        """Takes a user out of every project, within the transaction of `connection`; what only they belong to goes.
+
+        Raises:
+            Problem: 409, a project with others in it would have no owner.
+        """
+        stale = NOTHING
+        for project_id in await queries.fetch_project_ids_of(connection, user_id):
+            await queries.lock_project(connection, project_id)
+            roles = await queries.fetch_roles_in(connection, project_id)
+            if set(roles) == {user_id}:
+                slug = await queries.fetch_slug(connection, project_id)
+                assets = await queries.fetch_asset_ids(connection, project_id)
+                await queries.delete_project(connection, project_id)
+                stale |= staleness.project_deleted(project_id, user_id, assets, slug)
+            else:
+                _check_other_owner(roles, user_id)
+                await queries.delete_member(connection, project_id, user_id)
+                stale |= await _membership_changed(connection, project_id, user_id, roles)
+        return stale
 
     # -- reading -------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import asyncpg
 from fluxstudio.seed.errors import DatabaseNotEmptyError, SeedError, SeedRunningError
 from fluxstudio.seed.progress import Reporter
 
-TABLES: Final = ("users", "projects", "messages", "members", "assets", "showcase_pages", "sessions")
+TABLES: Final = ("users", "projects", "messages", "members", "assets", "showcase_pages")
 
 _LOCK: Final = 0x5EED  # the advisory lock that a seed holds
 _LOCK_PATIENCE_S = 10.0

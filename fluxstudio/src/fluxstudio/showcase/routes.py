@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fluxstudio.http.answers import Json, documented, no_content
 from fluxstudio.http.inputs import Id
 from fluxstudio.http.lean import LeanRoute
+from fluxstudio.http.policy import policy
 from fluxstudio.problems import problem_of
 from fluxstudio.showcase import page
 from fluxstudio.showcase.schemas import NewPage, Page
@@ -23,6 +24,7 @@ _NOT_FOUND = page.HEADERS | {"cache-control": "no-store"}
 
 
 @router.get("/p/{slug}", include_in_schema=False)
+@policy("anyone", cache="public, no-cache")
 async def read_page(request: Request, slug: str) -> Response:
     """Shows a public page to everybody."""
     try:
@@ -48,6 +50,7 @@ def _has(request: Request, tag: str) -> bool:
 
 
 @router.put("/api/projects/{project_id}/showcase", responses=documented(Page))
+@policy("signed in")
 async def publish(request: Request, project_id: Id, form: NewPage) -> Response:
     """Publishes a project at /p/SLUG, or changes its page. For owners and editors."""
     studio = studio_of(request)
@@ -55,6 +58,7 @@ async def publish(request: Request, project_id: Id, form: NewPage) -> Response:
 
 
 @router.delete("/api/projects/{project_id}/showcase", status_code=204)
+@policy("signed in")
 async def withdraw(request: Request, project_id: Id) -> Response:
     """Takes a project's public page off the web. For owners and editors."""
     studio = studio_of(request)

@@ -24,6 +24,15 @@ class Script:
         """Reads `name` from the resources of `package`."""
         return cls(resources.files(package).joinpath(name).read_text("utf-8"))
 
+    @property
+    def sha(self) -> str:
+        """The hash by which the server knows the script."""
+        return self._sha
+
+    @property
+    def source(self) -> str:
+        return self._source
+
     async def run(self, valkey: Valkey, keys: tuple[str, ...], args: tuple[Argument, ...]) -> Reply:
         """Runs the script. One round trip; two when the server does not know it yet.
 

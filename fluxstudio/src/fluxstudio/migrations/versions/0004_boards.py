@@ -1,13 +1,13 @@
 """Boards: their elements, revisions, share links and images; messages that are sent once.
 
 Revision ID: 0004
-Revises: 0002
+Revises: 0003
 """
 
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 _UPGRADE = (
     """

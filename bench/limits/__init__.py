@@ -1,0 +1,1 @@
+"""Compares valtier.limits with other limiters, in one run."""

@@ -1,0 +1,1 @@
+"""valtier's sessions and starsessions, over one Valkey, in one run."""

@@ -1,0 +1,45 @@
+"""A question that has left already, and whose answer is taken later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from valtier.errors import ValkeyError
+
+D = TypeVar("D")
+
+
+class Asked(Generic[D]):
+    """What `begin` returns. Its commands are on their way, in one write with all else that this turn sends."""
+
+    __slots__ = ("_conclude", "_reply", "_sent")
+
+    def __init__(
+        self,
+        conclude: Callable[[Any], Awaitable[D]],
+        sent: asyncio.Future[Any] | None = None,
+        reply: Any = None,
+    ) -> None:
+        self._conclude = conclude
+        self._sent = sent
+        self._reply = reply
+        if sent is not None:
+            sent.add_done_callback(_retrieve)
+
+    async def decision(self) -> D:
+        """Waits for the decision. It raises as `hit` does."""
+        if self._sent is None:
+            return await self._conclude(self._reply)
+        try:
+            reply = await self._sent
+        except ValkeyError as exc:
+            reply = exc
+        return await self._conclude(reply)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Whoever asked may be gone by now: then nobody is to be warned of an error."""
+    if not future.cancelled():
+        future.exception()
