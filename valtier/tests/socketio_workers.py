@@ -29,6 +29,7 @@ class Worker:
 
     def __init__(self, valkey_url: str, *, kind: str = "valtier", port: int | None = None, **settings: Any) -> None:
         self.port = port or free_port()
+        self._app = "socketio_engine:make" if kind == "engine" else "socketio_worker:make"
         self._environ = os.environ | {
             "SIO_VALKEY": valkey_url,
             "SIO_KIND": kind,
@@ -60,7 +61,7 @@ class Worker:
             [
                 Path(sys.executable).with_name("granian"),
                 *("--interface", "asgi", "--factory", "--loop", "uvloop"),
-                *("--port", str(self.port), "--log-level", "error", "socketio_worker:make"),
+                *("--port", str(self.port), "--log-level", "error", self._app),
             ],
             cwd=HERE,
             env=self._environ,

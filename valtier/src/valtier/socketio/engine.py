@@ -237,16 +237,25 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     async def _serve_post(
         self, environ: dict[str, Any], socket: Socket, receive: Receive, send: Send
     ) -> None:
-        body = await _read_body(receive, self.max_http_buffer_size)
-        if body is None:
-            self._on_refused()
-            await socket.close(wait=False, abort=True, reason=self.reason.TRANSPORT_ERROR)
-            await self._answer(environ, send, 413, b"")
-        elif await socket.take_payload(body):
-            await self._answer(environ, send, 200, b"ok")
-        else:
-            self._on_refused()
-            await self._answer_json(environ, send, 400, BAD_REQUEST, "Bad request")
+        if socket.posting:  # packets would lose their order
+            await self._end_post(environ, socket, send, 400)
+            return
+        socket.posting = True
+        try:
+            body = await _read_body(receive, self.max_http_buffer_size)
+            if body is None:
+                await self._end_post(environ, socket, send, 413)
+            elif not socket.closed and await socket.take_payload(body):
+                await self._answer(environ, send, 200, b"ok")
+            else:
+                await self._end_post(environ, socket, send, 400)
+        finally:
+            socket.posting = False
+
+    async def _end_post(self, environ: dict[str, Any], socket: Socket, send: Send, status: int) -> None:
+        self._on_refused()
+        await socket.close(wait=False, abort=True, reason=self.reason.TRANSPORT_ERROR)
+        await self._answer_json(environ, send, status, BAD_REQUEST, "Bad request")
 
     # -- answers -------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from valtier.socketio.payloads import BadPacketError, TooLargeError, read_packet
 
 log = logging.getLogger("valtier")
 
+SLOW = "slow reader"
 _CLOSE_PATIENCE_S = 1.0
 
 
@@ -48,7 +49,7 @@ class Socket:
     __slots__ = (
         "_closing",
         "_getting",
-        "_posting",
+        "_hurried",
         "_reader",
         "_timer",
         "_waiting_for_pong",
@@ -57,6 +58,7 @@ class Socket:
         "environ",
         "mark",
         "outlet",
+        "posting",
         "send_message",
         "server",
         "session",
@@ -75,6 +77,8 @@ class Socket:
         self.upgraded = False
         """Whether it is a WebSocket."""
         self.closed = False
+        self.posting = False
+        """Whether a POST is under way."""
         self.mark = ""
         """The offset at the last ping."""
         self.outlet = Outlet(
@@ -83,7 +87,7 @@ class Socket:
         self.send_message: Send | None = None
         self._closing = False
         self._getting = False
-        self._posting = False
+        self._hurried = False
         self._reader: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_for_pong = False
@@ -117,7 +121,7 @@ class Socket:
 
     def _evict(self) -> None:
         self.server.on_evicted(self)
-        self.server.spawn(self.close(wait=False, abort=True, reason="slow reader"))
+        self.server.spawn(self.close(wait=False, abort=True, reason=SLOW))
 
     # -- packets -------------------------------------------------------------------------------------------
 
@@ -168,9 +172,11 @@ class Socket:
             log.debug("Socket.IO: %s is closed: %s", self.sid, exc)
             reason = "parse error"
             await self._say_goodbye(send)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # by `close`: a server may take no close frame while it is read from
             if not self._closing:
                 raise
+            if not self._hurried:
+                await self._say_goodbye(send)
         finally:
             self._reader = None
             if self.upgraded:
@@ -251,10 +257,6 @@ class Socket:
 
     async def take_payload(self, body: bytes) -> bool:
         """Takes the body of a POST. Returns whether it could be used; if not, the session has ended."""
-        if self._posting:
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR)
-            return False
-        self._posting = True
         try:
             for packet in read_payload(body):
                 if self.closed:
@@ -264,8 +266,6 @@ class Socket:
             log.debug("Socket.IO: %s is closed: %s", self.sid, exc)
             await self.close(wait=False, abort=True, reason="parse error")
             return False
-        finally:
-            self._posting = False
         return True
 
     # -- end -----------------------------------------------------------------------------------------------
@@ -289,20 +289,13 @@ class Socket:
         self.closed = True
         if not keep_queue and (abort or self.upgraded):
             self.outlet.close()
-        reader, send = self._reader, self.send_message
+        self._hurried = reason == SLOW
+        reader = self._reader
         if reader is not None and reader is not asyncio.current_task():
-            if send is not None:
-                await self._hang_up(send, reason)
             reader.cancel()
-        elif send is not None and reader is not None:
-            await self._say_goodbye(send)
+        elif reader is not None and self.send_message is not None:
+            await self._say_goodbye(self.send_message)
         await self.server.on_close(self, reason or self.server.reason.SERVER_DISCONNECT)
-
-    async def _hang_up(self, send: Send, reason: str | None) -> None:
-        """Closes a WebSocket from outside its reader; a slow one is given no time."""
-        if reason == "slow reader":
-            return
-        await self._say_goodbye(send, 1000)
 
 
 async def _until_gone(receive: Receive) -> None:
