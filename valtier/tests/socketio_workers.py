@@ -42,6 +42,7 @@ class Worker:
             self._environ["SIO_MANAGER"] = json.dumps(settings["manager"])
         self._process: subprocess.Popen[bytes] | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.pid = 0
 
     @property
@@ -67,7 +68,6 @@ class Worker:
             env=self._environ,
             start_new_session=True,
         )
-        self._session = aiohttp.ClientSession()
         async with asyncio.timeout(_START_S):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
@@ -77,10 +77,21 @@ class Worker:
                     raise RuntimeError("the worker did not start")
                 await asyncio.sleep(0.05)
 
-    async def stop(self) -> None:
-        if self._session is not None:
+    async def _engage(self) -> None:
+        await self.disengage()
+        self._loop = asyncio.get_running_loop()
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+
+    async def disengage(self) -> None:
+        """Forgets the connection to the worker, which belongs to one event loop."""
+        if self._session is not None and self._loop is asyncio.get_running_loop():
             await self._session.close()
-            self._session = None
+        elif self._session is not None:
+            self._session._connector = None  # its event loop is gone, and its connections with it
+        self._session = None
+
+    async def stop(self) -> None:
+        await self.disengage()
         if self._process is not None:
             self._process.terminate()
             try:
@@ -105,6 +116,8 @@ class Worker:
 
     async def do(self, what: str, /, **words: Any) -> Any:
         """Asks the worker for something; raises `RuntimeError` with what it raised."""
+        if self._session is None or self._loop is not asyncio.get_running_loop():
+            await self._engage()
         assert self._session is not None
         async with self._session.post(f"{self.url}/do", json={"do": what, **words}) as response:
             answer = json.loads(await response.read())
@@ -129,6 +142,16 @@ async def workers(valkey_url: str, count: int = 2, **settings: Any) -> AsyncIter
         yield made
     finally:
         await asyncio.gather(*[worker.stop() for worker in made])
+
+
+def start_in_loop(worker: Worker) -> None:
+    """Starts a worker outside of any test's event loop; afterwards any test may talk to it."""
+
+    async def start() -> None:
+        await worker.start()
+        await worker.disengage()
+
+    asyncio.run(start())
 
 
 class NodeClients:

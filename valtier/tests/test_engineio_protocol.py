@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import pytest
-from socketio_workers import Worker
+from socketio_workers import Worker, start_in_loop
 
 INTERVAL_MS, TIMEOUT_MS = 300, 200
 
@@ -53,18 +53,11 @@ async def frame(ws: aiohttp.ClientWebSocketResponse) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server() -> Any:
+def server() -> Iterator[Worker]:
     worker = Worker("", kind="engine")
-    asyncio.run(_start(worker))
+    start_in_loop(worker)
     yield worker
     asyncio.run(worker.stop())
-
-
-async def _start(worker: Worker) -> None:
-    await worker.start()
-    assert worker._session is not None
-    await worker._session.close()
-    worker._session = None
 
 
 @pytest.fixture
