@@ -21,6 +21,22 @@ from valtier.asgi import App, Receive, Scope, Send
 from valtier.socketio import Server, ValkeyManager
 
 
+class Deaf:
+    """A connection on which nothing new ever comes."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def call(self, *words: Any) -> Any:
+        if words[0] != "XREAD":
+            return await self._connection.call(*words)
+        await asyncio.sleep(0.1)
+        return None
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
 class Worker:
     """The server, what a test may ask of it, and its handlers."""
 
@@ -119,6 +135,19 @@ class Worker:
             return self.sio.tick(**order)
         if name == "pid":
             return os.getpid()
+        if name == "deafen":
+            for track in self.manager._bus._tracks:
+                await track.reader.reconnect()
+                track.reader._connection = Deaf(self.tier.valkey.dedicated(track.lane.stream))
+            return None
+        if name == "ask_all":
+            return await self.manager.ask_room(**order)
+        if name == "volatile":
+            return await self.manager.emit(**order, volatile=True)
+        if name == "ticks":
+            return self.manager.tick(**order)
+        if name == "list_room":
+            return await self.manager.participants("/", order["room"])
         if name == "rooms":
             return self.sio.rooms(**order)
         return await getattr(self.sio, name)(**order)

@@ -1,6 +1,7 @@
 // Official Socket.IO clients, driven over standard input and output: one JSON array a line.
 // In:  ["open", name, url, options] · ["emit", name, event, …data] · ["ask", name, event, …data] · ["cut", name]
-//      ["url", name, url] · ["close", name]
+//      ["url", name, url] (where to reconnect to) · ["freeze", name] (stay away) · ["thaw", name] (come back)
+//      ["rooms", name, rooms] (what to ask for when connecting) · ["close", name]
 // Out: ["connect", name, id, recovered] · ["disconnect", name, reason] · ["error", name, message]
 //      ["event", name, event, …data] · ["ack", name, …data]
 import { createInterface } from "node:readline";
@@ -28,6 +29,9 @@ const orders = {
   ask: (name, event, ...data) => sockets.get(name).emit(event, ...data, (...answer) => tell("ack", name, ...answer)),
   cut: (name) => sockets.get(name).io.engine.close(),
   url: (name, url) => { sockets.get(name).io.uri = url; const u = new URL(url); Object.assign(sockets.get(name).io.opts, { hostname: u.hostname, port: u.port }); },
+  freeze: (name) => { const manager = sockets.get(name).io; manager.reconnection(false); manager.engine.close(); },
+  thaw: (name) => { const manager = sockets.get(name).io; manager.reconnection(true); manager.open(); },
+  rooms: (name, rooms) => { sockets.get(name).auth = { rooms }; },
   close: (name) => sockets.get(name).disconnect(),
 };
 

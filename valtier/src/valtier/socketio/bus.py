@@ -135,25 +135,26 @@ class Bus:
     def _hearer(self, track: _Track) -> Callable[[EntryId, str, int, bytes, str], None]:
         def hear(entry: EntryId, host: str, number: int, payload: bytes, was: str) -> None:
             self.received += 1
-            mine = None
+            place, track.highest = track.highest, max(track.highest, entry)
             if host == self.host:
-                mine = track.lane.seen(number, f"{entry[0]}-{entry[1]}")
                 if number >= track.ahead:
                     track.ahead = 0
-            place, track.highest = track.highest, max(track.highest, entry)
-            if not track.sequences.last(host) and (entry_id(was) if was else entry) <= place:
+                for mine, message in track.lane.seen(number, f"{entry[0]}-{entry[1]}"):
+                    if track.sequences.accept(host, mine):  # those that were trimmed before they were read, too
+                        self._tell(track, host, message)
+            elif not track.sequences.last(host) and (entry_id(was) if was else entry) <= place:
                 track.sequences.prime(host, number)  # of a time before this worker's
-                return
-            if not track.sequences.accept(host, number):
-                return
-            message = decode(payload) if mine is None else mine
-            self.workers[host] = time.monotonic()
-            if isinstance(message, Pulse):
-                self._hear_pulse(track, host, message)
-            else:
-                self._on_message(message, host)
+            elif track.sequences.accept(host, number):
+                self._tell(track, host, decode(payload))
 
         return hear
+
+    def _tell(self, track: _Track, host: str, message: BusMessage) -> None:
+        self.workers[host] = time.monotonic()
+        if isinstance(message, Pulse):
+            self._hear_pulse(track, host, message)
+        else:
+            self._on_message(message, host)
 
     def _hear_pulse(self, track: _Track, host: str, pulse: Pulse) -> None:
         if pulse.leaving:

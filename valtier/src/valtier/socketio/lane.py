@@ -125,14 +125,14 @@ class Lane:
         self._something.set()
         return self.number
 
-    def seen(self, number: int, entry: str) -> BusMessage | None:
-        """Notes that an event has come back, with everything before it. Returns it if it had not before."""
-        found = None
+    def seen(self, number: int, entry: str) -> list[tuple[int, BusMessage]]:
+        """Notes that an event has come back. Returns it, if it had not before, and any before it that never did."""
+        found: list[tuple[int, BusMessage]] = []
         while self.unseen and self.unseen[0].number <= number:
             event = self.unseen.popleft()
+            found.append((event.number, event.message))
             if event.number == number:
                 event.id = entry
-                found = event.message
         return found
 
     # -- the task ------------------------------------------------------------------------------------------
@@ -145,8 +145,10 @@ class Lane:
                 await self._something.wait()
             try:
                 await self._append()
-            except ValkeyError as exc:
-                if self.failure is None:
+            except Exception as exc:  # noqa: BLE001: sending goes on, whatever it is
+                if not isinstance(exc, ValkeyError):
+                    log.exception("Socket.IO: sending to Redis failed in a way that it never should")
+                elif self.failure is None:
                     log.warning("Socket.IO events wait for Redis: %s", exc)
                 self.failure = str(exc)
                 await asyncio.sleep(_PAUSE_S)

@@ -35,7 +35,6 @@ log = logging.getLogger("valtier")
 
 _CATCH_UP_S = 2.0
 _LOOK_S = 0.01
-_MOST_MISSED = 5_000
 _READY_S = 1.0
 
 
@@ -85,7 +84,7 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             streams: over how many streams the rooms are spread (1 to 64), the same for all workers. Order holds within
                 a room; with one stream, over all rooms. One carries more than a Python process can read.
             history: how long after an event a client may come back and still recover it.
-            max_entries: how many events a stream keeps at most, about.
+            max_entries: how many events a stream keeps at most, about; 1,000 at least.
             outbox: how many events may wait for Valkey; then `emit` raises `OutboxFullError`.
             outbox_bytes: how large those may be together.
             patience: after this time this worker's clients get its events, whether the bus has them or not.
@@ -99,9 +98,13 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
         super().__init__()
         if not 1 <= streams <= 64:
             raise ConfigurationError(f"streams is 1 to 64, not {streams!r}")
-        for name, value in (("max_entries", max_entries), ("outbox", outbox), ("outbox_bytes", outbox_bytes)):
-            if value < 1:
-                raise ConfigurationError(f"{name} is at least 1, not {value!r}")
+        for name, value, least in (
+            ("max_entries", max_entries, 1000),
+            ("outbox", outbox, 1),
+            ("outbox_bytes", outbox_bytes, 1),
+        ):
+            if value < least:
+                raise ConfigurationError(f"{name} is at least {least}, not {value!r}")
         self.host_id = secrets.token_hex(6)
         self.max_frames = max_frames
         self.index = Rooms()
@@ -638,14 +641,20 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
         pairs = zip(self._bus.positions(), claimed.since, strict=True)
         return all(here.entry >= there.entry for here, there in pairs)
 
-    async def missed(self, claimed: Claimed) -> list[Missed] | None:
+    async def missed(self, claimed: Claimed, *, most: int, most_bytes: int) -> list[Missed] | None:
         """Returns what a client has missed up to now, or `None` if that is not known any more. Call after `register`."""
         assert self._bus is not None
         assert self._valkey is not None
         until = self._bus.positions()
         try:
             return await replay(
-                self._valkey, self._bus.streams, claimed.since, until, claimed.who, most=_MOST_MISSED
+                self._valkey,
+                self._bus.streams,
+                claimed.since,
+                until,
+                claimed.who,
+                most=most,
+                most_bytes=most_bytes,
             )
         except Exception:
             log.exception("Socket.IO: what a client has missed could not be read")

@@ -96,7 +96,9 @@ class Reader:
                 if not self._primed.is_set():
                     await self._find_end()
                 entries = await self._read()
-            except ValkeyError as exc:
+            except Exception as exc:  # noqa: BLE001: reading goes on, whatever it is
+                if not isinstance(exc, ValkeyError):
+                    log.exception("Socket.IO: reading from Redis failed in a way that it never should")
                 self.failures += 1
                 self._doubt = _Doubt.SERVER
                 if self.failing_since is None:

@@ -41,8 +41,9 @@ async def replay(
     who: Who,
     *,
     most: int,
+    most_bytes: int,
 ) -> list[Missed] | None:
-    """Returns the events between two offsets in order, or `None` if they are not all there, or more than `most`.
+    """Returns the events between two offsets in order, or `None` if they are not all there, or too many.
 
     Changes of rooms in between are followed, and `who.rooms` is what they are in the end. One round trip for each 500
     messages on the bus, and one more for each stream.
@@ -51,6 +52,7 @@ async def replay(
         ValkeyError: a stream can't be read.
     """
     found: list[Missed] = []
+    size = 0
     at = list(since)
     for index, stream in enumerate(streams):
         begin, end = since[index], until[index]
@@ -77,7 +79,8 @@ async def replay(
                 emit = _for(who, decode(fields[5]), cursor, index)
                 if emit is None:
                     continue
-                if len(found) == most:
+                size += len(emit.body) + sum(map(len, emit.parts))
+                if len(found) == most or size > most_bytes:
                     return None
                 at[index] = Position(cursor, begin.host, begin.ahead)
                 found.append(Missed(emit, format_offset(at)))

@@ -57,8 +57,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         ping_timeout: Duration = 20.0,
         connect_timeout: Duration = 45.0,
         max_message: int = 64 * 1024,
-        max_queue: int = 2_000,
-        max_queued_bytes: int = 1 << 20,
+        max_queue: int = 10_000,
+        max_queued_bytes: int = 2 << 20,
         max_handlers: int = 64,
         limit_messages: Limit | None = None,
         allow_request: Callable[[Scope], Awaitable[bool]] | None = None,
@@ -456,7 +456,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             if member is not None:
                 for room in claimed.who.rooms:
                     manager.index.enter(member, room)
-                missed = await manager.missed(claimed)
+                missed = await manager.missed(
+                    claimed, most=self.eio.max_frames // 2, most_bytes=self.eio.max_queued_bytes // 2
+                )
                 if missed is not None and manager.index.get(namespace, claimed.sid) is member:
                     for room in list(member.rooms):
                         if room not in claimed.who.rooms:  # it was taken out meanwhile
