@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import time
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -66,12 +68,28 @@ class Worker:
                     async_mode="asgi", client_manager=self.manager, cors_allowed_origins="*", **options
                 )
             else:
+                flood = options.pop("flood", None)
+                if flood is not None:
+                    options["limit_messages"] = self._limit_of(flood)
+                if options.pop("identify", False):
+                    options["identify"] = lambda environ: environ.get("HTTP_COOKIE", "")
                 self.sio = Server(self.manager, **options)
-        for name in ("connect", "disconnect", "say", "echo", "fail", "message", "cursor", "join", "leave"):
+        for name in ("connect", "disconnect", "say", "echo", "fail", "slow", "message", "cursor", "join", "leave"):
             self.sio.on(name, getattr(self, f"on_{name.replace('-', '_')}"))
         self.sio.on("connect", self.on_connect, namespace="/custom")
         self.sio.on("message", self.on_message_custom, namespace="/custom")
         self.sio.on("message-with-ack", self.on_echo)
+
+    @staticmethod
+    def _limit_of(most: int) -> Any:
+        """Lets so many packets of a connection through."""
+        counts: Counter[str] = Counter()
+
+        async def limit(eio_sid: str, environ: dict[str, Any]) -> bool:
+            counts[eio_sid] += 1
+            return counts[eio_sid] <= most
+
+        return limit
 
     # -- handlers ------------------------------------------------------------------------------------------
 
@@ -107,6 +125,12 @@ class Worker:
     async def on_leave(self, sid: str, room: str) -> None:
         await self.sio.leave_room(sid, room)
 
+    async def on_slow(self, sid: str) -> None:
+        self.running = getattr(self, "running", 0) + 1
+        self.most_running = max(getattr(self, "most_running", 0), self.running)
+        await asyncio.sleep(0.02)
+        self.running -= 1
+
     async def on_fail(self, sid: str) -> None:
         raise RuntimeError("on purpose")
 
@@ -129,6 +153,10 @@ class Worker:
             return await self._flow(**order)
         if name == "snapshot":
             return self.manager.snapshot().as_dict()
+        if name == "most_running":
+            return self.most_running
+        if name == "memory":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if name == "log":
             return self.log
         if name == "tick":
