@@ -1,0 +1,8 @@
+"""Socket.IO over many workers that loses nothing, on Valkey. Needs python-socketio (`valtier[socketio]`)."""
+
+from valtier.socketio.lane import OutboxFullError
+from valtier.socketio.manager import ValkeyManager
+from valtier.socketio.server import Server
+from valtier.socketio.snapshot import Snapshot
+
+__all__ = ["OutboxFullError", "Server", "Snapshot", "ValkeyManager"]

@@ -1,0 +1,36 @@
+"""Frames: what clients are sent, encoded once for all recipients."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+
+class Frame:
+    """One packet of Socket.IO or Engine.IO with its attachments: WebSocket messages that stay together."""
+
+    __slots__ = ("messages", "size")
+
+    def __init__(self, text: str, parts: tuple[bytes, ...] = ()) -> None:
+        """Makes it from an encoded packet of Engine.IO, `4…` for a message, and its attachments."""
+        self.messages: list[dict[str, Any]] = [{"type": "websocket.send", "text": text}]
+        self.size = len(text)
+        for part in parts:
+            self.messages.append({"type": "websocket.send", "bytes": part})
+            self.size += len(part)
+
+
+def poll_text(message: dict[str, Any]) -> str:
+    """Returns a message as a packet of a long-polling payload."""
+    text: str | None = message.get("text")
+    return "b" + b64encode(message["bytes"]).decode() if text is None else text
+
+
+def message_size(message: dict[str, Any]) -> int:
+    text = message.get("text")
+    return len(message["bytes"]) if text is None else len(text)
+
+
+PING = Frame("2")
+NOOP = Frame("6")
+CLOSE = Frame("1")

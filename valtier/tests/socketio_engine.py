@@ -1,0 +1,39 @@
+"""An Engine.IO server that echoes, as the protocol's own test suite wants it: `granian … socketio_engine:make`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import engineio
+
+from valtier.asgi import App, Receive, Scope, Send
+from valtier.socketio.engine import EngineServer
+
+
+def make() -> App:
+    server = EngineServer(
+        max_frames=1000,
+        max_queued_bytes=1 << 20,
+        on_offset=lambda: "",
+        on_alive=lambda socket: None,
+        on_evicted=lambda socket: None,
+        on_refused=lambda: None,
+        allow_request=None,
+        ping_interval=0.3,
+        ping_timeout=0.2,
+        max_http_buffer_size=1_000_000,
+        transports=["polling", "websocket"],
+    )
+
+    async def echo(sid: str, data: str | bytes) -> None:
+        await server.send(sid, data)
+
+    server.on("message", echo)
+
+    async def control(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"1"})
+
+    app: Any = engineio.ASGIApp(server, other_asgi_app=control, on_startup=lambda: None)
+    made: App = app
+    return made
