@@ -74,7 +74,18 @@ class Worker:
                 if options.pop("identify", False):
                     options["identify"] = lambda environ: environ.get("HTTP_COOKIE", "")
                 self.sio = Server(self.manager, **options)
-        for name in ("connect", "disconnect", "say", "echo", "fail", "slow", "message", "cursor", "join", "leave"):
+        for name in (
+            "connect",
+            "disconnect",
+            "say",
+            "echo",
+            "fail",
+            "slow",
+            "message",
+            "cursor",
+            "join",
+            "leave",
+        ):
             self.sio.on(name, getattr(self, f"on_{name.replace('-', '_')}"))
         self.sio.on("connect", self.on_connect, namespace="/custom")
         self.sio.on("message", self.on_message_custom, namespace="/custom")

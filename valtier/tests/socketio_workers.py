@@ -27,7 +27,9 @@ _START_S = 40.0
 class Worker:
     """One Granian process with `socketio_worker` in it."""
 
-    def __init__(self, valkey_url: str, *, kind: str = "valtier", port: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, valkey_url: str, *, kind: str = "valtier", port: int | None = None, **settings: Any
+    ) -> None:
         self.port = port or free_port()
         self._app = "socketio_engine:make" if kind == "engine" else "socketio_worker:make"
         self._environ = os.environ | {

@@ -74,7 +74,9 @@ async def test_a_full_outbox_is_told_to_whoever_emits_and_recovers(
         node.open("ann", one.url, auth={"rooms": ["r"]})
         await eventually(lambda: node.connects["ann"], 20)
         own_valkey.kill()
-        with pytest.raises(RuntimeError, match="OutboxFullError: the Socket.IO outbox is full.*volatile=True"):
+        with pytest.raises(
+            RuntimeError, match="OutboxFullError: the Socket.IO outbox is full.*volatile=True"
+        ):
             for number in range(100):
                 await one.emit("said", number, room="r")
         sent = len(range(number))

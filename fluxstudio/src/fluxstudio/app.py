@@ -51,6 +51,7 @@ from fluxstudio.ops.stats_file import StatsFile
 from fluxstudio.problems import Problem
 from fluxstudio.projects import routes as projects
 from fluxstudio.projects.service import Projects
+from fluxstudio.realtime import Realtime
 from fluxstudio.search import routes as search
 from fluxstudio.search.service import Search
 from fluxstudio.settings import Settings, SettingsError
@@ -108,7 +109,9 @@ class Application(FastAPI):
             self.add_exception_handler(kind, self._edge.explain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
+            await self.studio.realtime(scope, receive, send)
+        elif scope["type"] == "http":
             scope["app"] = self
             await self.entrance(scope, receive, send)
         else:
@@ -217,11 +220,29 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stack.push_async_callback(courier.stop)
     else:
         log.warning("SMTP_URL is not set: mail waits in the queue")
+    door = Doorkeeper(sessions, ClientAddress(settings.trusted_proxies), secure=settings.secure_cookies)
+    accounts = Accounts(pool, cache, writes, post, sessions=sessions, projects=projects)
+    messages = Messages(pool, cache, writes, projects=projects)
+    realtime = Realtime(
+        tier,
+        pool,
+        writes,
+        prefix=f"flux:{installation}",
+        door=door,
+        accounts=accounts,
+        projects=projects,
+        messages=messages,
+        boards=boards,
+        origins=[],
+        use_redis=settings.use_redis,
+    )
+    await realtime.start()
+    stack.push_async_callback(realtime.stop)
     return Studio(
         pool=pool,
         tier=tier,
         writes=writes,
-        door=Doorkeeper(sessions, ClientAddress(settings.trusted_proxies), secure=settings.secure_cookies),
+        door=door,
         signing=Signing(
             pool,
             writes,
@@ -237,14 +258,15 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
             pool, writes, post, sessions=sessions, passwords=passwords, codes=codes, login=login
         ),
         factors=factors,
-        accounts=Accounts(pool, cache, writes, post, sessions=sessions, projects=projects),
+        accounts=accounts,
         projects=projects,
-        messages=Messages(pool, cache, writes, projects=projects),
+        messages=messages,
         search=Search(pool, cache),
         showcase=Showcase(pool, cache, writes, projects=projects),
         boards=boards,
         images=Images(pool, Storage.open(settings.assets_url), projects=projects),
         assets=Assets(pool, cache, projects=projects),
+        realtime=realtime,
         operations=Operations(tier, probe),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),

@@ -20,6 +20,7 @@ from fluxstudio.mail.service import Post
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops.service import Operations
 from fluxstudio.projects.service import Projects
+from fluxstudio.realtime import Realtime
 from fluxstudio.search.service import Search
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.writes import Writes
@@ -45,6 +46,7 @@ class Studio:
     assets: Assets
     boards: Boards
     images: Images
+    realtime: Realtime
     operations: Operations
     post: Post
     mailbox: Mailbox | None

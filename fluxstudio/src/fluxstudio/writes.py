@@ -25,7 +25,13 @@ log = logging.getLogger("fluxstudio")
 Change: TypeAlias = Callable[[Connection], Awaitable[tuple[T, Stale]]]
 """What to do in the transaction. It returns its result and what that makes stale; it may run more than once."""
 
+Told = Callable[[Stale], Awaitable[None]]
+
 _ATTEMPTS = 3
+
+
+async def _tell_nobody(_: Stale) -> None:
+    return
 
 
 class Writes:
@@ -35,6 +41,8 @@ class Writes:
         self._pool = pool
         self._outbox = outbox
         self._running: set[asyncio.Task[object]] = set()
+        self.told: Told = _tell_nobody
+        """Hears what each write has made stale, once it is committed; set by the realtime side."""
 
     async def run(self, change: Change[T]) -> T:
         """Commits `change`, invalidates what it made stale, and returns its result.
@@ -71,6 +79,7 @@ class Writes:
         ):
             result, stale = await change(connection)
             invalidate(*stale.keys, tags=stale.tags)
+        await self.told(stale)
         return result
 
 

@@ -259,12 +259,13 @@ async def fetch_links(connection: Connection, board_id: int) -> list[Record]:
     )
 
 
-async def delete_link(connection: Connection, board_id: int, link_id: int) -> bool:
-    return (
+async def delete_link(connection: Connection, board_id: int, link_id: int) -> bytes | None:
+    """Deletes a link; returns the hash of its token, or `None` where there is none."""
+    return cast(
+        "bytes | None",
         await connection.fetchval(
-            "DELETE FROM board_links WHERE board_id = $1 AND id = $2 RETURNING true", board_id, link_id
-        )
-        or False
+            "DELETE FROM board_links WHERE board_id = $1 AND id = $2 RETURNING token_hash", board_id, link_id
+        ),
     )
 
 

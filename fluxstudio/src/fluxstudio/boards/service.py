@@ -49,12 +49,22 @@ class BoardChanged:
     version: int
     elements: Sequence[Element]
     actor: Actor
+    origin: str | None = None
+    """The connection that sent it, and need not be told."""
 
 
 Announce = Callable[[BoardChanged], Awaitable[None]]
 
 
+Expel = Callable[[bytes, int], Awaitable[None]]
+"""Given the hash of a link's token and its board, before it is committed that it opens nothing any more."""
+
+
 async def _tell_nobody(_: BoardChanged) -> None:
+    return
+
+
+async def _expel_nobody(_: bytes, __: int) -> None:
     return
 
 
@@ -67,6 +77,8 @@ class Boards:
         self._projects = projects
         self.announce: Announce = _tell_nobody
         """Tells those who look at a board that it has changed; set by the realtime side."""
+        self.expel: Expel = _expel_nobody
+        """Ends the connections of those who came by a link; set by the realtime side."""
         self._looked_at: dict[int, float] = {}  # when this worker last asked whether a revision is due
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -146,7 +158,9 @@ class Boards:
             changes = await queries.fetch_changes(connection, board_id, after)
         return encode(RawScene(board.version, [msgspec.Raw(change.encode()) for change in changes]))
 
-    async def apply(self, actor: Actor, board_id: int, elements: Sequence[Element]) -> Applied:
+    async def apply(
+        self, actor: Actor, board_id: int, elements: Sequence[Element], *, origin: str | None = None
+    ) -> Applied:
         """Merges states of elements into the scene, commits, and tells whoever looks at the board.
 
         Raises:
@@ -159,7 +173,7 @@ class Boards:
             return await self._merge(connection, board_id, elements), NOTHING
 
         applied = await self._writes.run(change)
-        await self._changed(actor, board_id, applied, elements)
+        await self._changed(actor, board_id, applied, elements, origin)
         return applied
 
     @staticmethod
@@ -180,13 +194,18 @@ class Boards:
         return Applied(version, sorted(accepted))
 
     async def _changed(
-        self, actor: Actor, board_id: int, applied: Applied, elements: Sequence[Element]
+        self,
+        actor: Actor,
+        board_id: int,
+        applied: Applied,
+        elements: Sequence[Element],
+        origin: str | None = None,
     ) -> None:
         if not applied.accepted:
             return
         accepted = set(applied.accepted)
         new = [element for element in elements if element.id in accepted]
-        await self.announce(BoardChanged(board_id, applied.version, new, actor))
+        await self.announce(BoardChanged(board_id, applied.version, new, actor, origin))
         self._consider_revision(board_id)
 
     # -- revisions -----------------------------------------------------------------------------------------
@@ -302,8 +321,10 @@ class Boards:
 
         async def change(connection: Connection) -> tuple[None, Stale]:
             await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
-            if not await queries.delete_link(connection, board_id, link_id):
+            token_hash = await queries.delete_link(connection, board_id, link_id)
+            if token_hash is None:
                 raise not_found("link")
+            await self.expel(token_hash, board_id)
             return None, NOTHING
 
         await self._writes.run(change)

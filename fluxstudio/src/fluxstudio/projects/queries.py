@@ -119,6 +119,11 @@ async def fetch_roles_in(connection: Connection, project_id: int) -> dict[int, R
     return {row["user_id"]: row["role"] for row in rows}
 
 
+async def fetch_board_ids(connection: Connection, project_id: int) -> list[int]:
+    rows = await connection.fetch("SELECT id FROM boards WHERE project_id = $1 ORDER BY id", project_id)
+    return [row["id"] for row in rows]
+
+
 async def fetch_slug(connection: Connection, project_id: int) -> str | None:
     """Returns where the project is published."""
     return cast(

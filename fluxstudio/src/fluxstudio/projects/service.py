@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from asyncpg import Record
 
 from fluxstudio import keys, staleness
@@ -28,6 +30,14 @@ from valtier import Cache
 _UNREAD_CAP = 100
 
 
+Expel = Callable[[int, int, list[int]], Awaitable[None]]
+"""Given a user, a project and its boards, before it is committed that the user does not belong to it any more."""
+
+
+async def _expel_nobody(_: int, __: int, ___: list[int]) -> None:
+    return
+
+
 class Projects:
     """The caller's projects."""
 
@@ -35,6 +45,8 @@ class Projects:
         self._pool = pool
         self._cache = cache
         self._writes = writes
+        self.expel: Expel = _expel_nobody
+        """Ends the connections of somebody to a project; set by the realtime side."""
 
     # -- who may what --------------------------------------------------------------------------------------
 
@@ -202,6 +214,7 @@ class Projects:
                 raise not_found("member")
             _check_other_owner(roles, member_id)
             await queries.delete_member(connection, project_id, member_id)
+            await self.expel(member_id, project_id, await queries.fetch_board_ids(connection, project_id))
             return None, await _membership_changed(connection, project_id, member_id, roles)
 
         await self._writes.run(change)

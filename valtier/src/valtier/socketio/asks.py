@@ -51,7 +51,9 @@ class Asks:
         self._numbers = itertools.count(1)
         self._running: set[asyncio.Task[Any]] = set()
 
-    def open(self, callback: Callable[..., Any] | None = None, workers: set[str] | None = None) -> tuple[int, Ask]:
+    def open(
+        self, callback: Callable[..., Any] | None = None, workers: set[str] | None = None
+    ) -> tuple[int, Ask]:
         if len(self._open) >= _MAX_ASKS:
             del self._open[next(iter(self._open))]
         number, ask = next(self._numbers), Ask(callback, workers)

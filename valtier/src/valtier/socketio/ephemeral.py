@@ -45,7 +45,9 @@ class Ephemeral:
 
     def start(self) -> None:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="valtier-socketio-ephemeral")
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name="valtier-socketio-ephemeral"
+            )
 
     async def stop(self) -> None:
         if self._task is not None:

@@ -254,7 +254,9 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
         counted: bool = False,
     ) -> None:
         rooms = None if room is None else list(room) if isinstance(room, list | tuple | set) else [room]
-        skip = [] if skip_sid is None else list(skip_sid) if isinstance(skip_sid, list | tuple) else [skip_sid]
+        skip = (
+            [] if skip_sid is None else list(skip_sid) if isinstance(skip_sid, list | tuple) else [skip_sid]
+        )
         emit = Emit(
             namespace,
             rooms,
@@ -334,7 +336,9 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             offset = self._bus.offset() if self._bus is not None and self._recovers else None
             count = self._fanout.reliable(emit, members, offset)
         elif members:
-            count = self._fanout.acknowledged(emit, members, functools.partial(self._returner, host, emit.ack))
+            count = self._fanout.acknowledged(
+                emit, members, functools.partial(self._returner, host, emit.ack)
+            )
         if emit.counted:
             self._reply(host, emit.ack, count, "count")
 
@@ -519,7 +523,9 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
         await self._ready()
         return self.register(eio_sid, namespace, sid, hold=hold)
 
-    def register(self, eio_sid: str, namespace: str, sid: str | None = None, *, hold: bool = False) -> str | None:
+    def register(
+        self, eio_sid: str, namespace: str, sid: str | None = None, *, hold: bool = False
+    ) -> str | None:
         """As `pre_connect`, without waiting. With `hold`, its frames are kept until `release`."""
         socket = self.server.eio.sockets.get(eio_sid)
         sink: Sink | None = getattr(socket, "outlet", None)

@@ -132,7 +132,9 @@ class Reader:
 
     async def _read(self) -> list[Any]:
         if self._doubt is not _Doubt.NONE and await self._is_other():
-            log.warning("Redis has lost Socket.IO's stream, or is another server: reading it from the beginning")
+            log.warning(
+                "Redis has lost Socket.IO's stream, or is another server: reading it from the beginning"
+            )
             self.rewinds += 1
             self.position = ZERO
         self._doubt = _Doubt.NONE

@@ -97,10 +97,12 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             raise ConfigurationError("Server speaks the default encoding only: leave serializer and json out")
         unknown = set(transports) - {"websocket", "polling"}
         if unknown or not transports or isinstance(transports, str):
-            raise ConfigurationError(
-                f"transports is a list of 'websocket' and 'polling', not {transports!r}"
-            )
-        for name, value in (("max_message", max_message), ("max_queue", max_queue), ("max_handlers", max_handlers)):
+            raise ConfigurationError(f"transports is a list of 'websocket' and 'polling', not {transports!r}")
+        for name, value in (
+            ("max_message", max_message),
+            ("max_queue", max_queue),
+            ("max_handlers", max_handlers),
+        ):
             if value < 1:
                 raise ConfigurationError(f"{name} is at least 1, not {value!r}")
         self._recovery = recovery
@@ -172,7 +174,13 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self.manager.tick(room, key, payload, namespace=namespace, event=event)
 
     async def ask_room(
-        self, event: str, data: Any = None, *, room: Any, namespace: str | None = None, timeout: Duration = 10.0
+        self,
+        event: str,
+        data: Any = None,
+        *,
+        room: Any,
+        namespace: str | None = None,
+        timeout: Duration = 10.0,
     ) -> list[Any]:
         """Sends an event to a room and returns everybody's acknowledgement; as `ValkeyManager.ask_room` says."""
         answers: list[Any] = await self.manager.ask_room(event, data, room, namespace, timeout)
@@ -391,7 +399,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         namespace = namespace or "/"
         if not self._knows(namespace):
             self.manager.refused += 1
-            self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Invalid namespace"}))
+            self._push(
+                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Invalid namespace"})
+            )
             return
         auth = dict(data) if data else {}
         pid, offset = auth.pop("pid", None), auth.pop("offset", None)
@@ -399,7 +409,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         identity = self._identity(self.environ[eio_sid]) if wants else ""
         member, missed = await self._join(eio_sid, namespace, pid if wants else None, offset, identity)
         if member is None:
-            self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"}))
+            self._push(
+                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"})
+            )
             return
         member.offsets = wants
         refusal = await self._ask_application(member, auth or None)
@@ -431,7 +443,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self._push(member.eio_sid, packets.control(packets.CONNECT, member.namespace, told))
         socket = self.eio.sockets[member.eio_sid]
         for event in missed or ():
-            socket.outlet.push(manager.frame(event, member))
+            if _concerns(event, member):  # it may have been taken out of a room while it connected
+                socket.outlet.push(manager.frame(event, member))
         manager.release(member)
 
     def _knows(self, namespace: str) -> bool:
@@ -490,3 +503,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             log.exception("The connect handler of the Socket.IO namespace %s failed", member.namespace)
             return refusal
         return refusal if accepted is False else None
+
+
+def _concerns(missed: Missed, member: Member) -> bool:
+    """Whether an event is for everybody, for this client, or for a room that it is in now."""
+    rooms = missed.emit.rooms
+    return rooms is None or member.sid in rooms or any(room in member.rooms for room in rooms)

@@ -226,7 +226,9 @@ class Socket:
         """Returns the payload for a GET, when there is any; `None` if the session ended: a second GET ends it too."""
         if self._getting:
             self.outlet.push(CLOSE)
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR, keep_queue=True)
+            await self.close(
+                wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR, keep_queue=True
+            )
             return None
         if self.closed:
             return None
@@ -315,5 +317,3 @@ def opening(sid: str, *, upgrades: list[str], server: Host) -> Frame:
         "maxPayload": server.max_http_buffer_size,
     }
     return Frame("0" + msgspec.json.encode(told).decode())
-
-
