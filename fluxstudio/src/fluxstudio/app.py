@@ -26,6 +26,7 @@ from fluxstudio.db.pool import create_pool
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.openapi import describe_problems
+from fluxstudio.http.static import Static
 from fluxstudio.messages import routes as messages
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops import routes as ops
@@ -75,7 +76,7 @@ class Application(FastAPI):
         self.studio: Studio | None = None
         for router in ROUTERS:
             self.include_router(router)
-        self._edge = Edge(super().__call__, _lanes(), self.counters)
+        self._edge = Edge(super().__call__, _lanes(), self.counters, Static())
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             self.add_exception_handler(kind, self._edge.explain)
 
