@@ -1,0 +1,74 @@
+import { lazy, Suspense, useEffect } from "react";
+import { Redirect, Route, Switch, useLocation } from "wouter";
+
+import { Projects } from "./screens/projects";
+import { SignIn } from "./screens/sign-in";
+import { keepOnLeave, useAccount } from "./session";
+import { Shell } from "./ui/shell";
+import { Toasts } from "./ui/toasts";
+
+const Project = lazy(() => import("./screens/project"));
+const Search = lazy(() => import("./screens/search"));
+const Shared = lazy(() => import("./screens/shared"));
+
+/** Where one was, to come back to after signing in. */
+export function returnAddress(): string {
+  const back = new URLSearchParams(window.location.search).get("back") ?? "/";
+  return back.startsWith("/") && !back.startsWith("//") ? back : "/";
+}
+
+export function App() {
+  return (
+    <>
+      <Suspense fallback={<div className="waiting" aria-busy="true" />}>
+        <Switch>
+          <Route path="/sign-in">
+            <SignIn />
+          </Route>
+          <Route path="/b">
+            <Shared />
+          </Route>
+          <Route>
+            <Members />
+          </Route>
+        </Switch>
+      </Suspense>
+      <Toasts />
+    </>
+  );
+}
+
+function Members() {
+  const account = useAccount();
+  const [location] = useLocation();
+  useEffect(() => (account ? keepOnLeave(account) : undefined), [account]);
+  if (account === undefined) return <div className="waiting" aria-busy="true" />;
+  if (account === null) {
+    const back = location === "/" ? "" : `?back=${encodeURIComponent(location + window.location.search)}`;
+    return <Redirect to={`/sign-in${back}`} replace />;
+  }
+  return (
+    <Shell account={account}>
+      <Suspense fallback={<div className="waiting" aria-busy="true" />}>
+        <Switch>
+          <Route path="/">
+            <Projects />
+          </Route>
+          <Route path="/projects/:project">{({ project }) => <Project project={Number(project)} board={null} />}</Route>
+          <Route path="/projects/:project/boards/:board">
+            {({ project, board }) => <Project project={Number(project)} board={Number(board)} />}
+          </Route>
+          <Route>
+            <section className="empty">
+              <h1>There is nothing here</h1>
+              <p>
+                <a href="/">Back to your projects</a>
+              </p>
+            </section>
+          </Route>
+        </Switch>
+        <Search />
+      </Suspense>
+    </Shell>
+  );
+}

@@ -1,0 +1,87 @@
+import { useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useState } from "react";
+import { Link } from "wouter";
+
+import { api, data } from "../api/client";
+import { Chat } from "../chat/chat";
+import { queries } from "../query";
+import { tellProblem } from "../ui/toasts";
+
+const Board = lazy(() => import("../board/board"));
+
+export default function Project({ project, board }: { project: number; board: number | null }) {
+  const path = { params: { path: { project_id: project } } };
+  const { data: shown, error } = useQuery({
+    queryKey: ["project", project],
+    queryFn: () => data(api.GET("/api/projects/{project_id}", path)),
+    meta: { keep: true },
+  });
+  const { data: boards } = useQuery({
+    queryKey: ["boards", project],
+    queryFn: () => data(api.GET("/api/projects/{project_id}/boards", path)),
+    meta: { keep: true },
+  });
+  const [chatting, setChatting] = useState(() => window.innerWidth > 900);
+  if (error && !shown) {
+    return (
+      <section className="empty">
+        <h1>There is no such project</h1>
+        <p>… or you may not see it. Ask an owner to let you in.</p>
+      </section>
+    );
+  }
+  const mayEdit = shown?.role === "owner" || shown?.role === "editor";
+  const current = board ?? boards?.boards[0]?.id ?? null;
+  const make = async () => {
+    try {
+      const body = { title: `Board ${(boards?.boards.length ?? 0) + 1}` };
+      await data(api.POST("/api/projects/{project_id}/boards", { ...path, body }));
+      await queries.invalidateQueries({ queryKey: ["boards", project] });
+    } catch (problem) {
+      tellProblem(problem);
+    }
+  };
+  return (
+    <div className="project" data-chatting={chatting}>
+      <header className="heading">
+        <h1>{shown?.title ?? " "}</h1>
+        <nav aria-label="Boards" className="tabs">
+          {boards?.boards.map((one) => (
+            <Link
+              key={one.id}
+              href={`/projects/${project}/boards/${one.id}`}
+              aria-current={one.id === current ? "page" : undefined}
+            >
+              {one.title}
+            </Link>
+          ))}
+          {mayEdit ? (
+            <button type="button" className="quiet" onClick={() => void make()} aria-label="New board">
+              +
+            </button>
+          ) : null}
+        </nav>
+        <button type="button" className="quiet" aria-pressed={chatting} onClick={() => setChatting(!chatting)}>
+          Chat
+        </button>
+      </header>
+      <div className="canvas">
+        {current !== null ? (
+          <Suspense fallback={<div className="waiting" aria-busy="true" />}>
+            <Board key={current} id={current} mayEdit={mayEdit} />
+          </Suspense>
+        ) : boards ? (
+          <section className="empty">
+            <p>No board yet.</p>
+            {mayEdit ? (
+              <button type="button" onClick={() => void make()}>
+                Make the first one
+              </button>
+            ) : null}
+          </section>
+        ) : null}
+      </div>
+      {chatting ? <Chat project={project} mayWrite={mayEdit} /> : null}
+    </div>
+  );
+}

@@ -1,0 +1,104 @@
+import { useQuery } from "@tanstack/react-query";
+import { useRef, useState } from "react";
+import { Link, useLocation } from "wouter";
+
+import { api, data, type Schemas } from "../api/client";
+import { queries } from "../query";
+import { Field, ProblemNote, useSubmit } from "../ui/form";
+import { ago } from "../ui/time";
+
+export function useProjects() {
+  return useQuery({
+    queryKey: ["projects"],
+    queryFn: () => data(api.GET("/api/projects")),
+    meta: { keep: true },
+  });
+}
+
+export function Projects() {
+  const { data: list, error } = useProjects();
+  const [filter, setFilter] = useState("");
+  const dialog = useRef<HTMLDialogElement>(null);
+  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = list?.projects.filter((project) => words.every((word) => project.title.toLowerCase().includes(word)));
+  return (
+    <section className="projects">
+      <header className="heading">
+        <h1>Projects</h1>
+        <input
+          type="search"
+          placeholder="Filter"
+          aria-label="Filter projects"
+          value={filter}
+          onChange={(event) => setFilter(event.target.value)}
+        />
+        <button type="button" onClick={() => dialog.current?.showModal()}>
+          New project
+        </button>
+      </header>
+      {error && !list ? <p className="problem">Your projects can't be shown now. Trying again …</p> : null}
+      {shown?.length === 0 ? (
+        <p className="empty">{filter ? "No project has these words." : "No projects yet. Make the first one."}</p>
+      ) : null}
+      <ul className="tiles">
+        {shown?.map((project) => (
+          <li key={project.id}>
+            <Tile project={project} />
+          </li>
+        ))}
+      </ul>
+      <dialog ref={dialog} aria-label="New project">
+        <NewProject close={() => dialog.current?.close()} />
+      </dialog>
+    </section>
+  );
+}
+
+function Tile({ project }: { project: Schemas["ProjectSummary"] }) {
+  const last = project.last_message;
+  return (
+    <Link href={`/projects/${project.id}`} className="tile">
+      <span className="line">
+        <strong>{project.title}</strong>
+        {project.unread > 0 ? (
+          <span className="unread" aria-label={`${project.unread} unread messages`}>
+            {project.unread}
+            {project.unread_capped ? "+" : ""}
+          </span>
+        ) : null}
+      </span>
+      <span className="last">{last ? `${last.author.name}: ${last.excerpt}` : "No messages yet"}</span>
+      <small>
+        {project.role} · {project.member_count} {project.member_count === 1 ? "member" : "members"} ·{" "}
+        {ago(project.active_at)}
+      </small>
+    </Link>
+  );
+}
+
+function NewProject({ close }: { close: () => void }) {
+  const [, go] = useLocation();
+  const { busy, problem, onSubmit } = useSubmit(async (form) => {
+    const body = { title: String(form.get("title")), description: String(form.get("description")) };
+    const project = await data(api.POST("/api/projects", { body }));
+    await queries.invalidateQueries({ queryKey: ["projects"] });
+    close();
+    go(`/projects/${project.id}`);
+  });
+  return (
+    <form onSubmit={onSubmit}>
+      <h2>New project</h2>
+      <Field label="Title" name="title" required maxLength={120} autoFocus problem={problem} />
+      <Field label="Description" name="description" maxLength={4000} problem={problem} />
+      <ProblemNote problem={problem} />
+      <p className="buttons">
+        <button type="button" className="quiet" onClick={close}>
+          Cancel
+        </button>
+        <button type="submit" disabled={busy}>
+          Make it
+        </button>
+      </p>
+    </form>
+  );
+}
