@@ -103,7 +103,8 @@ class Application(FastAPI):
         self.routers = routers_of(settings)
         for router in self.routers:
             self.include_router(router)
-        self._edge = Edge(super().__call__, _lanes(self.routers), self.counters, Static())
+        self._static = Static()
+        self._edge = Edge(super().__call__, _lanes(self.routers), self.counters)
         self.entrance: App = self._edge
         """What a request meets first; with limits and security headers while the studio is open."""
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
@@ -112,6 +113,8 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
             await self.studio.realtime(scope, receive, send)
+        elif scope["type"] == "http" and self._static.answers(scope):
+            await self._static(scope, receive, send)
         elif scope["type"] == "http":
             scope["app"] = self
             await self.entrance(scope, receive, send)

@@ -13,19 +13,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fluxstudio.http.body import ClientGoneError, is_upload, read_body
 from fluxstudio.http.lean import Lanes, parse_query
 from fluxstudio.http.origin import SAFE_METHODS, is_cross_site
-from fluxstudio.http.static import Static
 from fluxstudio.ops.counters import Counters
 from fluxstudio.problems import Problem, problem_of
 
 
 class Edge:
-    """ASGI: the lanes, the browser's side, and `app` for everything else."""
+    """ASGI: the lanes, and `app` for everything else."""
 
-    def __init__(self, app: ASGIApp, lanes: Lanes, counters: Counters, static: Static) -> None:
+    def __init__(self, app: ASGIApp, lanes: Lanes, counters: Counters) -> None:
         self._app = app
         self._lanes = lanes
         self._counters = counters
-        self._static = static
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._counters.requests += 1
@@ -39,8 +37,6 @@ class Edge:
             if method == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
-        elif method in {"GET", "HEAD"} and self._static.answers(scope["path"]):
-            await self._static(scope, receive, send)
         else:
             await self._pass(scope, receive, send)
 

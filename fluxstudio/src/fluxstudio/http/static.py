@@ -64,9 +64,12 @@ class Static:
         """Whether there is anything to serve."""
         return "/index.html" in self._files
 
-    def answers(self, path: str) -> bool:
-        """Whether this address is a file of the build, or one of the application's screens."""
-        return path in self._files or (self.built and not path.startswith(_NOT_PAGES))
+    def answers(self, scope: Scope) -> bool:
+        """Whether somebody asks for a file of the build, or for one of the application's screens."""
+        path = scope["path"]
+        return scope["method"] in {"GET", "HEAD"} and (
+            path in self._files or (self.built and not path.startswith(_NOT_PAGES))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._response(scope)(scope, receive, send)

@@ -67,9 +67,10 @@ def cursor(data: object) -> dict[str, Any]:
 
 def _coordinate(data: dict[str, Any], name: str) -> float:
     value = data.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _FAR:
+    number = float(value) if isinstance(value, int | float) and abs(value) <= _FAR else math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
         raise invalid([FieldError(name, "must be a number within the canvas")])
-    return round(float(value), 2)
+    return round(number, 2)
 
 
 def refusal(problem: Problem) -> dict[str, Any]:

@@ -134,7 +134,8 @@ class Realtime:
 
     def answers(self, scope: Scope) -> bool:
         """Whether a request is for Socket.IO."""
-        return scope["path"].startswith("/socket.io/")
+        path: str = scope["path"]
+        return path.startswith("/socket.io/")
 
     # -- connections ---------------------------------------------------------------------------------------
 
