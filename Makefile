@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports bench bench-wire staleness soak lock clean
+.PHONY: help setup web web-check run test check format lint types imports bench bench-wire staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,13 +18,30 @@ $(VENV)/.installed: requirements.lock valtier/pyproject.toml fluxstudio/pyprojec
 
 setup: $(VENV)/.installed  ## Installs the locked dependencies and both packages into .venv.
 
-run: setup  ## Starts PostgreSQL, Valkey and FluxStudio. Options: PORT=8000 DATA_DIR=.data
+WEB    := fluxstudio/web
+STATIC := fluxstudio/src/fluxstudio/static
+
+$(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
+	@echo "Installing what the browser's side is built with …"
+	@cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(STATIC)/.built: $(WEB)/node_modules/.installed $(shell find $(WEB)/src $(WEB)/public $(WEB)/index.html $(WEB)/vite.config.ts -type f 2>/dev/null)
+	@echo "Building the browser's side …"
+	@cd $(WEB) && npm run --silent build -- --logLevel error
+
+web: $(STATIC)/.built  ## Builds the browser's side, if its sources changed.
+
+web-check: $(WEB)/node_modules/.installed $(STATIC)/.built  ## Checks the types of the browser's side, strictly.
+	@cd $(WEB) && npm run --silent types
+
+run: setup web  ## Starts PostgreSQL, Valkey and FluxStudio. Options: PORT=8000 DATA_DIR=.data
 	@exec $(BIN)/fluxstudio up --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: setup  ## Runs every test; starts the servers it needs on free ports.
 	@$(BIN)/pytest $(ARGS)
 
-check: setup format-check lint types imports test  ## What CI runs.
+check: setup format-check lint types imports web-check test  ## What CI runs.
 
 format: setup  ## Formats the code.
 	@$(BIN)/ruff format .

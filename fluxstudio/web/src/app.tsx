@@ -2,11 +2,13 @@ import { lazy, Suspense, useEffect } from "react";
 import { Redirect, Route, Switch, useLocation } from "wouter";
 
 import { Projects } from "./screens/projects";
-import { SignIn } from "./screens/sign-in";
+import { ChangeEmail, ForgotPassword, ResetPassword, SignIn, SignUp, VerifyEmail } from "./screens/sign-in";
+import { connect, disconnect } from "./realtime/socket";
 import { keepOnLeave, useAccount } from "./session";
 import { Shell } from "./ui/shell";
 import { Toasts } from "./ui/toasts";
 
+const AccountScreen = lazy(() => import("./screens/account"));
 const Project = lazy(() => import("./screens/project"));
 const Search = lazy(() => import("./screens/search"));
 const Shared = lazy(() => import("./screens/shared"));
@@ -25,6 +27,21 @@ export function App() {
           <Route path="/sign-in">
             <SignIn />
           </Route>
+          <Route path="/sign-up">
+            <SignUp />
+          </Route>
+          <Route path="/verify-email">
+            <VerifyEmail />
+          </Route>
+          <Route path="/forgot-password">
+            <ForgotPassword />
+          </Route>
+          <Route path="/reset-password">
+            <ResetPassword />
+          </Route>
+          <Route path="/change-email">
+            <ChangeEmail />
+          </Route>
           <Route path="/b">
             <Shared />
           </Route>
@@ -42,6 +59,12 @@ function Members() {
   const account = useAccount();
   const [location] = useLocation();
   useEffect(() => (account ? keepOnLeave(account) : undefined), [account]);
+  const user = account?.id;
+  useEffect(() => {
+    if (user === undefined) return undefined;
+    connect();
+    return disconnect;
+  }, [user]);
   if (account === undefined) return <div className="waiting" aria-busy="true" />;
   if (account === null) {
     const back = location === "/" ? "" : `?back=${encodeURIComponent(location + window.location.search)}`;
@@ -54,9 +77,12 @@ function Members() {
           <Route path="/">
             <Projects />
           </Route>
-          <Route path="/projects/:project">{({ project }) => <Project project={Number(project)} board={null} />}</Route>
+          <Route path="/account">
+            <AccountScreen account={account} />
+          </Route>
+          <Route path="/projects/:project">{({ project }) => <Project account={account} project={Number(project)} board={null} />}</Route>
           <Route path="/projects/:project/boards/:board">
-            {({ project, board }) => <Project project={Number(project)} board={Number(board)} />}
+            {({ project, board }) => <Project account={account} project={Number(project)} board={Number(board)} />}
           </Route>
           <Route>
             <section className="empty">

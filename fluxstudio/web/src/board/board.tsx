@@ -1,43 +1,147 @@
 import { CaptureUpdateAction, Excalidraw, reconcileElements } from "@excalidraw/excalidraw";
 import "@excalidraw/excalidraw/index.css";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
-import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
+import type { Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidraw/excalidraw/types";
 import { useEffect, useRef, useState } from "react";
 
+import { usePeople } from "../realtime/people";
+import { mention, on, type Cursor } from "../realtime/socket";
+import { Avatar, colourOf } from "../ui/avatar";
 import { Scene } from "./scene";
 
-/** A board that is saved while one draws, and shows what others draw. */
-export default function Board({ id, mayEdit }: { id: number; mayEdit: boolean }) {
+const CURSOR_MS = 33;
+const GONE_MS = 12_000;
+
+interface Props {
+  id: number;
+  mayEdit: boolean;
+  /** The key of whoever looks, as others are told it. */
+  me: string;
+}
+
+/** A board that is saved while one draws, and shows what others draw and where they are. */
+export default function Board({ id, mayEdit, me }: Props) {
   const [excalidraw, setExcalidraw] = useState<ExcalidrawImperativeAPI | null>(null);
+  const [people, setPeople] = usePeople(id);
+  const [lost, setLost] = useState(false);
   const scene = useRef<Scene | null>(null);
   useEffect(() => {
     if (excalidraw === null) return undefined;
-    const opened = new Scene(id, {
-      local: () => excalidraw.getSceneElementsIncludingDeleted(),
-      show: (arriving) => {
-        const merged = reconcileElements(
-          excalidraw.getSceneElementsIncludingDeleted(),
-          arriving as unknown as Parameters<typeof reconcileElements>[1],
-          excalidraw.getAppState(),
-        );
-        excalidraw.updateScene({ elements: merged, captureUpdate: CaptureUpdateAction.NEVER });
+    const opened = new Scene(
+      id,
+      me,
+      {
+        local: () => excalidraw.getSceneElementsIncludingDeleted(),
+        show: (arriving) => {
+          const merged = reconcileElements(
+            excalidraw.getSceneElementsIncludingDeleted(),
+            arriving as unknown as Parameters<typeof reconcileElements>[1],
+            excalidraw.getAppState(),
+          );
+          excalidraw.updateScene({ elements: merged, captureUpdate: CaptureUpdateAction.NEVER });
+        },
+        people: setPeople,
+        lost: () => setLost(true),
       },
-    });
+      mayEdit,
+    );
     scene.current = opened;
     opened.open();
     return () => {
       scene.current = null;
       opened.close();
     };
-  }, [excalidraw, id]);
+  }, [excalidraw, id, me, mayEdit, setPeople]);
+  useCursors(excalidraw, me);
+  const point = usePointer(id, excalidraw);
+  if (lost) {
+    return (
+      <section className="empty">
+        <h2>This board is not yours to see any more</h2>
+      </section>
+    );
+  }
   return (
     <div className="board">
       <Excalidraw
         excalidrawAPI={setExcalidraw}
         viewModeEnabled={!mayEdit}
+        isCollaborating
         theme={window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"}
         onChange={(elements: readonly OrderedExcalidrawElement[]) => scene.current?.changed(elements)}
+        onPointerUpdate={point}
+        renderTopRightUI={() => (
+          <ul className="people" aria-label="Who is here">
+            {people.map((person) => (
+              <li key={person.key}>
+                <Avatar
+                  id={person.key}
+                  name={person.name}
+                  title={(person.devices ?? 1) > 1 ? `${person.name}, on ${person.devices} devices` : person.name}
+                />
+                <span className="hidden">{person.name}</span>
+              </li>
+            ))}
+          </ul>
+        )}
       />
     </div>
   );
+}
+
+interface Pointing {
+  pointer: { x: number; y: number; tool: "pointer" | "laser" };
+  button: "up" | "down";
+}
+
+/** Tells others where the pointer is and what is selected, thirty times a second at most. */
+function usePointer(board: number, excalidraw: ExcalidrawImperativeAPI | null): (at: Pointing) => void {
+  const last = useRef(0);
+  return ({ pointer, button }) => {
+    const now = performance.now();
+    if (now - last.current < CURSOR_MS) return;
+    last.current = now;
+    const chosen = excalidraw?.getAppState().selectedElementIds ?? {};
+    const selected = Object.keys(chosen).slice(0, 100);
+    mention("cursor", { board_id: board, x: pointer.x, y: pointer.y, tool: pointer.tool, button, selected });
+  };
+}
+
+/** Shows where others are. */
+function useCursors(excalidraw: ExcalidrawImperativeAPI | null, me: string): void {
+  useEffect(() => {
+    if (excalidraw === null) return undefined;
+    const seen = new Map<SocketId, { cursor: Cursor; at: number }>();
+    const draw = () => {
+      const now = Date.now();
+      const collaborators = new Map<SocketId, Collaborator>();
+      for (const [id, { cursor, at }] of seen) {
+        if (now - at > GONE_MS) {
+          seen.delete(id);
+          continue;
+        }
+        const colour = colourOf(cursor.key);
+        collaborators.set(id, {
+          username: cursor.name,
+          pointer: { x: cursor.x, y: cursor.y, tool: cursor.tool ?? "pointer" },
+          button: cursor.button ?? "up",
+          selectedElementIds: Object.fromEntries((cursor.selected ?? []).map((one) => [one, true as const])),
+          color: { background: colour, stroke: colour },
+          id: cursor.key,
+        });
+      }
+      excalidraw.updateScene({ collaborators });
+    };
+    const end = on("cursors", (told) => {
+      for (const [id, cursor] of Object.entries(told)) {
+        if (cursor.key !== me) seen.set(id as SocketId, { cursor, at: Date.now() });
+      }
+      draw();
+    });
+    const timer = window.setInterval(() => seen.size > 0 && draw(), 3_000);
+    return () => {
+      end();
+      window.clearInterval(timer);
+    };
+  }, [excalidraw, me]);
 }

@@ -1,8 +1,9 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, type InfiniteData } from "@tanstack/react-query";
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
 
 import { api, data, Problem, type Schemas } from "../api/client";
 import { queries } from "../query";
+import { ask, mention, on } from "../realtime/socket";
 import { useAccount } from "../session";
 import { Avatar } from "../ui/avatar";
 import { clock, day } from "../ui/time";
@@ -30,11 +31,18 @@ export function Chat({ project, mayWrite }: { project: number; mayWrite: boolean
       ),
     initialPageParam: null as number | null,
     getNextPageParam: (page) => page.next_before,
-    refetchInterval: 5_000,
   });
   const messages = pages.data?.pages.flatMap((page) => page.messages).reverse() ?? [];
   const newest = messages.at(-1)?.id;
   const [unsent, send] = useUnsent(project);
+  const typing = useTyping(project);
+  useEffect(
+    () =>
+      on("message:new", (told) => {
+        if (told.project_id === project) add(project, told.message as unknown as Message);
+      }),
+    [project],
+  );
   const list = useRef<HTMLOListElement>(null);
   const atEnd = useRef(true);
 
@@ -78,9 +86,44 @@ export function Chat({ project, mayWrite }: { project: number; mayWrite: boolean
             </li>
           ))}
       </ol>
-      {mayWrite ? <Composer send={send} /> : <p className="note">Viewers read along.</p>}
+      <p className="typing" aria-live="polite">
+        {typing.length > 0 ? `${typing.join(", ")} ${typing.length === 1 ? "is" : "are"} writing …` : null}
+      </p>
+      {mayWrite ? <Composer project={project} send={send} /> : <p className="note">Viewers read along.</p>}
     </aside>
   );
+}
+
+type Pages = InfiniteData<Schemas["MessagePage"], number | null>;
+
+/** Puts a message where it belongs, once. */
+function add(project: number, message: Message): void {
+  queries.setQueryData<Pages>(["messages", project], (known) => {
+    const [first, ...older] = known?.pages ?? [];
+    if (!known || !first || known.pages.some((page) => page.messages.some((one) => one.id === message.id))) return known;
+    const messages = [message, ...first.messages].sort((a, b) => b.id - a.id);
+    return { ...known, pages: [{ ...first, messages }, ...older] };
+  });
+}
+
+/** The names of those who write right now. */
+function useTyping(project: number): readonly string[] {
+  const [names, setNames] = useState<ReadonlyMap<string, string>>(new Map());
+  useEffect(() => {
+    const timers = new Map<string, number>();
+    const drop = (key: string) => setNames((before) => new Map([...before].filter(([one]) => one !== key)));
+    const end = on("message:typing", (told) => {
+      if (told.project_id !== project) return;
+      window.clearTimeout(timers.get(told.key));
+      timers.set(told.key, window.setTimeout(() => drop(told.key), 4_000));
+      setNames((before) => new Map(before).set(told.key, told.name));
+    });
+    return () => {
+      end();
+      for (const timer of timers.values()) window.clearTimeout(timer);
+    };
+  }, [project]);
+  return [...names.values()];
 }
 
 function Line({ message, before }: { message: Message; before: Message | undefined }) {
@@ -106,8 +149,16 @@ function Line({ message, before }: { message: Message; before: Message | undefin
   );
 }
 
-function Composer({ send }: { send: (body: string) => void }) {
+function Composer({ project, send }: { project: number; send: (body: string) => void }) {
   const [text, setText] = useState("");
+  const told = useRef(0);
+  const write = (now: string) => {
+    setText(now);
+    if (now && Date.now() - told.current > 2_000) {
+      told.current = Date.now();
+      mention("message:typing", { project_id: project });
+    }
+  };
   const submit = () => {
     if (!text.trim()) return;
     send(text.trim());
@@ -132,7 +183,7 @@ function Composer({ send }: { send: (body: string) => void }) {
         placeholder="Write a message"
         rows={Math.min(6, text.split("\n").length)}
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onChange={(event) => write(event.target.value)}
         onKeyDown={onKeyDown}
       />
       <button type="submit" disabled={!text.trim() || text.length > MAX}>
@@ -171,9 +222,12 @@ function useUnsent(project: number): [readonly Unsent[], (body: string) => void]
     const attempt = async () => {
       sending.current = true;
       try {
-        const body = { body: next.body, client_id: next.client_id };
-        await api.POST("/api/projects/{project_id}/messages", { params: { path: { project_id: project } }, body });
-        await queries.invalidateQueries({ queryKey: ["messages", project] });
+        const { message } = await ask<{ message: Message }>("message:send", {
+          project_id: project,
+          body: next.body,
+          client_id: next.client_id,
+        });
+        add(project, message);
         setUnsent((before) => before.filter((one) => one.client_id !== next.client_id));
       } catch (error) {
         const final = error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429;

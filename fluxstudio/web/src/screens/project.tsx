@@ -1,15 +1,23 @@
 import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import { Link } from "wouter";
 
 import { api, data } from "../api/client";
 import { Chat } from "../chat/chat";
 import { queries } from "../query";
+import { ask, joined, on } from "../realtime/socket";
+import type { Account } from "../session";
 import { tellProblem } from "../ui/toasts";
 
 const Board = lazy(() => import("../board/board"));
 
-export default function Project({ project, board }: { project: number; board: number | null }) {
+interface Props {
+  account: Account;
+  project: number;
+  board: number | null;
+}
+
+export default function Project({ account, project, board }: Props) {
   const path = { params: { path: { project_id: project } } };
   const { data: shown, error } = useQuery({
     queryKey: ["project", project],
@@ -21,6 +29,20 @@ export default function Project({ project, board }: { project: number; board: nu
     queryFn: () => data(api.GET("/api/projects/{project_id}/boards", path)),
     meta: { keep: true },
   });
+  useEffect(() => {
+    const ends = [
+      joined(() => {
+        ask("project:join", { project_id: project }).catch(() => undefined);
+        void queries.invalidateQueries({ queryKey: ["messages", project] });
+      }),
+      on("project:changed", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
+      on("access:lost", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
+    ];
+    return () => {
+      for (const end of ends) end();
+      ask("project:leave", { project_id: project }).catch(() => undefined);
+    };
+  }, [project]);
   const [chatting, setChatting] = useState(() => window.innerWidth > 900);
   if (error && !shown) {
     return (
@@ -68,7 +90,7 @@ export default function Project({ project, board }: { project: number; board: nu
       <div className="canvas">
         {current !== null ? (
           <Suspense fallback={<div className="waiting" aria-busy="true" />}>
-            <Board key={current} id={current} mayEdit={mayEdit} />
+            <Board key={current} id={current} mayEdit={mayEdit} me={`u${account.id}`} />
           </Suspense>
         ) : boards ? (
           <section className="empty">

@@ -4,6 +4,7 @@ import { Link, useLocation } from "wouter";
 
 import { api, data, type Schemas } from "../api/client";
 import { queries } from "../query";
+import { useTold } from "../realtime/socket";
 import { Field, ProblemNote, useSubmit } from "../ui/form";
 import { ago } from "../ui/time";
 
@@ -15,8 +16,13 @@ export function useProjects() {
   });
 }
 
+function refresh(): void {
+  void queries.invalidateQueries({ queryKey: ["projects"] });
+}
+
 export function Projects() {
   const { data: list, error } = useProjects();
+  useTold("projects:changed", refresh);
   const [filter, setFilter] = useState("");
   const dialog = useRef<HTMLDialogElement>(null);
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);

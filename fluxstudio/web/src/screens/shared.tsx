@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
 
+import { connect } from "../realtime/socket";
 import { api, beGuest, data } from "../api/client";
 
 const Board = lazy(() => import("../board/board"));
@@ -12,6 +13,7 @@ export default function Shared() {
     queryKey: ["shared", token],
     queryFn: () => {
       beGuest(token);
+      connect(token);
       return data(api.GET("/api/shared"));
     },
   });
@@ -31,7 +33,7 @@ export default function Shared() {
       <div className="canvas">
         {guest ? (
           <Suspense fallback={<div className="waiting" aria-busy="true" />}>
-            <Board id={guest.board.id} mayEdit={guest.may_edit} />
+            <Board id={guest.board.id} mayEdit={guest.may_edit} me="guest" />
           </Suspense>
         ) : null}
       </div>

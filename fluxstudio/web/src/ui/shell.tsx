@@ -1,6 +1,8 @@
-import type { ReactNode } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 import { Link } from "wouter";
 
+import { queries } from "../query";
+import { useConnection } from "../realtime/socket";
 import { signOut, type Account } from "../session";
 import { Avatar } from "./avatar";
 import { openSearch } from "./palette";
@@ -26,13 +28,38 @@ export function Shell({ account, children }: { account: Account; children: React
               <strong>{account.name}</strong>
               <small>{account.email}</small>
             </p>
+            <Link href="/account" role="menuitem">
+              Account and devices
+            </Link>
             <button type="button" role="menuitem" className="quiet" onClick={() => void signOut()}>
               Sign out
             </button>
           </div>
         </details>
       </header>
+      <Connection />
       <main>{children}</main>
     </div>
+  );
+}
+
+function Connection() {
+  const state = useConnection();
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    const timer = window.setTimeout(() => setLate(true), 2_500);
+    return () => {
+      window.clearTimeout(timer);
+      setLate(false);
+    };
+  }, [state]);
+  useEffect(() => {
+    if (state === "refused") void queries.invalidateQueries({ queryKey: ["me"] });
+    if (state === "connected") void queries.invalidateQueries({ queryKey: ["projects"] });
+  }, [state]);
+  return (
+    <p className="banner" role="status">
+      {state === "away" && late ? "The connection is lost. What you do is kept, and sent when it is back." : null}
+    </p>
   );
 }
