@@ -30,9 +30,7 @@ class Options:
     name: str = "limits"
 
 
-SHORT = Options(
-    rounds=2, decisions=4_000, addresses=200, requests=300, sized=300, name="short-limits"
-)
+SHORT = Options(rounds=2, decisions=4_000, addresses=200, requests=300, sized=300, name="short-limits")
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):

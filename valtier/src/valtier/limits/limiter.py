@@ -96,12 +96,7 @@ class Limiter(Counting):
         else:
             passed = reply[0] if type(reply) is list or type(reply) is tuple else None
             if type(passed) is int:
-                remaining = (self._capacity_us - passed) // self._unit_us
-                counts = self._counts
-                counts.allowed += 1
-                if remaining <= self._near:
-                    counts.near_limit += 1
-                return Decision(self._name, True, self._capacity, remaining, passed / 1e6)
+                return self._passed(passed)
         return await self._conclude(key, name, cost, since, reply)
 
     def begin(self, key: object, cost: int = 1) -> Asked[Decision]:
@@ -110,7 +105,7 @@ class Limiter(Counting):
         Raises:
             ConfigurationError: the key can't be a key, or the cost is not from 1 to the capacity.
         """
-        name = self.name_of(key)
+        name = self._plain_name(key) if type(key) is str else self.name_of(key)
         if cost != 1:
             self._check_cost(cost)
         if type(key) is str and key in self.waiting and (known := self.known(key, cost)) is not None:
@@ -254,14 +249,22 @@ class Limiter(Counting):
         if not self._is_gcra:
             return self.settle(answer, key, name, cost, since)
         if type(answer) is int:
-            remaining = (self._capacity_us - answer) // self._unit_us
-            return self.settle((1, remaining, answer, 0, b""), key, name, cost, since)
+            return self._passed(answer)
         fill, state = answer
         if state[:1] == b"-":  # blocked
             return self.settle((0, 0, fill, fill, state), key, name, cost, since)
         remaining = max(0, (self._capacity_us - fill) // self._unit_us)
         wait = fill + cost * self._unit_us - self._capacity_us
         return self.settle((0, remaining, fill, wait, state), key, name, cost, since)
+
+    def _passed(self, fill_us: int) -> Decision:
+        """Counts a hit that GCRA has let pass: what happens most, so nothing more than that."""
+        remaining = (self._capacity_us - fill_us) // self._unit_us
+        counts = self._counts
+        counts.allowed += 1
+        if remaining <= self._near:
+            counts.near_limit += 1
+        return Decision(self._name, True, self._capacity, remaining, fill_us / 1e6)
 
     def settle(self, reply: Any, key: object, name: str, cost: int, since: float) -> Decision:
         """Counts one limit's part of a reply, and remembers whom it blocks."""
