@@ -310,6 +310,15 @@ async def test_req17_where_nothing_can_be_tracked_a_block_is_believed_for_a_seco
         assert (await limiter.hit("k")).source == "valkey"
 
 
+async def test_req17_that_holds_for_any_key_and_keeps_no_long_ones(one: Tier) -> None:
+    limiter = one.limiter("api", points=1, duration="1h")
+    for key in (7, "x" * 100_000, "é" * 100):
+        await limiter.hit(key)
+        assert [(await limiter.hit(key)).source for _ in range(2)] == ["valkey", "local"]
+    assert max(len(str(key)) for key in limiter.waiting) < 200
+    assert limiter._plain_name.cache_info().currsize == 1
+
+
 async def test_req17_the_memory_of_blocked_keys_is_bounded(one: Tier) -> None:
     limits = Limits(one.valkey, prefix="valtier", most_keys=50)
     limiter = limits.limiter("api", points=1, duration="1h")

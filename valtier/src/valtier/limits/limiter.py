@@ -21,6 +21,8 @@ from valtier.limits.policy import Algorithm, Limit, OnOutage, check_points
 from valtier.limits.scripts import BLOCK, DECIDE, GCRA
 from valtier.wire import Valkey
 
+_SHORT = 120
+"""Keys of so many characters are kept in memory as they are; of longer ones only the name, which is bounded."""
 _SPARED = 2
 """A stack's limit that would have passed, had not another one refused: nothing was taken."""
 _LETTER = {Algorithm.GCRA: "g", Algorithm.FIXED_WINDOW: "f", Algorithm.SLIDING_WINDOW: "s"}
@@ -80,9 +82,9 @@ class Limiter(Counting):
             ConfigurationError: the key can't be a key, or the cost is not from 1 to the capacity.
         """
         waiting = self.waiting
-        if waiting and type(key) is str and key in waiting and (known := self.known(key, cost)) is not None:
+        if waiting and (known := self.known(key, cost)) is not None:
             return known
-        name = self._plain_name(key) if type(key) is str else self.name_of(key)
+        name = self._plain_name(key) if type(key) is str and len(key) <= _SHORT else self.name_of(key)
         since = self._monotonic()
         try:
             if cost == 1 and self._batch is not None:
@@ -105,10 +107,10 @@ class Limiter(Counting):
         Raises:
             ConfigurationError: the key can't be a key, or the cost is not from 1 to the capacity.
         """
-        name = self._plain_name(key) if type(key) is str else self.name_of(key)
+        name = self._plain_name(key) if type(key) is str and len(key) <= _SHORT else self.name_of(key)
         if cost != 1:
             self._check_cost(cost)
-        if type(key) is str and key in self.waiting and (known := self.known(key, cost)) is not None:
+        if self.waiting and (known := self.known(key, cost)) is not None:
             return Asked(_itself, reply=known)
         if self._valkey is None:
             return Asked(_itself, reply=self._decide_here(name, cost, LOCAL))
@@ -281,12 +283,17 @@ class Limiter(Counting):
     def _remember(
         self, key: object, name: str, since: float, wait_s: float, reset_s: float, state: bytes
     ) -> None:
-        if wait_s > 0 and type(key) is str:
-            self._blocked.note(self.waiting, key, name, since, wait_s, reset_s, state)
+        if wait_s > 0:
+            short = key if type(key) is str and len(key) <= _SHORT else (name,)
+            self._blocked.note(self.waiting, short, name, since, wait_s, reset_s, state)
 
-    def known(self, key: str, cost: int) -> Decision | None:
+    def known(self, key: object, cost: int) -> Decision | None:
         """Returns the refusal if this process knows that the key is blocked. No round trip."""
-        believed, until, reset_at = self.waiting[key]
+        short = key if type(key) is str and len(key) <= _SHORT else (self.name_of(key),)
+        block = self.waiting.get(short)
+        if block is None:
+            return None
+        believed, until, reset_at = block
         now = self._monotonic()
         if believed <= now:
             self._blocked.forget(self.name_of(key))

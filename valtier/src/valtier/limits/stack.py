@@ -140,14 +140,10 @@ class Stack:
         return ("hit", *(word for part in parts for word in part))
 
     def _known(self, key: object, cost: int) -> StackDecision | None:
-        if type(key) is not str:
-            return None
         known = [
             decision
             for limiter in self.limiters
-            if key in limiter.waiting
-            and not limiter.shadow
-            and (decision := limiter.known(key, cost)) is not None
+            if limiter.waiting and not limiter.shadow and (decision := limiter.known(key, cost)) is not None
         ]
         return StackDecision(False, tuple(known)) if known else None
 
