@@ -177,7 +177,9 @@ SLOW = [
 script_steps = st.lists(
     st.tuples(
         st.sampled_from(["hit", "hit", "hit", "peek", "adjust"]),
-        st.one_of(st.just(0), st.integers(0, 2500 * SECOND)),
+        st.builds(
+            lambda coarse, fine: 100 * SECOND * coarse + fine, st.integers(0, 21), st.integers(0, SECOND)
+        ),
         st.integers(1, 7),
         st.booleans(),
     ),
