@@ -168,7 +168,7 @@ class Tier:
         }
         if self._valkey is not None:
             report |= await self._ask(self._valkey)
-        return {"cache": report}
+        return {"cache": report, "limits": self.limits.health()}
 
     @staticmethod
     async def _ask(valkey: Valkey) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from valtier.clock import Clock
@@ -128,6 +129,20 @@ class Limits:
     def stats(self) -> dict[str, LimiterStats]:
         """Returns the counters of each limit."""
         return {name: limiter.stats for name, (limiter, _) in self._limiters.items()}
+
+    def health(self) -> dict[str, Any]:
+        """Returns what an operator wants to know of each limit, and how many blocked keys are known here."""
+        return {
+            "blocked_here": self.blocked_here,
+            **{
+                name: {
+                    "on_outage": limiter.on_outage.value,
+                    "shadow": limiter.shadow,
+                    **{field: value for field, value in asdict(limiter.stats).items() if value},
+                }
+                for name, (limiter, _) in self._limiters.items()
+            },
+        }
 
     @property
     def blocked_here(self) -> int:
