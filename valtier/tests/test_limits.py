@@ -491,7 +491,7 @@ async def test_without_valkey_the_process_counts_by_itself() -> None:
         assert [(await stack.hit("s")).allowed for _ in range(4)] == [True, True, True, False]
 
 
-async def test_a_cancelled_hit_disturbs_nobody(one: Tier) -> None:
+async def test_req39_a_cancelled_hit_disturbs_nobody(one: Tier) -> None:
     limiter = one.limiter("api", points=1000, duration="1h")
     hits = [asyncio.ensure_future(limiter.hit(f"k{n}")) for n in range(100)]
     await asyncio.sleep(0)
@@ -503,7 +503,7 @@ async def test_a_cancelled_hit_disturbs_nobody(one: Tier) -> None:
     assert (await limiter.hit("other")).remaining == 999
 
 
-async def test_the_client_s_clock_decides_nothing(one: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_req15_the_client_s_clock_decides_nothing(one: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requirement 15: a wall clock that is hours off, and jumps, changes no decision."""
     limiter = one.limiter("api", points=5, duration=1000)
     real = time.time

@@ -196,6 +196,10 @@ class Limiter(Counting):
         """
         return f"{self._head}{subject_of(key)}{self._end}"
 
+    def name_for(self, subject: str) -> str:
+        """Returns where the state of a subject lies, which `subject_of` has made of a key."""
+        return f"{self._head}{subject}{self._end}"
+
     def arguments(self, cost: int, *, watched: bool) -> tuple[str | int, ...]:
         """Returns the six arguments of `decide.lua` for this limit.
 

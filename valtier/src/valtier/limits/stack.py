@@ -14,6 +14,7 @@ from valtier.limits.asked import Asked
 from valtier.limits.decision import INSURANCE, LOCAL, Decision
 from valtier.limits.limiter import Limiter
 from valtier.limits.local import LocalLimits
+from valtier.limits.names import subject_of
 from valtier.limits.policy import OnOutage
 from valtier.limits.scripts import DECIDE
 from valtier.wire import Valkey
@@ -106,7 +107,8 @@ class Stack:
         Raises:
             ConfigurationError: as `hit` does.
         """
-        names = tuple([limiter.name_of(key) for limiter in self.limiters])
+        subject = subject_of(key)
+        names = tuple([limiter.name_for(subject) for limiter in self.limiters])
         words = self._one if cost == 1 else self._words(cost)
         known = self._known(key, cost)
         if known is not None:
