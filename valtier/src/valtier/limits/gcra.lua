@@ -22,7 +22,7 @@ for i, key in ipairs(KEYS) do
   if blocked then
     replies[i] = {-stored - now, stored}
   elseif full <= capacity then
-    call('SET', key, now + full, 'PX', full < 1000000 and 1000 or ceil(full / 1000))
+    call('SET', key, now + full, 'PXAT', ceil((now + (full < 1000000 and 1000000 or full)) / 1000))
     written[key], replies[i] = now + full, full
   elseif block_ms > 0 then
     local state = string.format('-%.0f', now + block_ms * 1000)
