@@ -172,6 +172,7 @@ def with_time(script: Script) -> Script:
 
 SLOW = [
     Limit.of("g", points=10, duration=1000, burst=7),
+    Limit.of("g", points=1000, duration=1000, burst=7),
     Limit.of("s", points=10, duration=1000, algorithm="sliding-window"),
 ]
 script_steps = st.lists(
@@ -223,6 +224,11 @@ def test_req15_the_scripts_decide_as_the_algorithms(
                     assert reply[:4] == [int(passes), verdict.remaining, verdict.reset_us, retry]
                 if mode != "peek" and verdict.passes:
                     state = verdict.state
+                    lives_us = await wire.call("PEXPIRETIME", "k") * 1000 - now
+                    assert verdict.reset_us <= lives_us <= 2 * limit.unit_us + 4_000 * SECOND, (
+                        "Requirement 14"
+                    )
+                    assert lives_us >= SECOND
         finally:
             await wire.close()
 
