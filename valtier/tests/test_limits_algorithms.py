@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from valtier import ConfigurationError
@@ -181,15 +181,19 @@ script_steps = st.lists(
         st.builds(
             lambda coarse, fine: 100 * SECOND * coarse + fine, st.integers(0, 21), st.integers(0, SECOND)
         ),
-        st.integers(1, 7),
+        st.sampled_from([1, 1, 1, 2, 7]),
         st.booleans(),
     ),
+    min_size=3,
     max_size=25,
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(SLOW), script_steps)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(limit=st.sampled_from(SLOW), steps=script_steps)
+@example(limit=SLOW[1], steps=[("hit", 0, 1, False), ("hit", 0, 1, True), ("hit", 0, 1, True)])
+@example(limit=SLOW[1], steps=[("adjust", 0, 1, False), ("hit", 0, 2, True), ("hit", 3 * SECOND, 1, True)])
+@example(limit=SLOW[2], steps=[("hit", 0, 7, False), ("hit", 1300 * SECOND, 7, False), ("hit", 0, 2, False)])
 def test_req15_the_scripts_decide_as_the_algorithms(
     valkey_server: EmbeddedValkey, limit: Limit, steps: list[tuple[str, int, int, bool]]
 ) -> None:
