@@ -86,12 +86,13 @@ def _read(
         host = None
     get = method == "GET"
     directives = _directives(of) if options.request_directives else None
+    bypass = _bypass(method, host, of)
     return RequestFacts(
         method=method,
         host=host,
-        plain=get and of.keys() <= _WITHOUT_MEANING,
+        plain=get and bypass is None and of.keys() <= _WITHOUT_MEANING,
         safe=method in SAFE and Kind.BYPASSING not in of,
-        bypass=_bypass(method, host, of),
+        bypass=bypass,
         credentials=credentials,
         directives=directives,
         if_none_match=_joined(of.get(Kind.IF_NONE_MATCH)),
