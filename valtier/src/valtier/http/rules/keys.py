@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
@@ -12,6 +13,8 @@ from valtier.http.rules.request import RequestFacts
 from valtier.http.rules.vary import selecting
 
 _AUTHORITY = re.compile(rb"((?:[0-9a-z._~!$&'()*+,;=%-]+)|\[[0-9a-z:.]+\])(?::([0-9]*))?")
+_LONGEST_HOST = 270
+"""A name has at most 253 characters; then a port."""
 _DEFAULT_PORTS = {"http": b"80", "https": b"443", "ws": b"80", "wss": b"443"}
 
 
@@ -79,7 +82,12 @@ def _prefixed(parts: Iterable[bytes | None]) -> bytes:
 def origin_of(scheme: str, host: bytes | None) -> bytes | None:
     """Returns the origin (RFC 9110 §4.3.1) in one spelling (§4.2.3): lower-case, without the scheme's own port. None if
     the host is none."""
-    match = _AUTHORITY.fullmatch(host.lower()) if host else None
+    return _origin_of(scheme, host) if host and len(host) <= _LONGEST_HOST else None
+
+
+@functools.lru_cache(maxsize=512)
+def _origin_of(scheme: str, host: bytes) -> bytes | None:
+    match = _AUTHORITY.fullmatch(host.lower())
     if match is None:
         return None
     name, port = match.groups()

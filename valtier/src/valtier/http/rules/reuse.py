@@ -53,7 +53,9 @@ def reuse(policy: StoredPolicy, facts: RequestFacts, now: float, options: Option
     """Decides what to do with a request whose URI and variant have this stored response. About 0.5 µs for a fresh one
     and a plain request. Never raises."""
     if facts.plain and now < policy.serve_until and (policy.shareable or not facts.credentials):
-        return Decision(_SERVE, policy.age(now), policy.ttl(now))
+        elapsed = now - policy.response_time
+        if elapsed >= 0:
+            return Decision(_SERVE, int(policy.initial_age + elapsed), int(policy.fresh_until - now))
     return _reuse(policy, facts, now)
 
 
