@@ -175,7 +175,7 @@ class Model:
         kept = self._judge(facts, response.status, received, response.body, identity, primary, headers)
         if kept is not None:
             status = cache_status(self._options, fwd=decision.fwd, fwd_status=response.status, stored=True)
-            return self._serve(kept, facts, (status,))
+            return self._serve((kept[0], self._passed(response), kept[2]), facts, (status,))
         return self._pass_on(response, decision, detail=None)
 
     def _judge(
@@ -224,8 +224,10 @@ class Model:
         if response.fails:
             return 502, [cache_status(self._options, fwd=decision.fwd, detail=detail)], b""
         status = cache_status(self._options, fwd=decision.fwd, fwd_status=response.status, detail=detail)
-        headers = [line for line in end_to_end(_lines(response)) if line[0] not in self._options.hidden_names]
-        return response.status, [*headers, status], response.body
+        return response.status, [*self._passed(response), status], response.body
+
+    def _passed(self, response: OriginAnswer) -> list[Header]:
+        return [line for line in end_to_end(_lines(response)) if line[0] not in self._options.hidden_names]
 
     def _invalidate(self, facts: RequestFacts, path: bytes, query: bytes, response: OriginAnswer) -> None:
         if response.fails:
