@@ -139,7 +139,7 @@ class Case:
         return f"{self.section.replace(' ', '-')}:{self.name.replace(' ', '_')}"
 
 
-def case(name: str, section: str, *steps: Step, **options: Any) -> Case:
+def case(name: str, section: str, /, *steps: Step, **options: Any) -> Case:
     return Case(name, section, steps, options)
 
 
