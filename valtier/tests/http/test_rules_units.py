@@ -142,6 +142,22 @@ def test_an_entry_with_a_validator_is_kept_to_be_validated() -> None:
     assert policy.keep_until == NOW + 660
 
 
+def test_an_entry_with_a_date_is_kept_to_be_validated() -> None:
+    fields = [(b"cache-control", b"max-age=60"), (b"last-modified", b"Sun, 06 Nov 1994 08:49:37 GMT")]
+    assert stored(fields, options=Options(keep_stale="10m")).keep_until == NOW + 660
+
+
+def test_a_stale_entry_with_a_validator_is_kept_from_now_on() -> None:
+    fields = [(b"cache-control", b"max-age=0"), (b"etag", b'"a"'), (b"age", b"5000")]
+    assert stored(fields, options=Options(keep_stale="10m")).keep_until == NOW + 600
+
+
+def test_private_allows_any_status_for_an_identity() -> None:
+    """RFC 9111 §3: "private", if the cache is not shared."""
+    fields = [(b"cache-control", b"private"), (b"etag", b'"a"')]
+    assert stored(fields, status=302, identified=True).private
+
+
 def test_a_private_entry_says_so_and_a_shared_does_not() -> None:
     assert stored([(b"cache-control", b"private, max-age=60")], identified=True).private
     assert not stored([(b"cache-control", b"public, max-age=60")], identified=True).private
