@@ -14,6 +14,7 @@ from valtier.http.rules import (
     end_to_end,
     fill_headers,
     group_key,
+    invalidation,
     judge,
     missed,
     origin_of,
@@ -25,6 +26,8 @@ from valtier.http.rules import (
     variant_key,
 )
 from valtier.http.rules.dates import format_date, parse_date
+from valtier.http.rules.directives import parse_request, response_directives
+from valtier.http.rules.fields import LONGEST
 from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
 from valtier.http.rules.structured import Date, DisplayString, Token, parse_item, parse_list, parse_strings
 
@@ -156,6 +159,32 @@ def test_private_allows_any_status_for_an_identity() -> None:
     """RFC 9111 §3: "private", if the cache is not shared."""
     fields = [(b"cache-control", b"private"), (b"etag", b'"a"')]
     assert stored(fields, status=302, identified=True).private
+
+
+@pytest.mark.parametrize("value", [b"x", b"?1", b"-1", b"1.0", b'"60"', b"(60)"])
+def test_a_targeted_number_of_another_type_is_0(value: bytes) -> None:
+    """RFC 9213 §2.1, RFC 9111 §4.2.1."""
+    found = response_directives([(b"cdn-cache-control", b"max-age=" + value)], (b"cdn-cache-control",))
+    assert (found.max_age, found.targeted) == (0, True)
+
+
+def test_a_targeted_list_that_is_false_is_not_there() -> None:
+    found = response_directives([(b"cdn-cache-control", b"private=?0, no-cache")], (b"cdn-cache-control",))
+    assert (found.private, found.no_cache) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(b"max-stale", LONGEST), (b"max-stale=5", 5), (b'max-stale="', None), (b"max-stale=", None)],
+)
+def test_max_stale_has_no_end_only_if_it_is_alone(value: bytes, seconds: int | None) -> None:
+    assert parse_request(value).max_stale == seconds
+
+
+def test_what_has_no_host_outdates_nothing() -> None:
+    for headers in ([], [HOST, HOST], [(b"host", b"a b")]):
+        facts = read_request("POST", headers, PLAIN)
+        assert invalidation(facts, "http", b"/", b"", 200, [], PLAIN) is None
 
 
 def test_a_private_entry_says_so_and_a_shared_does_not() -> None:
