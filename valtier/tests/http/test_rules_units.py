@@ -8,12 +8,14 @@ from valtier.http.rules import (
     Options,
     Refused,
     StoredPolicy,
+    answer,
     cache_status,
     combined,
     complete,
     end_to_end,
     fill_headers,
     group_key,
+    head_outdates,
     invalidation,
     judge,
     missed,
@@ -21,6 +23,7 @@ from valtier.http.rules import (
     primary_key,
     read_request,
     reuse,
+    selects,
     storable_headers,
     validation_headers,
     variant_key,
@@ -442,6 +445,74 @@ def test_why_the_origin_is_asked_is_said(
     policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"')])
     decision = reuse(policy, read_request("GET", [HOST, *request_fields], PLAIN), NOW + at, PLAIN)
     assert (decision.fwd, decision.detail) == (fwd, detail)
+
+
+def test_several_parts_are_as_long_as_they_say() -> None:
+    """And say it once, with one type."""
+    policy = stored([(b"cache-control", b"max-age=60")])
+    fields = [(b"content-type", b"text/plain"), (b"content-length", b"10"), (b"x-a", b"1")]
+    facts = read_request("GET", [HOST, (b"range", b"bytes=0-1,4-6,-1")], PLAIN)
+    made = answer(facts, policy, fields, 10, PLAIN, boundary=b"b")
+    body = b"".join(
+        part if isinstance(part, bytes) else b"0123456789"[slice(*part)] for part in made.parts or ()
+    )
+    assert made.headers == [
+        (b"x-a", b"1"),
+        (b"content-type", b"multipart/byteranges; boundary=b"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+
+
+LATER, EARLIER = b"Mon, 07 Nov 1994 08:49:37 GMT", b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("have", "says", "selected"),
+    [
+        ({b"etag": b'"a"'}, {b"etag": b'"a"'}, True),
+        ({b"etag": b'"a"'}, {b"etag": b'"b"'}, False),
+        ({b"etag": b'"a"'}, {b"etag": b'W/"a"'}, True),
+        ({b"etag": b'"a"'}, {b"etag": b'W/"b"'}, False),
+        ({b"etag": b'W/"a"'}, {b"etag": b'"a"'}, False),
+        ({b"etag": b'W/"a"'}, {b"etag": b'W/"a"'}, True),
+        ({b"etag": b'"a"'}, {}, True),
+        ({b"etag": b'"a"'}, {b"last-modified": LATER}, True),
+        ({b"etag": b'"a"', b"last-modified": EARLIER}, {b"last-modified": LATER}, True),
+        ({b"last-modified": EARLIER}, {b"last-modified": EARLIER}, True),
+        ({b"last-modified": EARLIER}, {b"last-modified": LATER}, False),
+        ({b"last-modified": EARLIER}, {b"etag": b'"a"'}, True),
+        ({b"last-modified": EARLIER}, {}, True),
+        ({}, {b"last-modified": LATER}, True),
+    ],
+)
+def test_a_304_is_about_what_has_its_validators(
+    have: dict[bytes, bytes], says: dict[bytes, bytes], selected: bool
+) -> None:
+    """RFC 9111 §4.3.4."""
+    policy = stored([(b"cache-control", b"max-age=60"), *have.items()])
+    assert selects(policy, list(says.items())) is selected
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "outdated"),
+    [
+        (200, {}, False),
+        (200, {b"etag": b'"a"'}, False),
+        (200, {b"etag": b'"b"'}, True),
+        (200, {b"content-length": b"5"}, False),
+        (200, {b"content-length": b"6"}, True),
+        (200, {b"last-modified": EARLIER}, False),
+        (200, {b"last-modified": LATER}, True),
+        (404, {}, False),
+        (500, {}, False),
+        (204, {}, True),
+        (301, {}, True),
+    ],
+)
+def test_a_head_that_shows_a_change_outdates(status: int, says: dict[bytes, bytes], outdated: bool) -> None:
+    """RFC 9111 §4.3.5."""
+    policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"'), (b"last-modified", EARLIER)])
+    assert head_outdates(policy, 5, status, list(says.items())) is outdated
 
 
 def test_a_clock_that_goes_back_serves_what_it_has() -> None:
