@@ -224,7 +224,7 @@ class Cache:
 
     async def _get_entry(self, key: str) -> Entry | None:
         store = self._engine.store
-        if store is None or not self._engine.serving.trusts(key):
+        if store is None or not self._engine.serving.trusts(key) or self._engine.mirror.doubts(key):
             return None
         raw, _ = await store.look(key)
         entry = read_entry(raw)

@@ -18,6 +18,7 @@ from valtier.cache.removal import Removal
 from valtier.cache.serving import Serving
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
+from valtier.cache.undelivered import Undelivered
 from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
@@ -46,7 +47,8 @@ class Engine:
         """Numbers all reads, loads and invalidations of the process."""
         lease_ms = max(1, int(lease_s * 1000))
         store = self.store = None if valkey is None else Store(valkey, prefix, lease_ms=lease_ms)
-        mirror = self.mirror = Mirror(store, max_bytes=local_bytes, order=order, clock=clock)
+        owed = self.undelivered = None if store is None else Undelivered(store)
+        mirror = self.mirror = Mirror(store, owed, max_bytes=local_bytes, order=order, clock=clock)
         self.canary: Canary | None = None
         reader: Reader | None = None
         if store is not None:
@@ -55,7 +57,7 @@ class Engine:
         loading = self.loading = Loading(
             store, reader, mirror, self.spaces, clock=clock, wall=self.wall, rng=rng, order=order
         )
-        self.removal = Removal(store, mirror, loading.flights, self.spaces)
+        self.removal = Removal(store, mirror, loading.flights, self.spaces, owed)
         serving = self.serving = Serving(
             store, reader, loading, mirror, self.removal, self.spaces, wall=self.wall, rng=rng
         )

@@ -29,6 +29,8 @@ from valtier.cache.throttle import Throttle
 from valtier.clock import Clock
 from valtier.errors import ConfigurationError, LoadCancelledError, ValkeyError
 
+_LOOKS = 8
+"""How often, within a lease, is looked whether whoever had it is gone: Valkey tells of a lease's end, but not at once."""
 _POLL_S = 0.02
 """How often is looked where Valkey can't tell of changes."""
 
@@ -224,7 +226,7 @@ class Loading:
                     flight.expected, flight.versions = found.marker, found.versions
                 elif not stands or not (found.raw or b"").startswith(lease.expected):
                     return found
-                patience_s = store.lease_ms / 2000 if mirror.tracks else _POLL_S
+                patience_s = store.lease_ms / _LOOKS / 1000 if mirror.tracks else _POLL_S
                 try:
                     async with asyncio.timeout(patience_s):
                         await changed.wait()

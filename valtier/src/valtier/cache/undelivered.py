@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from valtier.cache.store import CHUNK, Store
 from valtier.errors import ValkeyError
@@ -30,6 +30,11 @@ class Undelivered:
         self._number = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._on_delivered: list[Callable[[Iterable[str] | None], None]] = []
+
+    def on_delivered(self, listener: Callable[[Iterable[str] | None], None]) -> None:
+        """Registers who is told what was delivered, before it counts as such: suffixes, or `None` for everything."""
+        self._on_delivered.append(listener)
 
     def __len__(self) -> int:
         return len(self._names) + bool(self._overflow)
@@ -79,14 +84,20 @@ class Undelivered:
     async def _deliver_once(self) -> None:
         if overflow := self._overflow:
             await self._store.sweep()
+            self._tell(None)
             if self._overflow == overflow:
                 self._overflow = 0
         while self._names:
             batch = dict(itertools.islice(self._names.items(), CHUNK))
             await self._store.unlink(list(batch))
+            self._tell(batch)
             for name, number in batch.items():
                 if self._names.get(name) == number:  # not owed once more meanwhile
                     del self._names[name]
+
+    def _tell(self, names: Iterable[str] | None) -> None:
+        for listener in self._on_delivered:
+            listener(names)
 
     async def stop(self) -> None:
         """Tries once more to deliver, and then stops; what is still owed is logged, and will be seen by others."""
