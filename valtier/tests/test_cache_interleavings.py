@@ -84,6 +84,14 @@ WAYS: dict[str, dict[str, Any]] = {
     "renewed in the foreground": {"policy": {"stale_if_error": 1000}, "stale": True},
     "early": {"policy": {"refresh": 100.0}, "early": True},
     "batch": {"get": many},
+    "batch, refreshed in the background": {
+        "get": many,
+        "policy": {"stale_while_revalidate": 1000},
+        "stale": True,
+        "tags": ("t",),
+        "by_tag": True,
+    },
+    "batch, renewed in the foreground": {"get": many, "policy": {"stale_if_error": 1000}, "stale": True},
     "batch, tagged": {"get": many, "tags": ("t",), "by_tag": True},
 }
 

@@ -165,10 +165,16 @@ class Loading:
 
     def refresh(self, ask: Ask, found: Found, stale: Entry) -> None:
         """Renews an entry in the background, unless somebody does so already."""
-        if self.flights.get(ask.key) is None and ask.key not in _under_way.get():
-            ask.space.counters.refreshes += 1
+        if self.may_refresh(ask):
             flight = Flight(self._order(), ask.tags, blind=False)
             self.flights.start(ask.key, flight, self._renew(ask, flight, found, stale))
+
+    def may_refresh(self, ask: Ask) -> bool:
+        """Whether nobody in this process loads the key; then it is counted as a refresh."""
+        if self.flights.get(ask.key) is not None or ask.key in _under_way.get():
+            return False
+        ask.space.counters.refreshes += 1
+        return True
 
     async def _renew(self, ask: Ask, flight: Flight, found: Found, stale: Entry) -> Body:
         try:
