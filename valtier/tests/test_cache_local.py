@@ -225,3 +225,21 @@ async def test_get_does_not_believe_what_get_or_set_does_not(here: Tier, there: 
     assert await here.cache.get(KEY, "unknown") == "unknown"
     assert await get(here, row) == 1
     assert await here.cache.get(KEY) == 1
+
+
+async def test_who_has_seen_something_newer_than_valkey_holds_does_not_go_back(
+    here: Tier, there: Tier
+) -> None:
+    """It was loaded while an invalidation was owed, and is not stored."""
+    row = Row()
+    assert await get(there, row) == 1
+    owed = here.cache._engine.undelivered
+    assert owed is not None
+    owed._names[f"c:{KEY}"] = 1
+    row.version = 2
+    assert await get(here, row) == 2
+    owed._names.clear()  # nothing is owed any more, and the entry is still there
+    assert await there.cache.get(KEY) == 1
+    row.version = 3
+    assert await get(here, row) == 3
+    assert await there.cache.get_or_set(KEY, 60, row.load, policy=Policy(local=False)) == 3
