@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports bench bench-wire staleness soak lock clean
+.PHONY: help setup run test check format lint types imports bench bench-wire bench-cache staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,11 +43,14 @@ types: setup  ## Checks the types, strictly.
 imports: setup  ## Checks who imports whom.
 	@$(BIN)/lint-imports
 
-bench: setup  ## FluxStudio without and with the cache, in one run (the wire alone: bench-wire).
+bench: setup  ## FluxStudio without and with the cache, in one run (alone: bench-wire, bench-cache).
 	@$(BIN)/fluxstudio bench $(ARGS)
 
 bench-wire: setup  ## The wire and the other asyncio clients, in one run: about ten minutes.
 	@$(BIN)/python -m bench.wire $(ARGS)
+
+bench-cache: setup  ## The cache and the other libraries, in one run: about five minutes. Options: ARGS="--short"
+	@$(BIN)/python -m bench.cache $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)

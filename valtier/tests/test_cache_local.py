@@ -113,14 +113,14 @@ async def test_a_tags_version_from_a_server_that_is_none_any_more_is_not_learnt(
     row = Row()
     await get(there, row, ("t",))
     store = store_of(here)
-    now = store._head
+    now = store.head
     replies = 0
 
     def fail_over() -> None:
         nonlocal replies
         replies += 1
         if replies == 1:
-            store._head = now.replace(now[8:20], "f" * 12)
+            store.head = now.replace(now[8:20], "f" * 12)
 
     before_each_reply(here, monkeypatch, fail_over)
     assert await get(here, row, ("t",)) == 1
@@ -235,10 +235,10 @@ async def test_who_has_seen_something_newer_than_valkey_holds_does_not_go_back(
     assert await get(there, row) == 1
     owed = here.cache._engine.undelivered
     assert owed is not None
-    owed._names[f"c:{KEY}"] = 1
+    owed.names[f"c:{KEY}"] = 1
     row.version = 2
     assert await get(here, row) == 2
-    owed._names.clear()  # nothing is owed any more, and the entry is still there
+    owed.names.clear()  # nothing is owed any more, and the entry is still there
     assert await there.cache.get(KEY) == 1
     row.version = 3
     assert await get(here, row) == 3

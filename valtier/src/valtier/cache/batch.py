@@ -9,6 +9,7 @@ from typing import Any
 
 from valtier.cache.codec import Body
 from valtier.cache.entry import Entry
+from valtier.cache.express import LOST
 from valtier.cache.flight import Flight
 from valtier.cache.lease import Lease
 from valtier.cache.loading import AbsentError, Loaded, Loading, refuse_cycle
@@ -58,8 +59,19 @@ class Batch:
         self._clock = clock
         self._wall = wall
 
-    async def read(self, asks: Sequence[Ask], load_missing: LoadMissing) -> dict[str, Any]:
-        """Returns the value for each key; `UNDECODED` where the loader had none."""
+    async def read(
+        self,
+        asks: Sequence[Ask],
+        load_missing: LoadMissing,
+        raws: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Returns the value for each key; `UNDECODED` where the loader had none.
+
+        Args:
+            asks: the reads.
+            load_missing: the loader.
+            raws: what Valkey holds under each key, if it was asked already, for reads without tags; `LOST` if in vain.
+        """
         for ask in asks:
             refuse_cycle(ask.key)
             ask.is_part = True
@@ -67,7 +79,7 @@ class Batch:
         values: dict[str, Any] = {}
         parts: list[_Part] = []
         waiting: dict[str, Awaitable[Any]] = {}
-        for ask, found in zip(asks, await self._look(asks), strict=True):
+        for ask, found in zip(asks, await self._look(asks, raws), strict=True):
             if found is None:
                 ask.space.counters.misses += 1
                 parts.append(_Part(ask))
@@ -87,12 +99,20 @@ class Batch:
             values.update(zip(waiting, map(_outcome, outcomes), strict=True))
         return values
 
-    async def _look(self, asks: Sequence[Ask]) -> list[Found | None]:
+    async def _look(self, asks: Sequence[Ask], raws: Mapping[str, Any] | None) -> list[Found | None]:
+        reader = self._reader
+        if raws is not None and reader is not None:
+            return [
+                reader.found(ask, raw)
+                if (raw := raws[ask.key]) is not LOST and self._serving.trusts(ask.key)
+                else None
+                for ask in asks
+            ]
         trusted = [ask for ask in asks if self._serving.trusts(ask.key, ask.tags)]
         found: dict[str, Found] = {}
-        if trusted and self._reader is not None:
+        if trusted and reader is not None:
             try:
-                looks = await self._reader.look_many(trusted)
+                looks = await reader.look_many(trusted)
             except ValkeyError as exc:
                 self._spaces.note_error(asks[0].space.counters, exc)
             else:

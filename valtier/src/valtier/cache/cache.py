@@ -28,13 +28,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.decorator import CachedFunction
 from valtier.cache.engine import Engine, check_tags, ttl_in_s
 from valtier.cache.entry import Entry
+from valtier.cache.express import LOST
 from valtier.cache.loading import Loaded
 from valtier.cache.mirror import UNDECODED, all_alive
 from valtier.cache.namespace import Namespace
@@ -101,6 +102,7 @@ class Cache:
         )
         self._records = engine.mirror.records
         self._monotonic = engine.clock.monotonic
+        self._express = engine.express
 
     async def start(self) -> None:
         """Begins to watch whether Valkey's messages arrive."""
@@ -158,6 +160,22 @@ class Cache:
                 record.uses += 1
                 record.counters.local_hits += 1
                 return kept
+        if not tags and (express := self._express) is not None:
+            space = express.space_for(key, policy)
+            if space is not None:
+                head, began = express.head, self._engine.order()
+                try:
+                    raw = await express.send(key)
+                except ValkeyError as exc:
+                    ask = self._engine.ask(key, ttl, loader, (), type, policy, began)
+                    return cast("T", await self._engine.serving.go_on_without(ask, exc))
+                if express.head is head:
+                    opened = express.open(raw, type)
+                    if opened is not UNDECODED:
+                        space.counters.remote_hits += 1
+                        return cast("T", opened)
+                    ask = self._engine.ask(key, ttl, loader, (), type, policy, began)
+                    return cast("T", await self._engine.serving.go_on(ask, raw))
         loaded: T = await self._engine.serving.read(self._engine.ask(key, ttl, loader, tags, type, policy))
         return loaded
 
@@ -189,17 +207,49 @@ class Cache:
         """
         engine = self._engine
         tags_of = tags if callable(tags) else lambda _: tags
-        asks = []
+        wanted = dict.fromkeys(keys)
+        began = engine.order()
+        raws: Mapping[str, Any] | None = None
         values: dict[str, Any] = {}
-        for key in dict.fromkeys(keys):
+        if not tags and not (self._records and (policy is None or policy.local)):
+            values, raws = await self._read_many_express(list(wanted), type, policy)
+        asks = []
+        for key in wanted if raws is None else raws:
             own_tags = tags_of(key)
             values[key] = engine.peek(key, type, own_tags, policy)
             if values[key] is UNDECODED:
-                asks.append(engine.ask(key, ttl, _never, own_tags, type, policy))
+                asks.append(engine.ask(key, ttl, _never, own_tags, type, policy, began))
         if asks:
-            values |= await self._engine.batch.read(asks, load_missing)
+            values |= await self._engine.batch.read(asks, load_missing, raws)
+            if raws is not None:
+                values = {key: values[key] for key in wanted}
             return {key: value for key, value in values.items() if value is not UNDECODED}
         return values
+
+    async def _read_many_express(
+        self, keys: Sequence[str], type_: Any, policy: Policy | None
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Returns the values of plain hits and the other replies; no replies where more has to be considered."""
+        express = self._express
+        spaces = None if express is None else express.spaces_for(keys, policy)
+        if express is None or spaces is None:
+            return {}, None
+        head = express.head
+        try:
+            raws = await express.send_many(keys)
+        except ValkeyError as exc:
+            self._engine.spaces.note_error(next(iter(spaces)).counters, exc)
+            return {}, dict.fromkeys(keys, LOST)
+        if express.head is not head:
+            return {}, None
+        values, others = express.open_many(keys, raws, type_)
+        if others and len(spaces) > 1:
+            for key in values:
+                self._engine.spaces.of(key).counters.remote_hits += 1
+        else:
+            for space, count in spaces.items():
+                space.counters.remote_hits += count - len(others)
+        return values, others
 
     async def get(
         self,

@@ -231,6 +231,11 @@ class Mirror:
         self._doubts[key] = self._order()
         self.local.drop(key)
 
+    @property
+    def any_doubt(self) -> bool:
+        """Whether there is any key that is doubted."""
+        return bool(self._doubts)
+
     def doubts(self, key: str) -> bool:
         """Whether what lies in Valkey under `key` must not be believed."""
         return key in self._doubts

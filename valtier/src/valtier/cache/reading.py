@@ -123,6 +123,12 @@ class Reader:
         self._clock = clock
         self._wall = wall
 
+    def found(self, ask: Ask, raw: bytes | None) -> Found:
+        """Returns what a look has found whose reply is there already, on a read without tags. Nothing is kept."""
+        found = Found(self, ask, "", 0)
+        found.parse(raw)
+        return found
+
     async def look(self, ask: Ask, *, tracked: bool = False) -> Found:
         """Looks. One round trip; the tags whose versions are known here cost nothing.
 

@@ -92,6 +92,18 @@ class Serving:
         held = self._loading.throttle.holds(ask.key)
         return (Plan.SERVE if held else Plan.REFRESH), value, entry
 
+    async def go_on(self, ask: Ask, raw: bytes | None) -> Any:
+        """Answers a read without tags for which Valkey has been asked already."""
+        if self._reader is None or not self.trusts(ask.key):
+            return await self.read(ask)
+        return await self.judge(ask, self._reader.found(ask, raw))
+
+    async def go_on_without(self, ask: Ask, exc: ValkeyError) -> Any:
+        """Answers a read for which Valkey was asked in vain."""
+        self._spaces.note_error(ask.space.counters, exc)
+        ask.space.counters.misses += 1
+        return await self.take(ask, self._loading.blind(ask))
+
     async def judge(self, ask: Ask, found: Found) -> Any:
         """Serves what was found, serves it and renews it, renews it first, or loads."""
         plan, value, entry = self.plan(ask, found)

@@ -58,8 +58,9 @@ class Store:
         self._prefix = prefix
         self.clustered = valkey.address.topology is Topology.CLUSTER
         self._reigns: dict[str | None, str] = {}  # of each primary, by its run id
+        self.head = ""
         self._set_head(valkey.server.run_id)  # changes with each connection, before anybody may use it
-        self._head_size = len(self._head)
+        self._head_size = len(self.head)
         valkey.on_ready(self._follow_server)
 
     async def _follow_server(self, valkey: Valkey) -> None:
@@ -78,7 +79,9 @@ class Store:
         return any(before.get(run_id, reign) != reign for run_id, reign in self._reigns.items())
 
     def _set_head(self, run_id: str | None) -> None:
-        self._head = f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{"
+        head = f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{"
+        if head != self.head:  # readers compare by identity
+            self.head = head
 
     @property
     def available(self) -> bool:
@@ -93,14 +96,14 @@ class Store:
             UnavailableError: it is not known which server of the cluster would hold it.
         """
         if not self.clustered:
-            return f"{self._head}{suffix}}}"
+            return f"{self.head}{suffix}}}"
         run_id = self.valkey.link_for(f"{{{suffix}}}").server.run_id
         return f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{{suffix}}}"
 
     def is_current(self, name: str, suffix: str) -> bool:
         """Whether `name` is still the name of `suffix`: if not, a reply about it says nothing."""
         if not self.clustered:
-            return name.startswith(self._head)
+            return name.startswith(self.head)
         try:
             return name == self.name(suffix)
         except UnavailableError:
