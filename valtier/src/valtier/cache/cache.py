@@ -35,7 +35,6 @@ from valtier.cache.codec import CorruptEntryError
 from valtier.cache.decorator import CachedFunction
 from valtier.cache.engine import Engine, check_tags, ttl_in_s
 from valtier.cache.entry import Entry
-from valtier.cache.express import LOST
 from valtier.cache.loading import Loaded
 from valtier.cache.mirror import UNDECODED, all_alive
 from valtier.cache.namespace import Namespace
@@ -211,8 +210,9 @@ class Cache:
         began = engine.order()
         raws: Mapping[str, Any] | None = None
         values: dict[str, Any] = {}
-        if not tags and not (self._records and (policy is None or policy.local)):
-            values, raws = await self._read_many_express(list(wanted), type, policy)
+        express = self._express
+        if express is not None and not tags and not (self._records and (policy is None or policy.local)):
+            values, raws = await express.read_many(list(wanted), type, policy)
         asks = []
         for key in wanted if raws is None else raws:
             own_tags = tags_of(key)
@@ -225,31 +225,6 @@ class Cache:
                 values = {key: values[key] for key in wanted}
             return {key: value for key, value in values.items() if value is not UNDECODED}
         return values
-
-    async def _read_many_express(
-        self, keys: Sequence[str], type_: Any, policy: Policy | None
-    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Returns the values of plain hits and the other replies; no replies where more has to be considered."""
-        express = self._express
-        spaces = None if express is None else express.spaces_for(keys, policy)
-        if express is None or spaces is None:
-            return {}, None
-        head = express.head
-        try:
-            raws = await express.send_many(keys)
-        except ValkeyError as exc:
-            self._engine.spaces.note_error(next(iter(spaces)).counters, exc)
-            return {}, dict.fromkeys(keys, LOST)
-        if express.head is not head:
-            return {}, None
-        values, others = express.open_many(keys, raws, type_)
-        if others and len(spaces) > 1:
-            for key in values:
-                self._engine.spaces.of(key).counters.remote_hits += 1
-        else:
-            for space, count in spaces.items():
-                space.counters.remote_hits += count - len(others)
-        return values, others
 
     async def get(
         self,

@@ -20,6 +20,7 @@ from valtier.cache.policy import Policy, Rules
 from valtier.cache.spaces import Space, Spaces
 from valtier.cache.store import Store
 from valtier.cache.undelivered import Undelivered
+from valtier.errors import ValkeyError
 from valtier.keys import MAX_KEY_LENGTH
 from valtier.wire import Reply
 
@@ -78,14 +79,33 @@ class Express:
         """
         return self._valkey.call("GET", f"{self._store.head}c:{key}}}")
 
-    def send_many(self, keys: Sequence[str]) -> asyncio.Future[Reply]:
-        """Asks for several at once.
+    async def read_many(
+        self, keys: Sequence[str], type_: Any, policy: Policy | None
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Returns the values of plain hits and the other replies (`LOST` if none came), each by its key.
 
-        Raises:
-            ValkeyError: they can't be asked for.
+        No replies where more has to be considered. One round trip.
         """
-        head = f"{self._store.head}c:"
-        return self._valkey.call("MGET", *[f"{head}{key}}}" for key in keys])
+        spaces = self._spaces_for(keys, policy)
+        if spaces is None:
+            return {}, None
+        head = self._store.head
+        names = f"{head}c:"
+        try:
+            raws = await self._valkey.call("MGET", *[f"{names}{key}}}" for key in keys])
+        except ValkeyError as exc:
+            self._spaces.note_error(next(iter(spaces)).counters, exc)
+            return {}, dict.fromkeys(keys, LOST)
+        if self._store.head is not head:
+            return {}, None
+        values, others = self._open_many(keys, raws, type_)
+        if others and len(spaces) > 1:
+            for key in values:
+                self._spaces.of(key).counters.remote_hits += 1
+        else:
+            for space, count in spaces.items():
+                space.counters.remote_hits += count - len(others)
+        return values, others
 
     def open(self, raw: bytes | None, type_: Any) -> Any:
         """Returns the value of a reply that is a fresh entry, else `UNDECODED`."""
@@ -100,7 +120,7 @@ class Express:
         except (msgspec.DecodeError, msgspec.ValidationError):
             return UNDECODED
 
-    def open_many(
+    def _open_many(
         self, keys: Sequence[str], raws: Sequence[bytes | None], type_: Any
     ) -> tuple[dict[str, Any], dict[str, bytes | None]]:
         """Returns the values of the replies that are fresh entries, and the other replies, each by its key."""
@@ -121,7 +141,7 @@ class Express:
                 values[key] = value
         return values, others
 
-    def spaces_for(self, keys: Sequence[str], policy: Policy | None) -> Mapping[Space, int] | None:
+    def _spaces_for(self, keys: Sequence[str], policy: Policy | None) -> Mapping[Space, int] | None:
         """Returns how many of the keys each namespace has, if all can be read so; else `None`."""
         try:
             together = "".join(keys)
