@@ -138,3 +138,34 @@ async def test_compressed_raw_and_json_values_come_back(valkey: EmbeddedValkey, 
             many: Any = await cache.get_or_set_many(["k:1"], 60, origin.many, policy=STRICT)
             assert (one, many) == (value, {"k:1": value})
     assert not origin.asked
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_reply_under_a_name_that_nobody_uses_any_more_says_nothing(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """A failover while it was on its way: what the former primary held may have been invalidated since."""
+    store = tier.cache._engine.store
+    assert store is not None
+
+    async def see_nothing() -> bool:
+        return False
+
+    monkeypatch.setattr(store, "look_at_reigns", see_nothing)  # who would find out that there was none
+    await tier.valkey.call("PING")
+    await tier.cache.set("k:1", 99, 60)
+    origin = Origin()
+    call = tier.valkey.call
+
+    def fail_over(*words: Any, **options: Any) -> Any:
+        if words[0] == ("MGET" if many else "GET"):
+            monkeypatch.setattr(tier.valkey, "call", call)
+            store.head = store.head.replace(store.head[8:20], "f" * 12)
+        return call(*words, **options)
+
+    monkeypatch.setattr(tier.valkey, "call", fail_over)
+    if many:
+        found = await tier.cache.get_or_set_many(["k:1", "k:2"], 60, origin.many, policy=STRICT)
+        assert found == {"k:1": 7, "k:2": 7}
+    else:
+        assert await tier.cache.get_or_set("k:1", 60, origin.one, policy=STRICT) == 1

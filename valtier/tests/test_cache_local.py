@@ -227,8 +227,9 @@ async def test_get_does_not_believe_what_get_or_set_does_not(here: Tier, there: 
     assert await here.cache.get(KEY) == 1
 
 
+@pytest.mark.parametrize("policy", [None, Policy(local=False)], ids=["local", "strict"])
 async def test_who_has_seen_something_newer_than_valkey_holds_does_not_go_back(
-    here: Tier, there: Tier
+    here: Tier, there: Tier, policy: Policy | None
 ) -> None:
     """It was loaded while an invalidation was owed, and is not stored."""
     row = Row()
@@ -237,9 +238,10 @@ async def test_who_has_seen_something_newer_than_valkey_holds_does_not_go_back(
     assert owed is not None
     owed.names[f"c:{KEY}"] = 1
     row.version = 2
-    assert await get(here, row) == 2
+    assert await here.cache.get(KEY) is None
+    assert await get(here, row, (), policy) == 2
     owed.names.clear()  # nothing is owed any more, and the entry is still there
     assert await there.cache.get(KEY) == 1
     row.version = 3
-    assert await get(here, row) == 3
+    assert await get(here, row, (), policy) == 3
     assert await there.cache.get_or_set(KEY, 60, row.load, policy=Policy(local=False)) == 3
