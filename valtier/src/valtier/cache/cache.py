@@ -1,7 +1,7 @@
 """The cache: read-through over one Valkey with a layer in the process, never stale by a race.
 
 Read the modules in this order: `policy`, `codec`, `entry`, `store`, `mirror` (with `local`), `reading`, `lease`, `flight`,
-`loading`, `removal`, `serving`, `batch`, `engine`, then this one.
+`loading`, `removal`, `serving`, `express`, `batch`, `engine`, then this one.
 
 Design
     *A fill that began before an invalidation is never stored after it* (`loading`).
