@@ -60,7 +60,7 @@ types: setup  ## Checks the types, strictly.
 imports: setup  ## Checks who imports whom.
 	@$(BIN)/lint-imports
 
-bench: setup  ## FluxStudio without and with the cache, in one run (the wire alone: bench-wire).
+bench: setup  ## FluxStudio without and with the cache, in one run (alone: bench-wire, bench-cache).
 	@$(BIN)/fluxstudio bench $(ARGS)
 
 bench-wire: setup  ## The wire and the other asyncio clients, in one run: about ten minutes.
@@ -68,6 +68,9 @@ bench-wire: setup  ## The wire and the other asyncio clients, in one run: about 
 
 bench-limits: setup  ## valtier.limits and other limiters, in one run: about five minutes. Options: ARGS="--short"
 	@$(BIN)/python -m bench.limits $(ARGS)
+
+bench-cache: setup  ## The cache and the other libraries, in one run: about five minutes. Options: ARGS="--short"
+	@$(BIN)/python -m bench.cache $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)

@@ -61,7 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         "--peer-ops", type=int, metavar="N", help=f"of the others: {Options.peer_operations:,}"
     )
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="the longest that a subject's load may take"
+        "--seconds",
+        type=float,
+        metavar="S",
+        help=f"the longest that valtier's load may take: {Options.seconds:g}",
+    )
+    parser.add_argument(
+        "--peer-seconds", type=float, metavar="S", help=f"the same of the others: {Options.peer_seconds:g}"
     )
     parser.add_argument("--processes", type=int, metavar="N", help=f"{Options.processes}")
     parser.add_argument("--tasks", type=int, metavar="N", help=f"in each process: {Options.tasks}")
@@ -83,6 +89,7 @@ def _options(given: argparse.Namespace) -> Options:
         "operations": given.ops,
         "peer_operations": given.peer_ops,
         "seconds": given.seconds,
+        "peer_seconds": given.peer_seconds,
         "processes": given.processes,
         "tasks": given.tasks,
         "keys": given.keys,

@@ -19,8 +19,10 @@ class Options:
     """Of valtier."""
     peer_operations: int = 50_000
     """Of each of the others."""
-    seconds: float = 900.0
-    """The longest that a subject's load may take."""
+    seconds: float = 600.0
+    """The longest that valtier's load may take."""
+    peer_seconds: float = 60.0
+    """The longest that another's may take."""
     processes: int = 4
     tasks: int = 16
     """In each process."""
@@ -45,10 +47,10 @@ class Options:
             raise BenchError(f"--only takes {', '.join(SUBJECTS)}; not {', '.join(unknown) or 'nothing'}.")
         if (
             min(self.operations, self.peer_operations, self.processes, self.tasks) < 1
-            or min(self.seconds, self.pause_s) <= 0
+            or min(self.seconds, self.peer_seconds, self.pause_s) <= 0
         ):
             raise BenchError(
-                "--ops, --peer-ops, --processes, --tasks, --seconds and --pause have to be more than 0."
+                "--ops, --peer-ops, --processes, --tasks, --seconds, --peer-seconds and --pause have to be more than 0."
             )
         if not 8 <= self.keys <= 2**16 - 1 or not 1 <= self.tags <= self.keys or self.tasks > 2**16 - 2:
             raise BenchError("--keys takes 8 to 65,535, --tags 1 to as many as there are keys.")
@@ -58,6 +60,9 @@ class Options:
 
     def operations_of(self, subject: str) -> int:
         return self.operations if subject == VALTIER else self.peer_operations
+
+    def seconds_of(self, subject: str) -> float:
+        return self.seconds if subject == VALTIER else min(self.seconds, self.peer_seconds)
 
 
 SHORT = Options(

@@ -53,7 +53,7 @@ def _put_to_the_test(
     folder = root / name
     folder.mkdir()
     supervisor = Supervisor(name, options, folder, postgres, valkey, tell)
-    found = uvloop.run(supervisor.supervise(options.operations_of(name), options.seconds))
+    found = uvloop.run(supervisor.supervise(options.operations_of(name), options.seconds_of(name)))
     tell(f"{name}: checking")
     keys = make_keys(options.keys, options.tags)
     past = histories(folder)

@@ -2,6 +2,7 @@
 acknowledged gets what was there before, and nothing older is there at the end. On each way in which an entry is filled.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -29,10 +30,12 @@ class Run:
     tags: tuple[str, ...] = ()
     version: int = 1
     acknowledged: bool = False
+    takes_s: float = 0.0
     reads: list[tuple[bool, int]] = field(default_factory=list)
 
     async def load(self) -> Any:
         await self.steps.step("the origin")
+        await asyncio.sleep(self.takes_s)
         return None if self.version == 2 and self.policy.negative_ttl else self.version
 
     async def load_many(self, keys: list[str]) -> dict[str, int]:
@@ -84,6 +87,14 @@ WAYS: dict[str, dict[str, Any]] = {
     "renewed in the foreground": {"policy": {"stale_if_error": 1000}, "stale": True},
     "early": {"policy": {"refresh": 100.0}, "early": True},
     "batch": {"get": many},
+    "batch, refreshed in the background": {
+        "get": many,
+        "policy": {"stale_while_revalidate": 1000},
+        "stale": True,
+        "tags": ("t",),
+        "by_tag": True,
+    },
+    "batch, renewed in the foreground": {"get": many, "policy": {"stale_if_error": 1000}, "stale": True},
     "batch, tagged": {"get": many, "tags": ("t",), "by_tag": True},
 }
 
@@ -116,10 +127,15 @@ async def test_in_every_order_of_steps(
     seen = set()
     for choose in Orders(ORDERS):
         valkey.flush()
+        for tier in dict.fromkeys(processes):
+            await tier.valkey.call_tracked("PING")  # now it has been told of the flush
+            tier.cache.drop_local()
         run = Run(Steps([], lambda _: 0), policy, tags)
         await prepare(run, filler, wish)
         run.steps = steps = Steps(list(dict.fromkeys(processes)), choose)
         try:
+            for tier in processes:
+                tier.cache._engine.serving._rng = filler.cache._engine.serving._rng
             await steps.run(
                 {
                     "filler": run.read(filler.cache),
@@ -138,6 +154,8 @@ async def test_in_every_order_of_steps(
             clocks(tier, 0.0)
             assert (await get(run, tier.cache) or 2) == 2, f"stale at the end:\n{trace}"
     assert len(seen) > ORDERS // 3
+    if wish.get("early"):  # it was that which was tested
+        assert sum(tier.cache.stats()["row"].refreshes for tier in processes) > ORDERS // 3
 
 
 async def prepare(run: Run, tier: Tier, wish: dict[str, Any]) -> None:
@@ -147,8 +165,13 @@ async def prepare(run: Run, tier: Tier, wish: dict[str, Any]) -> None:
             break
     else:
         return
-    clocks(tier, -100.0 if wish.get("stale") else 0.0)  # 40 s past its TTL
+    # 40 s past its TTL, or with 10 s left of it and every reader thinking that it is time: 10 ms × 100 × ln 10⁹ is 20 s.
+    clocks(tier, -100.0 if wish.get("stale") else -50.0 if wish.get("early") else 0.0)
+    if wish.get("early"):
+        run.takes_s = 0.01
+        tier.cache._engine.serving._rng = lambda: 1e-9
     await get(run, tier.cache)
+    run.takes_s = 0.0
     clocks(tier, 0.0)
     tier.cache.drop_local()
     if wish.get("dead"):

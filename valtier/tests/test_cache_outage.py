@@ -229,7 +229,7 @@ async def test_while_an_invalidation_is_owed_a_read_joins_no_load_from_before_it
         return version
 
     async with quick_tier(own_valkey.url) as tier:
-        owed(tier)._names["c:k"] = 1  # owed, and not yet delivered
+        owed(tier).names["c:k"] = 1  # owed, and not yet delivered
         first = asyncio.create_task(tier.cache.get_or_set("k", 60, load))
         await eventually(lambda: loads == 1)
         row = 2  # written and invalidated by another process
@@ -246,7 +246,7 @@ async def test_closing_delivers_what_is_owed_or_says_what_is_not(
     async with quick_tier(own_valkey.url, deadline=5) as there:
         async with quick_tier(own_valkey.url) as here:
             await here.cache.set("k", "old", 60)
-            owed(here)._names["c:k"] = 1
+            owed(here).names["c:k"] = 1
         assert await there.cache.get("k") is None
         assert "did not get" not in caplog.text
     async with quick_tier(own_valkey.url) as here:

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from valtier.cache.codec import Body
+from valtier.cache.entry import Entry
+from valtier.cache.express import LOST
 from valtier.cache.flight import Flight
 from valtier.cache.lease import Lease
 from valtier.cache.loading import AbsentError, Loaded, Loading, refuse_cycle
 from valtier.cache.mirror import UNDECODED
 from valtier.cache.reading import Ask, Found, Reader
-from valtier.cache.serving import Serving
+from valtier.cache.serving import Plan, Serving
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store
 from valtier.clock import Clock
 from valtier.errors import ConfigurationError, ValkeyError
 
 LoadMissing = Callable[[list[str]], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(slots=True)
+class _Part:
+    """One read of a batch that what was found does not answer, or not for good."""
+
+    ask: Ask
+    found: Found | None = None
+    stale: Entry | None = None  # to be renewed
+    value: Any = None  # its value
+    plan: Plan = Plan.LOAD
+    lease: Lease | None = None
+    flight: Flight = field(init=False)
 
 
 class Batch:
@@ -43,121 +59,147 @@ class Batch:
         self._clock = clock
         self._wall = wall
 
-    async def read(self, asks: Sequence[Ask], load_missing: LoadMissing) -> dict[str, Any]:
-        """Returns the value for each key; `UNDECODED` where the loader had none."""
+    async def read(
+        self,
+        asks: Sequence[Ask],
+        load_missing: LoadMissing,
+        raws: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Returns the value for each key; `UNDECODED` where the loader had none.
+
+        Args:
+            asks: the reads.
+            load_missing: the loader.
+            raws: what Valkey holds under each key, if it was asked already, for reads without tags; `LOST` if in vain.
+        """
         for ask in asks:
             refuse_cycle(ask.key)
             ask.is_part = True
             ask.loader = _alone(load_missing, ask.key)
         values: dict[str, Any] = {}
-        missing: list[tuple[Ask, Found | None]] = []
+        parts: list[_Part] = []
         waiting: dict[str, Awaitable[Any]] = {}
-        for ask, found in zip(asks, await self._look(asks), strict=True):
+        for ask, found in zip(asks, await self._look(asks, raws), strict=True):
             if found is None:
-                missing.append((ask, None))
+                ask.space.counters.misses += 1
+                parts.append(_Part(ask))
                 continue
-            value, entry = self._serving.value(ask, found)
-            if entry is not None and self._wall() < entry.fresh_until and not ask.rules.beta:
-                ask.space.counters.remote_hits += 1
+            plan, value, entry = self._serving.plan(ask, found)
+            if plan in (Plan.SERVE, Plan.REFRESH):
                 values[ask.key] = value
-            elif entry is None and found.marker is None:
-                missing.append((ask, found))
-            else:
-                waiting[ask.key] = self._serving.judge(ask, found)
-        for ask, flight in self._depart(missing, load_missing):
-            ask.space.counters.misses += 1
-            waiting[ask.key] = self._serving.take(ask, flight)
+            if plan is not Plan.SERVE:
+                parts.append(_Part(ask, found, entry, value, plan))
+        for part in self._depart(parts, load_missing):
+            if part.plan is Plan.LOAD:
+                waiting[part.ask.key] = self._serving.take(part.ask, part.flight)
+            elif part.plan is Plan.RENEW:
+                waiting[part.ask.key] = self._serving.renewed(part.ask, part.flight, part.value)
         if waiting:
             outcomes = await asyncio.gather(*waiting.values(), return_exceptions=True)
             values.update(zip(waiting, map(_outcome, outcomes), strict=True))
         return values
 
-    async def _look(self, asks: Sequence[Ask]) -> list[Found | None]:
+    async def _look(self, asks: Sequence[Ask], raws: Mapping[str, Any] | None) -> list[Found | None]:
+        reader = self._reader
+        if raws is not None and reader is not None:
+            return [
+                reader.found(ask, raw)
+                if (raw := raws[ask.key]) is not LOST and self._serving.trusts(ask.key)
+                else None
+                for ask in asks
+            ]
         trusted = [ask for ask in asks if self._serving.trusts(ask.key, ask.tags)]
         found: dict[str, Found] = {}
-        if trusted and self._reader is not None:
+        if trusted and reader is not None:
             try:
-                looks = await self._reader.look_many(trusted)
+                looks = await reader.look_many(trusted)
             except ValkeyError as exc:
                 self._spaces.note_error(asks[0].space.counters, exc)
             else:
                 found = {ask.key: one for ask, one in zip(trusted, looks, strict=True)}
         return [found.get(ask.key) for ask in asks]
 
-    def _depart(
-        self, missing: Sequence[tuple[Ask, Found | None]], load_missing: LoadMissing
-    ) -> list[tuple[Ask, Flight]]:
-        """Starts one load for all that no running load can answer."""
-        flights: list[tuple[Ask, Flight]] = []
-        ours: list[tuple[Ask, Flight, Found | None]] = []
-        for ask, found in missing:
-            flight = self._loading.joinable(ask, found)
+    def _depart(self, parts: Sequence[_Part], load_missing: LoadMissing) -> list[_Part]:
+        """Starts one load for all that no running load can answer. Returns the parts that have a flight now."""
+        departed: list[_Part] = []
+        ours: list[_Part] = []
+        for part in parts:
+            if part.plan is Plan.REFRESH:
+                flight = None
+                if not self._loading.may_refresh(part.ask):
+                    continue
+            else:
+                flight = self._loading.joinable(part.ask, part.found)
             if flight is None:
-                flight = self._loading.announce(ask, blind=found is None)
-                ours.append((ask, flight, found))
-            flights.append((ask, flight))
+                flight = self._loading.announce(part.ask, blind=part.found is None)
+                ours.append(part)
+            part.flight = flight
+            departed.append(part)
         if ours:
-            self._loading.flights.run(self._load(ours, load_missing), f"valtier-load {ours[0][0].key} …")
-        return flights
+            self._loading.flights.run(self._load(ours, load_missing), f"valtier-load {ours[0].ask.key} …")
+        return departed
 
-    async def _load(
-        self, parts: Sequence[tuple[Ask, Flight, Found | None]], load_missing: LoadMissing
-    ) -> None:
+    async def _load(self, parts: Sequence[_Part], load_missing: LoadMissing) -> None:
         """Loads under as many leases as it gets; for the others it waits for whoever has them."""
         try:
-            taken = await asyncio.gather(*(self._take_lease(*part) for part in parts))
-            ours = [
-                (ask, flight, lease)
-                for (ask, flight, _), lease in zip(parts, taken, strict=True)
-                if lease is None or lease.is_ours
-            ]
-            theirs = [
-                self._resolve(flight, self._loading.obtain(ask, flight, found))
-                for (ask, flight, found), lease in zip(parts, taken, strict=True)
-                if lease is not None and not lease.is_ours and found is not None
-            ]
-            await asyncio.gather(self._fill(ours, load_missing), *theirs)
+            await asyncio.gather(*map(self._take_lease, parts))
+            ours = [part for part in parts if part.lease is None or part.lease.is_ours]
+            theirs = [part for part in parts if part.lease is not None and not part.lease.is_ours]
+            await asyncio.gather(self._fill(ours, load_missing), *map(self._obtain, theirs))
         finally:
-            for _, flight, _ in parts:
-                if flight.future is not None and not flight.future.done():
-                    flight.future.cancel()
+            for part in parts:
+                if part.flight.future is not None and not part.flight.future.done():
+                    part.flight.future.cancel()
 
-    async def _take_lease(self, ask: Ask, flight: Flight, found: Found | None) -> Lease | None:
-        """Takes the lease of a key; `None` where there is no Valkey to ask."""
-        if self._store is None or found is None:
-            return None
+    async def _take_lease(self, part: _Part) -> None:
+        """Takes the lease of a key; none where there is no Valkey to ask."""
+        store, ask, found, flight = self._store, part.ask, part.found, part.flight
+        if store is None or found is None:
+            return
         try:
-            flight.versions = versions = await self._store.complete_versions(ask.tags, found.versions)
-            lease = await Lease.take(self._store, ask.key, found.raw, ask.tags, versions)
+            flight.versions = versions = await store.complete_versions(ask.tags, found.versions)
+            if part.stale is not None:
+                lease = await Lease.take_beside(store, ask.key, part.stale)
+            else:
+                lease = await Lease.take(store, ask.key, found.raw, ask.tags, versions)
         except ValkeyError as exc:
             self._spaces.note_error(ask.space.counters, exc)
-            return None
+            return
+        part.lease = lease
         flight.expected = lease.expected
         if lease.is_ours:
             lease.keep()
-        return lease
 
-    async def _resolve(self, flight: Flight, obtaining: Awaitable[Body]) -> None:
+    async def _obtain(self, part: _Part) -> None:
+        """Waits for what another process loads."""
+        if part.found is not None:
+            await self._resolve(part, self._loading.obtain(part.ask, part.flight, part.found, part.stale))
+
+    async def _resolve(self, part: _Part, obtaining: Awaitable[Body]) -> None:
         try:
             body = await obtaining
         except Exception as exc:  # noqa: BLE001 - it belongs to the readers
-            _fail(flight, exc)
+            self._fail(part, exc)
         else:
-            _succeed(flight, body)
+            _succeed(part.flight, body)
 
-    async def _fill(
-        self, parts: Sequence[tuple[Ask, Flight, Lease | None]], load_missing: LoadMissing
-    ) -> None:
+    def _fail(self, part: _Part, exc: BaseException) -> None:
+        """Tells the readers; of a load in the background there are none."""
+        if part.plan is Plan.REFRESH and isinstance(exc, Exception) and not isinstance(exc, AbsentError):
+            self._loading.note_failure(part.ask, exc)
+        _fail(part.flight, exc)
+
+    async def _fill(self, parts: Sequence[_Part], load_missing: LoadMissing) -> None:
         """Calls the loader once, stores what it returned, and tells the readers."""
         if not parts:
             return
-        keys = [ask.key for ask, _, _ in parts]
+        keys = [part.ask.key for part in parts]
         created, before = self._wall(), self._clock.monotonic()
         given: Mapping[str, Any] = {}
         failure: BaseException | None = None
         try:
             given = _mapping(
-                await self._loading.call([ask for ask, _, _ in parts], lambda: load_missing(keys))
+                await self._loading.call([part.ask for part in parts], lambda: load_missing(keys))
             )
         except Exception as exc:  # noqa: BLE001 - it belongs to the readers
             failure = exc
@@ -170,13 +212,13 @@ class Batch:
 
     async def _finish(
         self,
-        part: tuple[Ask, Flight, Lease | None],
+        part: _Part,
         given: Mapping[str, Any],
         failure: BaseException | None,
         created: float,
         cost_s: float,
     ) -> None:
-        ask, flight, lease = part
+        ask, flight, lease = part.ask, part.flight, part.lease
         loaded: Loaded | None = None
         data, lives_ms = b"", 0
         if failure is None:
@@ -193,7 +235,7 @@ class Batch:
             except ValkeyError as exc:
                 self._spaces.note_error(ask.space.counters, exc)
         if failure is not None or loaded is None:
-            _fail(flight, failure or AbsentError(ask.key))
+            self._fail(part, failure or AbsentError(ask.key))
             return
         if lease is None:
             self._loading.note_blind(ask, flight, loaded.body)

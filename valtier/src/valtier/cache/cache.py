@@ -1,7 +1,7 @@
 """The cache: read-through over one Valkey with a layer in the process, never stale by a race.
 
 Read the modules in this order: `policy`, `codec`, `entry`, `store`, `mirror` (with `local`), `reading`, `lease`, `flight`,
-`loading`, `removal`, `serving`, `batch`, `engine`, then this one.
+`loading`, `removal`, `serving`, `express`, `batch`, `engine`, then this one.
 
 Design
     *A fill that began before an invalidation is never stored after it* (`loading`).
@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
 from valtier.cache.codec import CorruptEntryError
@@ -101,6 +101,7 @@ class Cache:
         )
         self._records = engine.mirror.records
         self._monotonic = engine.clock.monotonic
+        self._express = engine.express
 
     async def start(self) -> None:
         """Begins to watch whether Valkey's messages arrive."""
@@ -158,6 +159,22 @@ class Cache:
                 record.uses += 1
                 record.counters.local_hits += 1
                 return kept
+        if not tags and (express := self._express) is not None:
+            space = express.space_for(key, policy)
+            if space is not None:
+                head, began = express.head, self._engine.order()
+                try:
+                    raw = await express.send(key)
+                except ValkeyError as exc:
+                    ask = self._engine.ask(key, ttl, loader, (), type, policy, began)
+                    return cast("T", await self._engine.serving.go_on_without(ask, exc))
+                if express.head is head:
+                    opened = express.open(raw, type)
+                    if opened is not UNDECODED:
+                        space.counters.remote_hits += 1
+                        return cast("T", opened)
+                    ask = self._engine.ask(key, ttl, loader, (), type, policy, began)
+                    return cast("T", await self._engine.serving.go_on(ask, raw))
         loaded: T = await self._engine.serving.read(self._engine.ask(key, ttl, loader, tags, type, policy))
         return loaded
 
@@ -189,15 +206,23 @@ class Cache:
         """
         engine = self._engine
         tags_of = tags if callable(tags) else lambda _: tags
-        asks = []
+        wanted = dict.fromkeys(keys)
+        began = engine.order()
+        raws: Mapping[str, Any] | None = None
         values: dict[str, Any] = {}
-        for key in dict.fromkeys(keys):
+        express = self._express
+        if express is not None and not tags and not (self._records and (policy is None or policy.local)):
+            values, raws = await express.read_many(list(wanted), type, policy)
+        asks = []
+        for key in wanted if raws is None else raws:
             own_tags = tags_of(key)
             values[key] = engine.peek(key, type, own_tags, policy)
             if values[key] is UNDECODED:
-                asks.append(engine.ask(key, ttl, _never, own_tags, type, policy))
+                asks.append(engine.ask(key, ttl, _never, own_tags, type, policy, began))
         if asks:
-            values |= await self._engine.batch.read(asks, load_missing)
+            values |= await self._engine.batch.read(asks, load_missing, raws)
+            if raws is not None:
+                values = {key: values[key] for key in wanted}
             return {key: value for key, value in values.items() if value is not UNDECODED}
         return values
 
@@ -224,7 +249,7 @@ class Cache:
 
     async def _get_entry(self, key: str) -> Entry | None:
         store = self._engine.store
-        if store is None or not self._engine.serving.trusts(key):
+        if store is None or not self._engine.serving.trusts(key) or self._engine.mirror.doubts(key):
             return None
         raw, _ = await store.look(key)
         entry = read_entry(raw)

@@ -1,4 +1,5 @@
-"""The canary: proves at intervals that Valkey's messages about changes arrive, and tells what Valkey's clock says.
+"""The canary: proves at intervals that Valkey's messages about changes arrive, that its primaries are who they were, and
+tells what Valkey's clock says.
 
 A network, a proxy or a bug that swallows the messages alone would let this process serve what was invalidated, for as long
 as it is kept. So a key is read and then changed, on each server, and the message has to come.
@@ -54,6 +55,8 @@ class Canary:
         while True:
             with contextlib.suppress(ValkeyError):  # the wire tells of that
                 await self._set_clock()
+                if self._store.available and await self._store.look_at_reigns():
+                    self._mirror.clear()
             if self._mirror.local.max_bytes and self._mirror.tracks:
                 await self.sing()
             await asyncio.sleep(self._pause_s)

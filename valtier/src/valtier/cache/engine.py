@@ -10,6 +10,7 @@ from valtier import keys as _keys
 from valtier.cache.batch import Batch
 from valtier.cache.canary import Canary
 from valtier.cache.codec import CorruptEntryError
+from valtier.cache.express import Express
 from valtier.cache.loading import Loading
 from valtier.cache.mirror import UNDECODED, Mirror, all_alive
 from valtier.cache.policy import Policy, Rules
@@ -18,6 +19,7 @@ from valtier.cache.removal import Removal
 from valtier.cache.serving import Serving
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
+from valtier.cache.undelivered import Undelivered
 from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
@@ -46,16 +48,20 @@ class Engine:
         """Numbers all reads, loads and invalidations of the process."""
         lease_ms = max(1, int(lease_s * 1000))
         store = self.store = None if valkey is None else Store(valkey, prefix, lease_ms=lease_ms)
-        mirror = self.mirror = Mirror(store, max_bytes=local_bytes, order=order, clock=clock)
+        owed = self.undelivered = None if store is None else Undelivered(store)
+        mirror = self.mirror = Mirror(store, owed, max_bytes=local_bytes, order=order, clock=clock)
         self.canary: Canary | None = None
+        self.express: Express | None = None
         reader: Reader | None = None
         if store is not None:
             self.canary = Canary(store, mirror, interval_s=canary_s, clock=clock)
             reader = Reader(store, mirror, order=order, clock=clock, wall=self.wall)
+            if owed is not None and not store.clustered:
+                self.express = Express(store, mirror, owed, self.spaces, self.wall)
         loading = self.loading = Loading(
             store, reader, mirror, self.spaces, clock=clock, wall=self.wall, rng=rng, order=order
         )
-        self.removal = Removal(store, mirror, loading.flights, self.spaces)
+        self.removal = Removal(store, mirror, loading.flights, self.spaces, owed)
         serving = self.serving = Serving(
             store, reader, loading, mirror, self.removal, self.spaces, wall=self.wall, rng=rng
         )
@@ -95,13 +101,15 @@ class Engine:
         tags: Sequence[str],
         type_: Any,
         policy: Policy | None,
+        began: int | None = None,
     ) -> Ask:
-        """Checks what a read was called with.
+        """Checks what a read was called with. It begins now, or began at the moment `began`.
 
         Raises:
             ConfigurationError: something can't be used.
         """
-        began = self.order()
+        if began is None:
+            began = self.order()
         space = self.spaces.of(_keys.check(key))
         rules = space.rules if policy is None else policy.rules
         own_tags = tuple(check_tags(tags)) if tags else ()

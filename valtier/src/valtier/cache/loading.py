@@ -29,6 +29,8 @@ from valtier.cache.throttle import Throttle
 from valtier.clock import Clock
 from valtier.errors import ConfigurationError, LoadCancelledError, ValkeyError
 
+_LOOKS = 8
+"""How often, within a lease, is looked whether whoever had it is gone: Valkey tells of a lease's end, but not at once."""
 _POLL_S = 0.02
 """How often is looked where Valkey can't tell of changes."""
 
@@ -163,10 +165,16 @@ class Loading:
 
     def refresh(self, ask: Ask, found: Found, stale: Entry) -> None:
         """Renews an entry in the background, unless somebody does so already."""
-        if self.flights.get(ask.key) is None and ask.key not in _under_way.get():
-            ask.space.counters.refreshes += 1
+        if self.may_refresh(ask):
             flight = Flight(self._order(), ask.tags, blind=False)
             self.flights.start(ask.key, flight, self._renew(ask, flight, found, stale))
+
+    def may_refresh(self, ask: Ask) -> bool:
+        """Whether nobody in this process loads the key; then it is counted as a refresh."""
+        if self.flights.get(ask.key) is not None or ask.key in _under_way.get():
+            return False
+        ask.space.counters.refreshes += 1
+        return True
 
     async def _renew(self, ask: Ask, flight: Flight, found: Found, stale: Entry) -> Body:
         try:
@@ -224,7 +232,7 @@ class Loading:
                     flight.expected, flight.versions = found.marker, found.versions
                 elif not stands or not (found.raw or b"").startswith(lease.expected):
                     return found
-                patience_s = store.lease_ms / 2000 if mirror.tracks else _POLL_S
+                patience_s = store.lease_ms / _LOOKS / 1000 if mirror.tracks else _POLL_S
                 try:
                     async with asyncio.timeout(patience_s):
                         await changed.wait()

@@ -12,7 +12,10 @@ when they were acknowledged, and a read that was sent before that moment keeps n
 *Doubts.* What was loaded and could not be stored may be newer than what lies in Valkey. A reader who got it must not get
 the older one afterwards: such a key's entry is not believed, but replaced.
 
-*Nothing is certain any more*: when a tracked connection is lost, or Valkey was flushed, everything is dropped.
+*Nothing is certain any more*: when a tracked connection is lost, or Valkey was flushed, everything is dropped, and what
+is on its way is not kept.
+
+*An invalidation that Valkey has not got yet* is obeyed here: nothing is kept under a name that is owed.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from valtier.cache.local import Local
 from valtier.cache.local import Record as LocalRecord
 from valtier.cache.spaces import Counters
 from valtier.cache.store import Store, entry_suffix, tag_suffix
+from valtier.cache.undelivered import Undelivered
 from valtier.clock import Clock
 
 if TYPE_CHECKING:
@@ -49,6 +53,21 @@ class Cell:
     def __init__(self, version: bytes) -> None:
         self.version = version
         self.alive = True
+
+
+class OutageCell(Cell):
+    """Is alive for as long as Valkey is away: what is kept meanwhile depends on it."""
+
+    __slots__ = ("_epoch", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self.version = b""
+        self._store = store
+        self._epoch = store.epoch
+
+    @property
+    def alive(self) -> bool:  # type: ignore[override]
+        return not self._store.available and self._store.epoch == self._epoch
 
 
 def all_alive(cells: tuple[Cell, ...]) -> bool:
@@ -102,7 +121,13 @@ class Mirror:
     """The records and cells of one cache. Guarded by the event loop; `max_bytes=0` keeps nothing."""
 
     def __init__(
-        self, store: Store | None, *, max_bytes: int, order: Callable[[], int], clock: Clock
+        self,
+        store: Store | None,
+        owed: Undelivered | None,
+        *,
+        max_bytes: int,
+        order: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self.local = Local(max_bytes)
         self.records: dict[str, Record] = self.local.records  # type: ignore[assignment]
@@ -115,14 +140,18 @@ class Mirror:
         self._settled: dict[str, int] = {}  # suffixes with the moment at which their invalidation was over
         self._settled_before: dict[str, int] = {}
         self._turn_at = 0.0
+        self._cleared = 0  # the moment at which everything was dropped last
         self._order = order
         self._clock = clock
         self._store = store
+        self._owed = owed
         self._watchers: dict[bytes, list[Callable[[], None]]] = {}
         self._keeps_s = 0.0
         if store is not None:
             self._keeps_s = max(1.0, 3 * store.valkey.options.deadline_s)
             store.valkey.on_invalidate(self._on_message)
+        if owed is not None:
+            owed.on_delivered(self._settle_owed)
 
     @property
     def tracks(self) -> bool:
@@ -177,14 +206,18 @@ class Mirror:
 
     def keep_blindly(self, ask: Ask, body: Body, for_s: float) -> None:
         """Keeps what was loaded while Valkey is away; this process's own invalidations alone are obeyed."""
+        if self._store is None:
+            return
         for tag in ask.tags:
             if tag not in self._cells:
                 self._cells[tag] = Cell(b"")  # no version is so: no entry from Valkey goes with it
-        cells = tuple(self._cells[tag] for tag in ask.tags)
+        cells = (OutageCell(self._store), *(self._cells[tag] for tag in ask.tags))
         until = self._clock.monotonic() + for_s
         self.local.put(Record(ask.key, body, ask.type, ask.tags, cells, until, ask.space.counters))
 
     def _may_keep(self, suffix: str, asked: int) -> bool:
+        if asked < self._cleared or (self._owed and self._owed.covers((suffix,))):
+            return False
         settled = self._settled.get(suffix) or self._settled_before.get(suffix, -1)
         return settled < asked
 
@@ -197,6 +230,11 @@ class Mirror:
             del self._doubts[next(iter(self._doubts))]
         self._doubts[key] = self._order()
         self.local.drop(key)
+
+    @property
+    def any_doubt(self) -> bool:
+        """Whether there is any key that is doubted."""
+        return bool(self._doubts)
 
     def doubts(self, key: str) -> bool:
         """Whether what lies in Valkey under `key` must not be believed."""
@@ -228,9 +266,17 @@ class Mirror:
         self.drop(names)
         self._settled.update(dict.fromkeys(names, self._order()))
 
+    def _settle_owed(self, suffixes: Iterable[str] | None) -> None:
+        """Notes that owed invalidations are delivered; `None` if of everything."""
+        if suffixes is None:
+            self.clear()
+        else:
+            self.settle(suffixes)
+
     def clear(self) -> None:
-        """Drops everything."""
+        """Drops everything, and what reads that are under way may bring."""
         self.drops += 1
+        self._cleared = self._order()
         self.local.clear()
         for cell in self._cells.values():
             cell.alive = False

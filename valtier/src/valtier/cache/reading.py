@@ -123,6 +123,12 @@ class Reader:
         self._clock = clock
         self._wall = wall
 
+    def found(self, ask: Ask, raw: bytes | None) -> Found:
+        """Returns what a look has found whose reply is there already, on a read without tags. Nothing is kept."""
+        found = Found(self, ask, "", 0)
+        found.parse(raw)
+        return found
+
     async def look(self, ask: Ask, *, tracked: bool = False) -> Found:
         """Looks. One round trip; the tags whose versions are known here cost nothing.
 
@@ -196,11 +202,12 @@ class Reader:
         self, found: Sequence[Found], tags: Sequence[str], asked: int, *, keeps: bool
     ) -> tuple[list[bytes | None], list[bytes | None]]:
         """Asks one server for entries and for the versions of tags; returns both."""
-        valkey, mirror = self._store.valkey, self._mirror
+        valkey = self._store.valkey
+        tag_names = [self._store.name(tag_suffix(tag)) for tag in tags]
 
         def learn(told: Reply) -> None:
-            for tag, version in zip(tags, told, strict=True):
-                mirror.learn_tag(tag, version, asked)
+            for tag, name, version in zip(tags, tag_names, told, strict=True):
+                self._learn(tag, name, version, asked)
 
         def take(raws: Reply) -> None:
             for one, raw in zip(found, raws, strict=True):
@@ -212,23 +219,27 @@ class Reader:
         names = [one.name for one in found]
         if not tags:
             return await call(names, take), []
-        learnt = call(
-            [self._store.name(tag_suffix(tag)) for tag in tags], learn
-        )  # first: the entries need them
+        learnt = call(tag_names, learn)  # first: the entries need them
         raws, told = await asyncio.gather(call(names, take), learnt)
         return raws, told
 
     def _send(self, found: Found, ask: Ask, tags: Sequence[str], asked: int) -> list[asyncio.Future[Reply]]:
-        store, mirror = self._store, self._mirror
+        store = self._store
         waits: list[asyncio.Future[Reply]] = []
         for tag in tags:
+            name = store.name(tag_suffix(tag))
 
-            def learn(version: Reply, tag: str = tag) -> None:
-                mirror.learn_tag(tag, version, asked)
+            def learn(version: Reply, tag: str = tag, name: str = name) -> None:
+                self._learn(tag, name, version, asked)
 
-            waits.append(store.valkey.call_tracked("GET", store.name(tag_suffix(tag)), sink=learn))
+            waits.append(store.valkey.call_tracked("GET", name, sink=learn))
         waits.append(store.valkey.call_tracked("GET", found.name, sink=found.take))
         return waits
+
+    def _learn(self, tag: str, name: str, version: bytes | None, asked: int) -> None:
+        """Takes a tag's version, if the name under which it was read is still the tag's: else nobody tells of changes."""
+        if self._store.is_current(name, tag_suffix(tag)):
+            self._mirror.learn_tag(tag, version, asked)
 
     def read_back(self, ask: Ask) -> None:
         """Reads what was just stored, without waiting for it, so that the mirror keeps it: one's own write is not tracked."""

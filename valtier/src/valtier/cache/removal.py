@@ -16,12 +16,19 @@ from valtier.errors import ValkeyError
 class Removal:
     """Invalidates keys and tags. Cancelling a caller does not take an invalidation back."""
 
-    def __init__(self, store: Store | None, mirror: Mirror, flights: Flights, spaces: Spaces) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        mirror: Mirror,
+        flights: Flights,
+        spaces: Spaces,
+        undelivered: Undelivered | None,
+    ) -> None:
         self._store = store
         self._mirror = mirror
         self._flights = flights
         self._spaces = spaces
-        self._undelivered = None if store is None else Undelivered(store)
+        self._undelivered = undelivered
 
     @property
     def owed(self) -> int:

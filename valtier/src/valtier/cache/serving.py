@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,15 @@ from valtier.cache.removal import Removal
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
 from valtier.errors import ConfigurationError, LoadTimeoutError, ValkeyError
+
+
+class Plan(enum.Enum):
+    """What to do with what was found."""
+
+    SERVE = enum.auto()
+    REFRESH = enum.auto()  # serve it, and renew it in the background
+    RENEW = enum.auto()  # renew it, and serve it if that fails
+    LOAD = enum.auto()
 
 
 class Serving:
@@ -63,36 +73,65 @@ class Serving:
         ask.space.counters.misses += 1
         return await self.take(ask, self._loading.blind(ask))
 
-    async def judge(self, ask: Ask, found: Found) -> Any:
-        """Decides what to do with what was found: serve it, serve it and renew it, renew it first, or load."""
+    def plan(self, ask: Ask, found: Found) -> tuple[Plan, Any, Entry | None]:
+        """Decides what to do with what was found, and counts it; also returns the value and the entry, if it may be served."""
         counters = ask.space.counters
         value, entry = self.value(ask, found)
         past_s = 0.0 if entry is None else self._wall() - entry.fresh_until
         if entry is None or (past_s >= 0 and past_s >= ask.rules.stale_s):
             counters.misses += 1
-            return await self.take(ask, self._loading.shared(ask, found))
+            return Plan.LOAD, value, None
         if past_s < 0:
             counters.remote_hits += 1
-            if is_early(entry, ask.rules, entry.fresh_until + past_s, self._rng):
-                self._loading.refresh(ask, found, entry)
-            return value
-        if self._loading.throttle.holds(ask.key):
-            pass
-        elif past_s < ask.rules.revalidate_s:
-            self._loading.refresh(ask, found, entry)
-        else:
-            try:
-                renewed = await self.take(ask, self._loading.shared(ask, found, entry), ask.rules.soft_s)
-            except (PatienceError, LoadTimeoutError):
-                counters.timeouts += 1
-            except Exception as exc:  # noqa: BLE001 - whatever the loader raised: there is something to serve instead
-                self._loading.note_failure(ask, exc)
-            else:
-                counters.misses += 1
-                return renewed
+            early = is_early(entry, ask.rules, entry.fresh_until + past_s, self._rng)
+            return (Plan.REFRESH if early else Plan.SERVE), value, entry
+        if past_s >= ask.rules.revalidate_s and not self._loading.throttle.holds(ask.key):
+            return Plan.RENEW, value, entry
         counters.remote_hits += 1
         counters.stale_hits += 1
+        held = self._loading.throttle.holds(ask.key)
+        return (Plan.SERVE if held else Plan.REFRESH), value, entry
+
+    async def go_on(self, ask: Ask, raw: bytes | None) -> Any:
+        """Answers a read without tags for which Valkey has been asked already."""
+        if self._reader is None or not self.trusts(ask.key):
+            return await self.read(ask)
+        return await self.judge(ask, self._reader.found(ask, raw))
+
+    async def go_on_without(self, ask: Ask, exc: ValkeyError) -> Any:
+        """Answers a read for which Valkey was asked in vain."""
+        self._spaces.note_error(ask.space.counters, exc)
+        ask.space.counters.misses += 1
+        return await self.take(ask, self._loading.blind(ask))
+
+    async def judge(self, ask: Ask, found: Found) -> Any:
+        """Serves what was found, serves it and renews it, renews it first, or loads."""
+        plan, value, entry = self.plan(ask, found)
+        if entry is None:
+            return await self.take(ask, self._loading.shared(ask, found))
+        if plan is Plan.REFRESH:
+            self._loading.refresh(ask, found, entry)
+        elif plan is Plan.RENEW:
+            return await self.renewed(ask, self._loading.shared(ask, found, entry), value)
         return value
+
+    async def renewed(self, ask: Ask, flight: Flight, stale: Any) -> Any:
+        """Returns what a load brings, or what is stale if it fails, or takes longer than the policy lets a reader wait."""
+        counters = ask.space.counters
+        try:
+            renewed = await self.take(ask, flight, ask.rules.soft_s)
+        except (PatienceError, LoadTimeoutError):
+            counters.timeouts += 1
+        except AbsentError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever the loader raised: there is something to serve instead
+            self._loading.note_failure(ask, exc)
+        else:
+            counters.misses += 1
+            return renewed
+        counters.remote_hits += 1
+        counters.stale_hits += 1
+        return stale
 
     def value(self, ask: Ask, found: Found) -> tuple[Any, Entry | None]:
         """Returns the value of the entry that was found, if it lives, can be read and may be believed."""

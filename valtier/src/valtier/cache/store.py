@@ -1,19 +1,22 @@
 """The store: what the cache says to Valkey. Names, leases and the versions of tags; no policy.
 
-A name is `prefix:run:{c:key}` for an entry, `…{c:key}l` for the lease to refresh it, `…{t:tag}` for a tag. `run` is the
-run id of the server process that holds it: what a server brings back from disk, or a replica from before its promotion, is
-not found. In a cluster the braces make the slot depend on key or tag alone.
+A name is `prefix:reign:{c:key}` for an entry, `…{c:key}l` for the lease to refresh it, `…{t:tag}` for a tag. The reign is
+that of the server which holds it: its run id, and if it was promoted, when. What a server brings back from disk, a replica
+from before its promotion, or a primary from before it was one the last time, is not found. In a cluster each name has the
+reign of its own slot's primary (never something made of all of them, of which two processes may know different ones), and
+the braces make the slot depend on key or tag alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 
 from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE, new_marker, new_version
-from valtier.errors import UnavailableError
-from valtier.wire import Script, Topology, Valkey, scan
+from valtier.errors import ReplyError, UnavailableError
+from valtier.wire import Link, Script, Topology, Valkey, scan
 
 log = logging.getLogger("valtier")
 
@@ -21,7 +24,7 @@ Versions = tuple[bytes | None, ...]
 
 CHUNK = 1000  # names in one UNLINK
 _TAG_TTL_MS = 7 * 24 * 3600 * 1000
-_RUN_SIZE = 12
+_REIGN_SIZE = 12  # hexadecimal digits
 _TRIES = 5
 
 _TAKE_LEASE = Script.load(__package__, "take_lease.lua")
@@ -50,18 +53,35 @@ class Store:
     def __init__(self, valkey: Valkey, prefix: str, *, lease_ms: int) -> None:
         self.valkey = valkey
         self.lease_ms = lease_ms
+        self.epoch = 0
+        """How often a connection was made: an outage lies before each."""
         self._prefix = prefix
         self.clustered = valkey.address.topology is Topology.CLUSTER
-        self._run = "0" * _RUN_SIZE  # changes with each connection, before anybody may use it
-        self._head = f"{prefix}:{self._run}:{{"
-        self._head_size = len(self._head)
+        self._reigns: dict[str | None, str] = {}  # of each primary, by its run id
+        self.head = ""
+        self._set_head(valkey.server.run_id)  # changes with each connection, before anybody may use it
+        self._head_size = len(self.head)
         valkey.on_ready(self._follow_server)
 
     async def _follow_server(self, valkey: Valkey) -> None:
         if valkey.server.run_id is None:
             log.warning("INFO is not permitted: after a restart of Valkey from disk, old entries may be seen")
-        self._run = _run(valkey.server.run_id)
-        self._head = f"{self._prefix}:{self._run}:{{"
+        self.epoch += 1
+        await self.look_at_reigns()
+
+    async def look_at_reigns(self) -> bool:
+        """Asks each primary about its reign; returns whether one that was known is over. One round trip."""
+        links = [link for link in self.valkey.nodes() if link.connection is not None]
+        told = await asyncio.gather(*map(_reign, links))
+        before = self._reigns
+        self._reigns = dict(told)
+        self._set_head(self.valkey.server.run_id)
+        return any(before.get(run_id, reign) != reign for run_id, reign in self._reigns.items())
+
+    def _set_head(self, run_id: str | None) -> None:
+        head = f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{"
+        if head != self.head:  # readers compare by identity
+            self.head = head
 
     @property
     def available(self) -> bool:
@@ -76,14 +96,14 @@ class Store:
             UnavailableError: it is not known which server of the cluster would hold it.
         """
         if not self.clustered:
-            return f"{self._head}{suffix}}}"
+            return f"{self.head}{suffix}}}"
         run_id = self.valkey.link_for(f"{{{suffix}}}").server.run_id
-        return f"{self._prefix}:{_run(run_id)}:{{{suffix}}}"
+        return f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{{suffix}}}"
 
     def is_current(self, name: str, suffix: str) -> bool:
         """Whether `name` is still the name of `suffix`: if not, a reply about it says nothing."""
         if not self.clustered:
-            return name.startswith(self._head)
+            return name.startswith(self.head)
         try:
             return name == self.name(suffix)
         except UnavailableError:
@@ -223,5 +243,29 @@ class Store:
             await self.valkey.unlink(*found)
 
 
-def _run(run_id: str | None) -> str:
-    return (run_id or "").ljust(_RUN_SIZE, "0")[:_RUN_SIZE]
+async def _reign(link: Link) -> tuple[str | None, str]:
+    """Returns the run id of a primary and what tells its reign from its earlier ones and from others': 12 digits.
+
+    A promotion gives a server a new replication id and makes the former its second one, with the offset up to which it
+    was valid. That pair stays as it is for the whole reign, unless all replicas are gone for an hour; `Canary` looks.
+    """
+    run_id = link.server.run_id
+    connection = link.connection
+    if run_id is None or connection is None:
+        return run_id, _short(run_id)
+    try:
+        told = await connection.send("INFO", "replication")
+    except ReplyError:  # not permitted
+        return run_id, _short(run_id)
+    lines = told.decode("ascii", "replace").splitlines() if isinstance(told, bytes) else []
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    former, until = fields.get("master_replid2", ""), fields.get("second_repl_offset", "-1")
+    if until == "-1" or not former.strip("0"):  # never promoted
+        return run_id, _short(run_id)
+    return run_id, hashlib.blake2b(
+        f"{run_id} {former} {until}".encode(), digest_size=_REIGN_SIZE // 2
+    ).hexdigest()
+
+
+def _short(run_id: str | None) -> str:
+    return (run_id or "").ljust(_REIGN_SIZE, "0")[:_REIGN_SIZE]

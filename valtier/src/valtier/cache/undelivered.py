@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from valtier.cache.store import CHUNK, Store
 from valtier.errors import ValkeyError
@@ -25,33 +25,40 @@ class Undelivered:
     def __init__(self, store: Store, *, limit: int = 100_000) -> None:
         self._store = store
         self._limit = limit
-        self._names: dict[str, int] = {}  # each with the number of the invalidation that added it last
-        self._overflow = 0  # the number of the invalidation that exceeded the limit last; 0 if none did
+        self.names: dict[
+            str, int
+        ] = {}  # changed here only; each with the number of the invalidation that added it last
+        self.everything = 0  # the number of the invalidation that exceeded the limit last; 0 if none did
         self._number = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._on_delivered: list[Callable[[Iterable[str] | None], None]] = []
+
+    def on_delivered(self, listener: Callable[[Iterable[str] | None], None]) -> None:
+        """Registers who is told what was delivered, before it counts as such: suffixes, or `None` for everything."""
+        self._on_delivered.append(listener)
 
     def __len__(self) -> int:
-        return len(self._names) + bool(self._overflow)
+        return len(self.names) + bool(self.everything)
 
     def covers(self, names: Iterable[str]) -> bool:
         """Whether an invalidation of one of these is owed, so that what Valkey holds must not be believed."""
-        return bool(self._overflow) or any(name in self._names for name in names)
+        return bool(self.everything) or any(name in self.names for name in names)
 
     def add(self, names: Sequence[str]) -> None:
         """Takes names to be delivered in the background."""
         number = next(self._number)
-        if self._overflow or len(self._names) + len(names) > self._limit:
-            self._names.clear()
-            self._overflow = number
+        if self.everything or len(self.names) + len(names) > self._limit:
+            self.names.clear()
+            self.everything = number
         else:
-            self._names.update(dict.fromkeys(names, number))
+            self.names.update(dict.fromkeys(names, number))
         self._start()
 
     def add_everything(self) -> None:
         """Takes all that there is to be removed in the background."""
-        self._names.clear()
-        self._overflow = next(self._number)
+        self.names.clear()
+        self.everything = next(self._number)
         self._start()
 
     async def deliver_now(self) -> bool:
@@ -77,16 +84,22 @@ class Undelivered:
         log.info("Redis has every invalidation again")
 
     async def _deliver_once(self) -> None:
-        if overflow := self._overflow:
+        if overflow := self.everything:
             await self._store.sweep()
-            if self._overflow == overflow:
-                self._overflow = 0
-        while self._names:
-            batch = dict(itertools.islice(self._names.items(), CHUNK))
+            self._tell(None)
+            if self.everything == overflow:
+                self.everything = 0
+        while self.names:
+            batch = dict(itertools.islice(self.names.items(), CHUNK))
             await self._store.unlink(list(batch))
+            self._tell(batch)
             for name, number in batch.items():
-                if self._names.get(name) == number:  # not owed once more meanwhile
-                    del self._names[name]
+                if self.names.get(name) == number:  # not owed once more meanwhile
+                    del self.names[name]
+
+    def _tell(self, names: Iterable[str] | None) -> None:
+        for listener in self._on_delivered:
+            listener(names)
 
     async def stop(self) -> None:
         """Tries once more to deliver, and then stops; what is still owed is logged, and will be seen by others."""
