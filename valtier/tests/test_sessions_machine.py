@@ -247,7 +247,7 @@ def test_sessions_do_what_a_simple_model_of_them_does(
     """Requirements 2, 3, 4, 5, 6, 7, 8 and 9, in every order that Hypothesis comes up with."""
     world = World(place, valkey, database_url)
     asyncio.run(world.prepare())
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         type("Case", (Machine,), {"world": world}),
         settings=settings(
             max_examples=25,

@@ -21,9 +21,9 @@ HANDSHAKE = ("+ping", "+info", "+role", "+client|setname", "+client|setinfo")
 async def play(sessions: Sessions[Any], subject: str) -> None:
     """Does everything once."""
     session = await sessions.create(subject, data={"a": 1})
+    again = await _load(sessions, session.token)
     for _ in range(3):
-        again = await sessions.load(session.token)
-        assert again is not None
+        again = await _load(sessions, session.token)
         assert again.data == {"a": 1}
     await again.set(b=2)
     await again.remove("a")
@@ -48,6 +48,12 @@ async def play(sessions: Sessions[Any], subject: str) -> None:
     watch.stop()
     assert await sessions.destroy_all(subject) == 1
     assert await sessions.devices(subject) == []
+
+
+async def _load(sessions: Sessions[Any], token: str) -> Session[Any]:
+    session = await sessions.load(token)
+    assert session is not None
+    return session
 
 
 async def _data(sessions: Sessions[Any], session: Session[Any]) -> object:
@@ -79,7 +85,7 @@ async def test_req43_a_restricted_user_runs_everything(
         ended: list[Any] = []
         watched = await sessions.create("eve")
         sessions.watch(watched, ended.append)
-        await eventually(lambda: own_valkey.call("PUBSUB", "NUMSUB", "studio:s:ended")[1])  # type: ignore[index]
+        await eventually(lambda: own_valkey.call("PUBSUB", "NUMSUB", "studio:s:ended")[1])
         await sessions.destroy(watched)
         await eventually(lambda: ended)
         assert sessions.stats.outages == 0
