@@ -42,9 +42,9 @@ class World:
     async def prepare(self) -> None:
         if self.durable:
             connection = await asyncpg.connect(self.database_url)
-            for statement in SessionSchema().create():
-                await connection.execute(statement)
-            await connection.execute("CREATE TABLE test_clock (at timestamptz)")
+            await _clean(connection)
+            await connection.execute("CREATE TABLE IF NOT EXISTS test_clock (at timestamptz)")
+            await connection.execute("DELETE FROM test_clock")
             await connection.execute("INSERT INTO test_clock VALUES (now())")
             await connection.close()
         await self._set_clocks()
@@ -100,8 +100,12 @@ async def real_worker(
 
 
 async def prepare(database_url: str) -> None:
-    """Makes the tables."""
+    """Makes the tables, empty."""
     connection = await asyncpg.connect(database_url)
-    for statement in SessionSchema().create():
-        await connection.execute(statement)
+    await _clean(connection)
     await connection.close()
+
+
+async def _clean(connection: asyncpg.Connection) -> None:
+    for statement in (*SessionSchema().drop(), *SessionSchema().create()):
+        await connection.execute(statement)

@@ -30,8 +30,8 @@ HOUR = 3600.0
 
 
 @pytest.fixture(params=PLACES)
-async def world(request: pytest.FixtureRequest, valkey: EmbeddedValkey, database_url: str) -> World:
-    world = World(request.param, valkey, database_url)
+async def world(request: pytest.FixtureRequest, valkey: EmbeddedValkey, shared_database_url: str) -> World:
+    world = World(request.param, valkey, shared_database_url)
     await world.prepare()
     return world
 

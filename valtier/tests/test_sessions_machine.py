@@ -242,10 +242,10 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("place", ["valkey", "durable", "postgres"])
 def test_sessions_do_what_a_simple_model_of_them_does(
-    valkey: EmbeddedValkey, database_url: str, place: str
+    valkey: EmbeddedValkey, shared_database_url: str, place: str
 ) -> None:
     """Requirements 2, 3, 4, 5, 6, 7, 8 and 9, in every order that Hypothesis comes up with."""
-    world = World(place, valkey, database_url)
+    world = World(place, valkey, shared_database_url)
     asyncio.run(world.prepare())
     run_state_machine_as_test(
         type("Case", (Machine,), {"world": world}),
