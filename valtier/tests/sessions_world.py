@@ -87,13 +87,19 @@ class World:
 
 @asynccontextmanager
 async def real_worker(
-    valkey_url: str | None, durable: Any = None, *, deadline: Any = 5.0, **options: Any
+    valkey_url: str | None, durable: Any = None, *, deadline: Any = 5.0, drop_after: Any = 2.0, **options: Any
 ) -> AsyncIterator[Sessions[Any]]:
     """A worker with the real clocks."""
     url = valkey_url or "redis://127.0.0.1:1/0"
     options = {"look_every": "50ms", "durable_deadline": "5s", **options}
     async with (
-        Tier.from_url(url, use_redis=valkey_url is not None, deadline=deadline, connect_timeout=0.5) as tier,
+        Tier.from_url(
+            url,
+            use_redis=valkey_url is not None,
+            deadline=deadline,
+            connect_timeout=0.5,
+            drop_after=drop_after,
+        ) as tier,
         tier.sessions(durable=durable, **options) as sessions,
     ):
         yield sessions

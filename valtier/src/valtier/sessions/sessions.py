@@ -84,6 +84,7 @@ class Sessions(Generic[T]):
         """
         try:
             await self._backend.start()
+            self._ends.start()
         except BaseException:
             await self.close()
             raise
