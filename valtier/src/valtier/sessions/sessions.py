@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -113,16 +113,16 @@ class Sessions(Generic[T]):
         """Returns the session if this process knows it by heart; `None` says nothing. No round trip, no waiting."""
         return self._reader.peek(token)
 
-    def load(self, token: str | bytes | None) -> Coroutine[Any, Any, Session[T] | None]:
+    async def load(self, token: str | bytes | None) -> Session[T] | None:
         """Returns the session that a token opens; `None` if it opens none: malformed, unknown, ended or expired.
 
-        To be awaited. No round trip where this process keeps the session (a few µs); else one to Valkey; where sessions
-        are durable, one to PostgreSQL if Valkey does not have it or is away, after at most one deadline. Never writes.
+        No round trip where this process keeps the session (a few µs); else one to Valkey; where sessions
+        are durable, one to PostgreSQL if Valkey does not have it or is away, after at most one deadline. Changes nothing in a session.
 
         Raises:
             SessionUnavailableError: nobody can tell.
         """
-        return self._reader.begin(token).session()
+        return await self._reader.begin(token).session()
 
     def begin_load(self, token: str | bytes | None) -> Lookup[T]:
         """Begins `load`: what has to be sent is sent at once. `await lookup.session()` follows, or nothing."""
