@@ -72,6 +72,9 @@ bench-limits: setup  ## valtier.limits and other limiters, in one run: about fiv
 bench-cache: setup  ## The cache and the other libraries, in one run: about five minutes. Options: ARGS="--short"
 	@$(BIN)/python -m bench.cache $(ARGS)
 
+bench-sessions: setup  ## valtier's sessions and starsessions, in one run. Options: ARGS="--short"
+	@$(BIN)/python -m bench.sessions $(ARGS)
+
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)
 
