@@ -227,7 +227,7 @@ async def test_hostile_elements_and_cursors_are_refused(workers: Workers, world:
         deep = [deep]
     async with visiting(workers[0], world.ben) as ben:
         await ben.ok("board:join", board_id=world.board.id, since=0)
-        for elements in (
+        broken: tuple[Any, ...] = (
             None,
             {},
             [1],
@@ -235,7 +235,8 @@ async def test_hostile_elements_and_cursors_are_refused(workers: Workers, world:
             [raw(customData=deep)],
             [raw(link="javascript:x")],
             [raw("\0")],
-        ):
+        )
+        for elements in broken:
             answer = await ben.ask("board:change", board_id=world.board.id, elements=elements)
             assert answer["status"] == 422
         for bad in ({"x": "1", "y": 1}, {"x": 1e300, "y": 1}, {"x": 1, "y": 1, "selected": ["../"] * 3}):
