@@ -12,10 +12,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from socketio.exceptions import ConnectionError as Refused
-from studios import StudioWorker, Visitor, visiting
 
 from fluxstudio.boards.elements import merge, parse_batch
 from fluxstudio.testing import Database, Person, World
+from fluxstudio.testing_workers import StudioWorker, Visitor, visiting
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import httpx
 import socketio
-from studios import StudioWorker
 
 from fluxstudio.boards.elements import Element, merge, parse_batch
 from fluxstudio.testing import Database, Person, World, make_world
+from fluxstudio.testing_workers import StudioWorker
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
