@@ -88,6 +88,22 @@ async def test_an_ask_is_followed_once_right_behind_asking(nodes: ScriptedCluste
     assert cluster.link_for(nodes.low).endpoint == nodes.one.endpoint
 
 
+async def test_an_asking_that_its_command_can_not_follow_is_not_sent(nodes: ScriptedCluster) -> None:
+    """Else the next command on that connection would be taken for the one that may ask."""
+    async with client(nodes, replace(QUICK, max_in_flight=2)) as cluster:
+        nodes.one.answer = lambda command: ask(nodes.low, nodes.two.endpoint)
+        nodes.two.answer = lambda command: None
+        held = cluster.call("GET", nodes.high)
+        await eventually(lambda: nodes.two.got("GET"))
+        with pytest.raises(UnavailableError):  # there is room for one more, and these are two
+            await cluster.call("GET", nodes.low)
+        nodes.two.answer = lambda command: OK
+        nodes.two.newest.write(OK)
+        assert await held == b"OK"
+        assert await cluster.call("GET", nodes.high) == b"OK"
+        assert not nodes.two.got("ASKING")
+
+
 async def test_a_redirection_to_a_node_that_is_new_waits_for_its_connection(
     nodes: ScriptedCluster, cluster: Cluster
 ) -> None:

@@ -4,6 +4,7 @@ The nodes are scripted: each answers what the test wants.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -183,6 +184,50 @@ async def test_closing_ends_what_waits(nodes: ScriptedCluster) -> None:
             await cluster.call("GET", nodes.low)
         with pytest.raises(ConfigurationError, match="closed"):
             await cluster.start()
+
+
+async def test_a_node_that_stays_away_is_logged_when_that_changes_and_not_at_each_try(
+    nodes: ScriptedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "valtier")
+    async with client(nodes) as cluster:
+        cluster.on_invalidate(lambda _: None)
+        await eventually(lambda: cluster.tracking)
+        for outage in (1, 2):
+            nodes.one.refuses = True
+            for connection in nodes.one.connections:
+                connection.transport.abort()
+            tries = [link for link in cluster.telemetry.links if str(nodes.one.endpoint) == link.server]
+            enough = [link.connects_failed + 5 for link in tries]
+            while not all(link.connects_failed >= count for link, count in zip(tries, enough, strict=True)):
+                await asyncio.sleep(0.01)
+            nodes.one.refuses = False
+            await eventually(lambda: cluster.status is Status.READY and cluster.tracking)
+            told = [record.getMessage() for record in caplog.records]
+            for purpose in ("commands", "tracked"):
+                failed = [line for line in told if "connection failed" in line and f"({purpose})" in line]
+                assert len(failed) == outage
+                assert sum("connection lost" in line and f"({purpose}, " in line for line in told) == outage
+            assert sum("a part of the slots" in line for line in told) == outage
+
+
+async def test_a_hook_that_fails_again_and_again_is_logged_once(
+    nodes: ScriptedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = 0
+
+    async def hook(_: Valkey) -> None:
+        nonlocal failures
+        failures += 1
+        raise ZeroDivisionError
+
+    cluster = Cluster(nodes.address, QUICK)
+    cluster.on_ready(hook)
+    starting = asyncio.ensure_future(cluster.start())
+    await eventually(lambda: failures > 3)
+    await cluster.close()
+    await starting
+    assert sum("A ready hook failed" in record.getMessage() for record in caplog.records) == 1
 
 
 # -- maps --------------------------------------------------------------------------------------------------

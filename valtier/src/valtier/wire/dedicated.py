@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from valtier.wire.client import Valkey
 
 _MAX_HOPS = 3
-_DEMOTED = frozenset(("READONLY", "UNBLOCKED"))
 
 
 class _Derive(enum.Enum):
@@ -128,7 +127,7 @@ class Dedicated:
             try:
                 return await self._ask(connection, args, patience_s, asking=asking)
             except ReplyError as exc:
-                if exc.code in _DEMOTED:
+                if exc.code == "UNBLOCKED" or (exc.code == "READONLY" and self._may_be_elsewhere):
                     self._drop(exc)
                     raise UnavailableError(
                         f"the server is no primary any more, and ran nothing: {exc}"
@@ -158,6 +157,15 @@ class Dedicated:
             self._drop(error)
             raise error
         return future.result()
+
+    @property
+    def _may_be_elsewhere(self) -> bool:
+        """Whether another connection may lead to another server."""
+        return (
+            self._valkey.address.topology is not Topology.STANDALONE
+            or self._endpoint is None
+            or self._endpoint.is_named
+        )
 
     # -- the connection ------------------------------------------------------------------------------------
 

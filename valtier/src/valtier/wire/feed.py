@@ -4,8 +4,8 @@ Design
     What is wanted is a set; the feed compares it with what has been asked for and confirmed on the present connection,
     and asks for the rest: after a reconnect, after a refusal that may pass, after a change of mind.
 
-    A silent connection is asked for a sign of life by PING, and dropped without it. Silence is counted in ticks that ran:
-    a stalled process blames nobody.
+    A silent connection is asked for a sign of life by PING, and dropped without it; one over which bytes trickle that
+    make no whole message, after twice that time. Silence is counted in ticks that ran: a stalled process blames nobody.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Feed:
         self._live: set[Topic] = set()
         self._undone: set[Ask] = set()
         self._silent_ticks = 0
-        self._heard = 0  # bytes, by the last tick
+        self._heard = (0, 0)  # messages and bytes, by the last tick
         self._timer: asyncio.TimerHandle | None = None
         self.link = Link(
             self._locate,
@@ -225,13 +225,14 @@ class Feed:
 
     def _check(self, connection: Connection) -> None:
         """Drops a connection that goes elsewhere than it should, or that stays mute."""
-        heard, self._heard = self._heard, self.link.telemetry.bytes_received
+        telemetry, before = self.link.telemetry, self._heard
+        self._heard = (telemetry.replies + telemetry.pushes, telemetry.bytes_received)
         where = self._where()
         if where is not None and where != self.link.endpoint:
             self.link.drop(UnavailableError(f"Valkey is at {where} now"))
             return
-        self._silent_ticks = self._silent_ticks + 1 if heard == self._heard else 0
-        if self._silent_ticks >= _TICKS:
+        self._silent_ticks = self._silent_ticks + 1 if before[0] == self._heard[0] else 0
+        if self._silent_ticks >= (_TICKS if before == self._heard else 2 * _TICKS):
             self._silent_ticks = 0
             self.link.drop(TimeoutError("no sign of life"))
         elif self._silent_ticks == _TICKS // 2:

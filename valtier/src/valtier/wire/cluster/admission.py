@@ -9,7 +9,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from valtier.wire.backoff import Backoff
-from valtier.wire.cluster.node import IN_HOOK, Node
+from valtier.wire.cluster.node import ADMITTING, Node
+from valtier.wire.hooks import preparing
 from valtier.wire.link import Status
 
 log = logging.getLogger("valtier")
@@ -58,17 +59,19 @@ class Admission:
         self._wanted.set()
 
     async def _run(self) -> None:
-        failures = 0
+        failures, told = 0, ""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self._admit()
-                failures = 0
+                failures, told = 0, ""
             except Exception as exc:  # noqa: BLE001 - of the hooks' own; the next run may succeed
                 failures += 1
                 delay_s = self._backoff.delay_s(failures, random.random())
-                log.warning("A ready hook failed: %r (again in %.1fs)", exc, delay_s)
+                level = logging.DEBUG if repr(exc) == told else logging.WARNING
+                log.log(level, "A ready hook failed: %r (again in %.1fs)", exc, delay_s)
+                told = repr(exc)
                 await asyncio.sleep(delay_s)
                 self._wanted.set()
 
@@ -79,11 +82,8 @@ class Admission:
         candidates = {node: node.link.connection for node in self._candidates()}
         if not candidates:
             return
-        token = IN_HOOK.set(True)
-        try:
+        with preparing(ADMITTING):
             await self._run_hooks()
-        finally:
-            IN_HOOK.reset(token)
         for node, connection in candidates.items():
             if node.is_primary and node.link.connection is connection:
                 node.admit()

@@ -96,6 +96,7 @@ class Cluster(Valkey):
             self.options,
             telemetry=self.telemetry.new_link(server=str(endpoint), purpose=wishes["purpose"]),
             carries=False,  # another node may have taken the slots over
+            logs_retries=False,
             library_version=self.library_version,
             **wishes,
         )
@@ -121,7 +122,7 @@ class Cluster(Valkey):
             await self.close()
             raise
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         self._status = Status.CLOSED
         self._router.close()
         await self._refresher.stop()

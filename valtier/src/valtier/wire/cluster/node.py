@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from valtier.errors import ReplyError, UnavailableError
 from valtier.wire.address import Endpoint
 from valtier.wire.connection import Connection, Reply
+from valtier.wire.hooks import may_use
 from valtier.wire.link import Link, Status
 
 log = logging.getLogger("valtier")
 
-Submit = Callable[[asyncio.Future[Reply], bytes], None]
+
+class Submit(Protocol):
+    """Sends a packed command, as `Connection.submit` does."""
+
+    def __call__(
+        self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
+    ) -> None: ...
+
+
 MakeLink = Callable[..., Link]
 Make = Callable[[Endpoint], "Node"]
 
-IN_HOOK: contextvars.ContextVar[bool] = contextvars.ContextVar("valtier_in_ready_hook", default=False)
-"""True inside a ready hook: its own calls may use a node that nobody else may use yet."""
+ADMITTING = object()
+"""What a ready hook of a cluster prepares: its own calls may use every node that nobody else may use yet."""
 
 
 class Nowhere:
@@ -30,7 +38,9 @@ class Nowhere:
     tracks_now = False
     hopeless = True
 
-    def submit(self, future: asyncio.Future[Reply], packed: bytes) -> None:
+    def submit(
+        self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
+    ) -> None:
         raise UnavailableError("no node of the cluster serves this slot now; nothing was sent")
 
     submit_tracked = submit
@@ -138,9 +148,11 @@ class Node:
     def _may_be_used(self) -> bool:
         return self.admitted or not self.is_primary
 
-    def _refuse(self, future: asyncio.Future[Reply], packed: bytes) -> None:
-        if self.link.connection is not None and self.link.status is Status.READY and IN_HOOK.get():
-            self.link.submit(future, packed)
+    def _refuse(
+        self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
+    ) -> None:
+        if self.link.connection is not None and self.link.status is Status.READY and may_use(ADMITTING):
+            self.link.submit(future, packed, ahead=ahead)
             return
         raise UnavailableError(f"Valkey at {self.endpoint} is {self._condition()}; nothing was sent")
 
