@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -22,6 +23,7 @@ from valtier.errors import (
     UnavailableError,
     ValkeyError,
 )
+from valtier.telemetry import LinkTelemetry
 from valtier.testing import eventually
 from valtier.wire import Endpoint, Status, Valkey
 from valtier.wire.cluster import Cluster
@@ -186,6 +188,10 @@ async def test_closing_ends_what_waits(nodes: ScriptedCluster) -> None:
             await cluster.start()
 
 
+def have_failed(links: list[LinkTelemetry], counts: list[int]) -> bool:
+    return all(link.connects_failed >= count for link, count in zip(links, counts, strict=True))
+
+
 async def test_a_node_that_stays_away_is_logged_when_that_changes_and_not_at_each_try(
     nodes: ScriptedCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,8 +205,7 @@ async def test_a_node_that_stays_away_is_logged_when_that_changes_and_not_at_eac
                 connection.transport.abort()
             tries = [link for link in cluster.telemetry.links if str(nodes.one.endpoint) == link.server]
             enough = [link.connects_failed + 5 for link in tries]
-            while not all(link.connects_failed >= count for link, count in zip(tries, enough, strict=True)):
-                await asyncio.sleep(0.01)
+            await eventually(partial(have_failed, tries, enough))
             nodes.one.refuses = False
             await eventually(lambda: cluster.status is Status.READY and cluster.tracking)
             told = [record.getMessage() for record in caplog.records]
