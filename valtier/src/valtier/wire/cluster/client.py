@@ -43,6 +43,8 @@ class Cluster(Valkey):
 
     *`server`.* The oldest version among the primaries, and a run id made of all of theirs: it changes with every failover.
 
+    *Tracked reads.* Names in a slot that moves away are told as changed: their server tells nothing of them any more.
+
     *Ready hooks* run before the cluster is used first, and again for each primary that is new or newly connected, before
     anybody else may use that one. A hook may make calls.
     """
@@ -151,10 +153,10 @@ class Cluster(Valkey):
             self._admission.look()
         self._on_change()
 
-    def _on_moved(self, slots: Sequence[int]) -> None:
+    def _on_moved(self, slots: Sequence[int], names: list[bytes] | None) -> None:
         self._admission.look()
-        if self._tracks:
-            self._tell_invalidated(None)
+        if self._tracks and names != []:
+            self._tell_invalidated(names)
         for listener in self._slots_listeners:
             try:
                 listener(slots)

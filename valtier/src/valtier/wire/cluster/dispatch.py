@@ -50,10 +50,11 @@ class Dispatcher:
         if not args or args[0] not in FIRST_IS_KEY:
             check_shareable(args)
         command = lookup(args) if args else None
-        slots = {slot_of(args[position]) for position in command.key_positions(args)} if command else set()
+        names = [_name(args[position]) for position in command.key_positions(args)] if command else []
+        slots = set(map(slot_of, names))
         if len(slots) != 1:
             return self.call(args, False)
-        call = Tracked(self._router, pack(args), slots.pop(), sink)
+        call = Tracked(self._router, pack(args), slots.pop(), names, sink)
         self._router.send(call)
         if call.done() and (error := call.exception()) is not None:
             raise error
@@ -160,3 +161,10 @@ class Dispatcher:
     def _recall(self, args: tuple[Argument, ...]) -> Command | None:
         name = name_of(args)
         return self._learned.get(name) or self._learned.get(" ".join((name, *map(capitals, args[1:2]))))
+
+
+def _name(key: Argument) -> bytes:
+    """Returns a key as the server knows it."""
+    if isinstance(key, bytes):
+        return key
+    return key.encode() if isinstance(key, str) else repr(key).encode()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from valtier.errors import ReplyError, UnavailableError
 from valtier.wire.address import Endpoint
+from valtier.wire.cluster.tracked import TrackedNames
 from valtier.wire.connection import Connection, Reply
 from valtier.wire.hooks import may_use
 from valtier.wire.link import Link, Status
@@ -37,6 +38,9 @@ class Nowhere:
     usable = False
     tracks_now = False
     hopeless = True
+
+    def __init__(self) -> None:
+        self.names = TrackedNames(0)
 
     def submit(
         self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
@@ -79,6 +83,7 @@ class Node:
             on_status=self._follow,
         )
         self.tracked: Link | None = None
+        self.names = TrackedNames()
 
     def start(self) -> None:
         self.link.start()
@@ -193,12 +198,21 @@ class Node:
             self.tracking = False
         self._choose()
         if lost:
-            self._on_invalidate(None)
+            names = self.names.take_all()
+            if link.status is not Status.CLOSED:  # what it told and has not arrived is not known
+                self._on_invalidate(None)
+            elif names != []:  # it left the cluster: its slots, and their names with them, went before
+                self._on_invalidate(names)
         self._on_change(self)
 
     def _on_push(self, message: list[Any]) -> None:
         if message[0] == b"invalidate":
-            self._on_invalidate(message[1])
+            names = message[1]
+            if names is None:
+                self.names.take_all()
+            else:
+                self.names.discard(names)
+            self._on_invalidate(names)
 
 
 async def _read_only(connection: Connection) -> None:
