@@ -6,19 +6,24 @@ The nodes are scripted: each answers what the test wants.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 from scripted import Command
-from scripted_cluster import QUICK, ScriptedCluster, client, moved, slots_reply
+from scripted_cluster import QUICK, ScriptedCluster, client, moved, nodes_reply, slots_reply
+from wires import open_url, open_wire
 
+from valtier.embedded import EmbeddedCluster
 from valtier.errors import (
     ConfigurationError,
     DeadlineError,
+    NoPermissionError,
     OutcomeUnknownError,
+    OutOfMemoryError,
     ReplyError,
     UnavailableError,
     ValkeyError,
@@ -287,6 +292,40 @@ async def test_the_most_complete_map_is_taken(nodes: ScriptedCluster) -> None:
         assert cluster.status is Status.READY
 
 
+@pytest.mark.parametrize("stale", ["one", "two"])
+async def test_the_map_of_a_node_that_was_cut_off_does_not_win_however_often_it_is_told(
+    nodes: ScriptedCluster, stale: str
+) -> None:
+    """It still tells of the time before the failover, in which the other one took over everything."""
+    old, new = (nodes.one, nodes.two) if stale == "one" else (nodes.two, nodes.one)
+    ports = {f"port_{old.endpoint.port}": 2, f"port_{new.endpoint.port}": 1}
+    old.nodes = lambda: nodes_reply(**ports)
+    new.nodes = lambda: nodes_reply(**ports | {f"port_{new.endpoint.port}": 3})
+    new.slots = lambda: slots_reply((0, SLOTS - 1, new.endpoint, old.endpoint))
+    async with client(nodes, replica_reads=True) as cluster:
+        await eventually(lambda: [link.endpoint for link in cluster.nodes()] == [new.endpoint])
+        for _ in range(10):
+            await cluster._maps.refresh()
+            assert [link.endpoint for link in cluster.nodes()] == [new.endpoint]
+        new.slots = lambda: b"-CLUSTERDOWN wait\r\n"  # the old one is all there is to be asked
+        await cluster._maps.refresh()
+        assert [link.endpoint for link in cluster.nodes()] == [new.endpoint]
+
+
+async def test_a_cluster_that_was_made_anew_is_followed_though_its_epochs_begin_anew(
+    nodes: ScriptedCluster,
+) -> None:
+    ports = (f"port_{nodes.one.endpoint.port}", f"port_{nodes.two.endpoint.port}")
+    nodes.one.nodes = nodes.two.nodes = lambda: nodes_reply(**dict.fromkeys(ports, 40))
+    async with client(nodes) as cluster:
+        await cluster._maps.refresh()
+        nodes.one.nodes = nodes.two.nodes = lambda: nodes_reply(**dict.fromkeys(ports, 1))
+        nodes.one.slots = nodes.two.slots = lambda: slots_reply((0, SLOTS - 1, nodes.two.endpoint))
+        for _ in range(4):
+            await cluster._maps.refresh()
+        assert [link.endpoint for link in cluster.nodes()] == [nodes.two.endpoint]
+
+
 async def test_a_map_that_names_dead_nodes_costs_the_living_nothing(nodes: ScriptedCluster) -> None:
     half = SLOTS // 2
     nodes.one.slots = nodes.two.slots = lambda: slots_reply(
@@ -331,6 +370,69 @@ async def test_the_run_id_is_another_when_a_primary_was_restarted(
     await eventually(lambda: seen and cluster.status is Status.READY)
     assert cluster.server.run_id not in (before, None)
     assert seen == [cluster.server.run_id]
+
+
+# -- permissions -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limited(cluster_server: EmbeddedCluster) -> Iterator[Callable[..., str]]:
+    """Makes a user of a real cluster that may do everything but what is named; returns the URL."""
+
+    def make(*rules: str) -> str:
+        for node in cluster_server.nodes:
+            node.call("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all", *rules)
+        return cluster_server.url.replace("redis://", "redis://limited:pw@", 1).replace(
+            f":{quote(cluster_server.password, safe='')}@", "", 1
+        )
+
+    yield make
+    for node in cluster_server.nodes:
+        node.call("ACL", "DELUSER", "limited")
+
+
+async def test_who_may_not_ask_for_the_map_is_told_which_permission_it_takes(
+    limited: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_wire(limited("-cluster|slots"), QUICK) as wire:
+        assert wire.status is Status.DOWN
+        with pytest.raises(UnavailableError, match=r"needs the permission \+cluster\|slots"):
+            await wire.call("GET", "k")
+    told = [record.getMessage() for record in caplog.records if "+cluster|slots" in record.getMessage()]
+    assert len(told) == 1
+
+
+async def test_without_permission_for_the_epochs_the_cluster_is_used_all_the_same(
+    limited: Callable[..., str],
+) -> None:
+    async with open_wire(limited("-cluster|nodes"), QUICK) as wire:
+        assert wire.status is Status.READY
+        assert await wire.call("ECHO", "here") == b"here"
+
+
+async def test_who_may_not_read_from_replicas_is_told_which_permission_it_takes(
+    limited: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_url(limited("-readonly") + "&read_from_replicas=true", connect_timeout="1s") as wire:
+        assert not wire.available
+    assert "need the permission +readonly" in caplog.text
+
+
+async def test_who_may_not_ask_where_the_keys_of_a_command_are_is_told_which_permission_it_takes(
+    limited: Callable[..., str],
+) -> None:
+    async with open_wire(limited("-command|info"), QUICK) as wire:
+        with pytest.raises(NoPermissionError, match=r"NOSUCH was not sent.* \+command\|info"):
+            await wire.call("NOSUCH", "k")
+        assert await wire.call("SET", "k", "v") == b"OK"
+
+
+async def test_a_write_that_one_node_refused_says_that_another_has_done_its_part(
+    nodes: ScriptedCluster, cluster: Cluster
+) -> None:
+    nodes.one.answer = lambda command: b"-OOM command not allowed\r\n"
+    with pytest.raises(OutOfMemoryError, match="1 of its 2 parts were done all the same"):
+        await cluster.call("MSET", nodes.low, "v", nodes.high, "v")
 
 
 # -- several nodes in one call -----------------------------------------------------------------------------

@@ -167,6 +167,8 @@ class Cluster(Valkey):
     def _on_refreshed(self) -> None:
         self._asked = True
         self._nodes.confirm_losses()
+        if self._maps.is_hearsay:
+            self._refresher.request(urgent=False)
         self._on_change()
 
     def _on_change(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from valtier.errors import ConfigurationError, UnavailableError
+from valtier.errors import ConfigurationError, NoPermissionError, UnavailableError
 from valtier.wire.cluster import everywhere, splitting
 from valtier.wire.cluster.commands import FIRST_IS_KEY, capitals, lookup, name_of
 from valtier.wire.cluster.joined import Joined, Part, Pinned
@@ -154,7 +154,13 @@ class Dispatcher:
         if question is None:
             question = self._asking[name] = self._send(("COMMAND", "INFO", name), ANY, False, True)
             question.add_done_callback(lambda _: self._asking.pop(name, None))
-        reply = await asyncio.shield(question)
+        try:
+            reply = await asyncio.shield(question)
+        except NoPermissionError as exc:
+            raise NoPermissionError(
+                f"NOPERM {name} was not sent: in a cluster one has to know where its keys are, and to ask that once needs "
+                f"the permission +command|info: {exc}"
+            ) from exc
         for entry in reply if isinstance(reply, list) else ():
             self._learned |= parse_command_info(entry)
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from valtier.errors import ReplyError, UnavailableError
+from valtier.errors import NoPermissionError, RejectedError, ReplyError, UnavailableError
 from valtier.wire.address import Endpoint
 from valtier.wire.cluster.tracked import TrackedNames
 from valtier.wire.connection import Connection, Reply
@@ -41,11 +41,12 @@ class Nowhere:
 
     def __init__(self) -> None:
         self.names = TrackedNames(0)
+        self.why = ""  # what is known of the reason, to be said to callers
 
     def submit(
         self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
     ) -> None:
-        raise UnavailableError("no node of the cluster serves this slot now; nothing was sent")
+        raise UnavailableError(f"no node of the cluster serves this slot now; nothing was sent{self.why}")
 
     submit_tracked = submit
 
@@ -216,5 +217,14 @@ class Node:
 
 
 async def _read_only(connection: Connection) -> None:
-    """Lets a replica answer reads; a primary does not mind."""
-    await connection.send("READONLY")
+    """Lets a replica answer reads; a primary does not mind.
+
+    Raises:
+        RejectedError: the user may not say so.
+    """
+    try:
+        await connection.send("READONLY")
+    except NoPermissionError as exc:
+        raise RejectedError(
+            f"NOPERM reads from replicas need the permission +readonly (or leave read_from_replicas out): {exc}"
+        ) from exc
