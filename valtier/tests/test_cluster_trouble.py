@@ -435,6 +435,23 @@ async def test_a_write_that_one_node_refused_says_that_another_has_done_its_part
         await cluster.call("MSET", nodes.low, "v", nodes.high, "v")
 
 
+async def test_the_hooks_see_the_run_id_that_is_left_when_a_primary_has_gone(
+    nodes: ScriptedCluster, cluster: Cluster
+) -> None:
+    seen: list[str | None] = []
+
+    async def hook(valkey: Valkey) -> None:
+        seen.append(valkey.server.run_id)
+
+    cluster.on_ready(hook)
+    before = cluster.server.run_id
+    nodes.one.slots = nodes.two.slots = lambda: slots_reply((0, SLOTS - 1, nodes.two.endpoint))
+    await cluster._maps.refresh()
+    await eventually(lambda: seen)
+    assert seen == [cluster.server.run_id]
+    assert cluster.server.run_id != before
+
+
 # -- several nodes in one call -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from scripted import ScriptedServer
 from scripted_cluster import ScriptedCluster
 from wires import QUICK
 
-from valtier import DeadlineError, UnavailableError
+from valtier import DeadlineError, UnavailableError, ValkeyError
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 from valtier.wire import Address, Status, Valkey
@@ -83,7 +83,7 @@ async def test_what_a_hook_has_begun_does_not_go_around_the_breaker(own_valkey: 
         await asked.wait()
         try:
             await valkey.call("GET", "k")
-        except UnavailableError as exc:
+        except ValkeyError as exc:
             outcomes.append(exc)
         answered.set()
 

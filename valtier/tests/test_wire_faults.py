@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wires import PATIENT, open_wire
 
 from valtier.embedded import EmbeddedValkey
 from valtier.testing.faults import Cut, FaultProxy, Way
@@ -26,7 +27,6 @@ QUICK = WireOptions(
     max_queued_bytes=4 << 20,
     backoff=Backoff(base_s=0.005, cap_s=0.02, probe_s=0.02),
 )
-PATIENT = WireOptions(deadline_s=10.0)
 
 WAYS, HOWS = st.sampled_from(Way), st.sampled_from(Cut)
 COUNTS = st.integers(0, 300) | st.integers(0, 500_000)
@@ -90,19 +90,16 @@ class Bench:
         """Raises:
         BrokenPromiseError: the first that was broken.
         """
-        control = Valkey.open(Address.parse(self.server.url), PATIENT)
-        await control.start()
-        try:
+        async with open_wire(self.server.url, PATIENT) as control:
             if self.epoch == 0:
                 await store_blobs(control)
             self.epoch += 1
-            async with asyncio.TaskGroup() as group:
-                for index, line in enumerate(lines):
-                    group.create_task(self._run(line, index, control))
-        except* BrokenPromiseError as broken:
-            raise first_of(broken) from None
-        finally:
-            await control.close()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for index, line in enumerate(lines):
+                        group.create_task(self._run(line, index, control))
+            except* BrokenPromiseError as broken:
+                raise first_of(broken) from None
 
     async def _run(self, line: Line, index: int, control: Valkey) -> None:
         async with FaultProxy(self.server.port) as proxy:

@@ -276,3 +276,7 @@ class Valkey(Commands, ABC):
         dedicated = Dedicated(self, key)
         self._dedicated.add(dedicated)
         return dedicated
+
+    def dedicated_connections(self) -> list[Dedicated]:
+        """Returns the connections of their own that somebody holds."""
+        return list(self._dedicated)

@@ -1,4 +1,7 @@
-"""Admission: runs the ready hooks before anybody may use a primary that is new, or newly connected."""
+"""Admission: runs the ready hooks before anybody may use a primary that is new, or newly connected.
+
+They also run when a primary has left, which changes what the cluster as a whole is to them.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ class Admission:
         self,
         primaries: Callable[[], Sequence[Node]],
         run_hooks: Callable[[], Awaitable[None]],
+        identity: Callable[[], object],
         *,
         backoff: Backoff,
         patience_s: float,
@@ -33,12 +37,15 @@ class Admission:
         Args:
             primaries: the primaries of the cluster as it is known.
             run_hooks: runs every hook.
+            identity: what the primaries are together; another one calls for the hooks.
             backoff: how long to wait after a hook has failed.
             patience_s: how long the others wait for a primary that is being connected to for the first time.
             on_admitted: called after each run that was of use.
         """
         self._primaries = primaries
         self._run_hooks = run_hooks
+        self._identity = identity
+        self._shown: object = None  # the identity that the hooks have seen last
         self._backoff = backoff
         self._patience_s = patience_s
         self._on_admitted = on_admitted
@@ -76,12 +83,12 @@ class Admission:
                 self._wanted.set()
 
     async def _admit(self) -> None:
-        if not self._candidates():
-            return
-        await self._wait_for_first_tries()
+        if self._candidates():
+            await self._wait_for_first_tries()
         candidates = {node: node.link.connection for node in self._candidates()}
-        if not candidates:
+        if not candidates and (self._shown in (None, self._identity()) or not self._primaries()):
             return
+        self._shown = self._identity()
         with preparing(ADMITTING):
             await self._run_hooks()
         for node, connection in candidates.items():

@@ -45,8 +45,8 @@ class Cluster(Valkey):
 
     *Tracked reads.* Names in a slot that moves away are told as changed: their server tells nothing of them any more.
 
-    *Ready hooks* run before the cluster is used first, and again for each primary that is new or newly connected, before
-    anybody else may use that one. A hook may make calls.
+    *Ready hooks* run before the cluster is used first, again for each primary that is new or newly connected, before
+    anybody else may use that one, and when a primary has left, so that they have seen the run id that there is. A hook may make calls.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Cluster(Valkey):
         self._admission = Admission(
             lambda: self._nodes.primaries,
             self._run_ready_hooks,
+            lambda: self.server.run_id,
             backoff=self.options.backoff,
             patience_s=self.options.connect_timeout_s,
             on_admitted=self._on_change,
