@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncpg
 import pytest
 
-from valtier.embedded import EmbeddedPostgres
+from valtier.embedded import EmbeddedPostgres, ServerTls
 from valtier.testing import (
+    Certificates,
     certificates,
     cluster,
     cluster_server,
@@ -42,6 +43,12 @@ __all__ = [
 ]
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def tls(certificates: Certificates) -> ServerTls:
+    """What a server of a test's own shows by TLS."""
+    return ServerTls(certificates.server.certificate, certificates.server.key, ca=certificates.ca)
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ A real Valkey behind a `FaultProxy`. Hypothesis draws what happens to the connec
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wires import PATIENT, open_wire
@@ -146,7 +147,12 @@ NEVER_LEFT = Line(  # commands wait behind large ones; the connection is lost, a
 
 
 @pytest.mark.timeout(600)  # Hypothesis shrinks a failure for up to five minutes
-def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(valkey: EmbeddedValkey) -> None:
+@pytest.mark.parametrize(
+    "loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(
+    valkey: EmbeddedValkey, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
     """No schedule breaks a promise, and together they show everything that can become of a command."""
     bench = Bench(valkey)
 
@@ -154,7 +160,8 @@ def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(valk
     @example(lines=[LATE, NEVER_LEFT])
     @settings(max_examples=25, deadline=None, derandomize=True, report_multiple_bugs=False)
     def under_any_schedule(lines: list[Line]) -> None:
-        asyncio.run(bench.run(lines))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(bench.run(lines))
 
     under_any_schedule()
     assert set(bench.tally.outcomes) >= set(Outcome) - {Outcome.REFUSED, Outcome.GARBLED}
