@@ -6,15 +6,16 @@ nothing left over before a `|`, no text can be going on there, and what begins i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+
+_BEGINS = re.compile(rb"\n(?=\|(?:[0-9]|\Z))")
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """Cuts before each `|` with which something may begin: at the start, and behind the end of a line."""
-    start = 1 if data[:2] == b"\n|" else 0  # the end of a line that came in two parts
-    if start:
-        yield data[:start]
-    while (at := data.find(b"\r\n|", start)) >= 0:
-        yield data[start : at + 2]
-        start = at + 2
+    """Cuts before each `|` with which an attribute may begin: behind the end of a line, and before a number."""
+    start = 0
+    for end in _BEGINS.finditer(data):
+        yield data[start : end.end()]
+        start = end.end()
     yield data[start:]
