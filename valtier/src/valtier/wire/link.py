@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from math import inf
@@ -13,11 +12,8 @@ from typing import Any
 
 from valtier.errors import (
     ConfigurationError,
-    DeadlineError,
-    RejectedError,
     ReplyError,
     UnavailableError,
-    ValkeyError,
 )
 from valtier.telemetry import LinkTelemetry
 from valtier.wire.address import Address, Endpoint, Topology
@@ -30,9 +26,9 @@ from valtier.wire.dial import connect
 from valtier.wire.handshake import Server, greet
 from valtier.wire.health import Health
 from valtier.wire.hooks import may_use
+from valtier.wire.linklog import LinkLog
 from valtier.wire.options import WireOptions
 
-log = logging.getLogger("valtier")
 
 _LEAVE_REPLICA_EVERY_S = 5.0
 """So often at most a fixed address is looked up anew because its server is a replica."""
@@ -111,14 +107,14 @@ class Link:
         self._on_push = on_push
         self._make_connection = make_connection
         self._carries = carries
-        self._logs_retries = logs_retries
+        self._log = LinkLog(
+            purpose, lambda: self.endpoint or address, options.backoff, each_retry=logs_retries
+        )
         self._follows_primary = follows_primary
-        self._told: set[str] = set()  # why it can't connect, as it was logged since it last could
         self._left_replica_at = -inf  # on the loop's clock
         self._library_version = library_version
         self._status = Status.NEW
         self._health = Health(self.telemetry, drop_after_s=options.drop_after_s, on_change=self._on_breaker)
-        self._reopened = False  # this outage has seen a probe fail: further probes are details
         self._carry = Carry(self.telemetry, self.submit)
         self._supervisor: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -186,10 +182,6 @@ class Link:
         self._hurry.set()
         if self.connection is not None:
             self.connection.abort(cause)
-
-    @property
-    def _name(self) -> str:
-        return f"{self.purpose}, {self.endpoint or self._address}"
 
     # -- commands ------------------------------------------------------------------------------------------
 
@@ -298,11 +290,10 @@ class Link:
                 connection.abort(exc if isinstance(exc, Exception) else ConnectionAbortedError("closed"))
             raise
         connection.watch()
-        self._told.clear()
         self._health.begin(connection)
         self.telemetry.connects += 1
         self._change(Status.READY)
-        log.info("Redis connection established (%s, %s, %s)", self.endpoint, self.server, self.purpose)
+        self._log.connected(self.server)
         self._carry.resend()
 
     def _check_kept(self) -> None:
@@ -338,27 +329,7 @@ class Link:
     def _note_failure(self, exc: Exception, failures: int, delay_s: float) -> None:
         self._change(Status.DOWN)
         why = explain(exc, self.endpoint or self._address, tls=self._address.tls is not None)
-        if isinstance(exc, RejectedError):
-            what = "Redis connection refused by the server"
-        elif isinstance(exc, TimeoutError | DeadlineError):
-            what = "Redis connection timeout"
-        else:
-            what = "Redis connection failed"
-        if not isinstance(exc, OSError | TimeoutError | ValkeyError):
-            log.error("An unforeseen error while connecting to Redis", exc_info=exc)
-        news = self._logs_retries or why not in self._told
-        self._told.add(why)
-        if failures <= self.options.backoff.max_retries or (news and not self._logs_retries):
-            level = logging.WARNING if news else logging.DEBUG
-            log.log(level, "%s (retry in %.1fs): %s (%s)", what, delay_s, why, self.purpose)
-        elif failures == self.options.backoff.max_retries + 1:
-            log.error(
-                "Redis max retries reached, giving up: %s is probed every %.0fs from now on",
-                self.endpoint or self._address,
-                self.options.backoff.probe_s,
-            )
-        if failures == 1 and self.purpose == "commands" and self._logs_retries:
-            log.warning("Continuing without cache")
+        self._log.failed(exc, why, failures, delay_s)
 
     # -- what the connection tells -------------------------------------------------------------------------
 
@@ -375,7 +346,7 @@ class Link:
             if self._status in (Status.READY, Status.SLOW):
                 self.telemetry.reconnects += 1
                 self._change(Status.DOWN)
-                log.warning("Redis connection lost: %s (%s)", cause, self._name)
+                self._log.lost(cause)
 
     def _on_readonly(self, error: ReplyError) -> None:
         """Leaves a server that was demoted for where the primary is now, if there is a way to find it.
@@ -400,23 +371,8 @@ class Link:
         )
 
     def _on_breaker(self, before: State, now: State, missed: int) -> None:
-        """Logs each change of the breaker once; in a long outage only the first probe is worth more than a DEBUG line."""
-        detail = logging.DEBUG if self._reopened else logging.INFO
-        if now is State.CLOSED:
-            self._reopened = False
-            log.info("Redis answers again; the cache is back (%s)", self._name)
-            if self._status is Status.SLOW:
-                self._change(Status.READY)
-        elif now is State.HALF_OPEN:
-            log.log(detail, "Redis is asked whether it answers in time again (%s)", self._name)
-        elif before is State.HALF_OPEN:
-            log.log(detail, "Redis does not answer in time yet (%s)", self._name)
-            self._reopened = True
-        else:
-            log.warning(
-                "Redis connection timeout (%d commands unanswered, %s); Continuing without cache",
-                missed,
-                self._name,
-            )
-            if self._status is Status.READY:
-                self._change(Status.SLOW)
+        self._log.breaker(before, now, missed)
+        if now is State.CLOSED and self._status is Status.SLOW:
+            self._change(Status.READY)
+        elif now is State.OPEN and self._status is Status.READY:
+            self._change(Status.SLOW)
