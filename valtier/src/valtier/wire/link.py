@@ -29,7 +29,6 @@ from valtier.wire.hooks import may_use
 from valtier.wire.linklog import LinkLog
 from valtier.wire.options import WireOptions
 
-
 _LEAVE_REPLICA_EVERY_S = 5.0
 """So often at most a fixed address is looked up anew because its server is a replica."""
 _STABLE_S = 1.0
