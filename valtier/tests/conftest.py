@@ -10,8 +10,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from valtier.embedded import EmbeddedPostgres, EmbeddedSentinel
+from valtier.embedded import EmbeddedPostgres, EmbeddedSentinel, ServerTls
 from valtier.testing import (
+    Certificates,
     certificates,
     cluster,
     cluster_server,
@@ -44,6 +45,12 @@ __all__ = [
 ]
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def tls(certificates: Certificates) -> ServerTls:
+    """What a server of a test's own shows by TLS."""
+    return ServerTls(certificates.server.certificate, certificates.server.key, ca=certificates.ca)
 
 
 @pytest.fixture

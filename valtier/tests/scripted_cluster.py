@@ -28,6 +28,8 @@ class ScriptedNode(ScriptedServer):
         super().__init__()
         self.run_id = name
         self.slots: Callable[[], bytes | None] = lambda: b"*0\r\n"
+        self.nodes: Callable[[], bytes] = lambda: b"-ERR not told\r\n"
+        """Its answer to CLUSTER NODES."""
         self.asked_for_slots = 0
 
     @property
@@ -45,6 +47,8 @@ class ScriptedNode(ScriptedServer):
             writer.write(info(f"valkey_version:9.1.2\r\nredis_mode:cluster\r\nrun_id:{self.run_id}\r\n"))
         elif command[0] == b"READONLY":
             writer.write(b"+OK\r\n")
+        elif command[:2] == (b"CLUSTER", b"NODES"):
+            writer.write(self.nodes())
         elif command[:2] == (b"CLUSTER", b"SLOTS"):
             self.asked_for_slots += 1
             if (told := self.slots()) is not None:
@@ -64,6 +68,15 @@ def slots_reply(*parts: tuple[int, int, Endpoint] | tuple[int, int, Endpoint, En
 
 def _node(endpoint: Endpoint) -> bytes:
     return b"*3\r\n%s:%d\r\n%s" % (info(endpoint.host), endpoint.port, info(f"id-{endpoint.port}"))
+
+
+def nodes_reply(**epochs: int) -> bytes:
+    """Encodes a reply to CLUSTER NODES: config epochs by `port_…`, what else is in it is of no interest."""
+    lines = [
+        f"id-{port.removeprefix('port_')} 127.0.0.1:1@2 master - 0 0 {epoch} connected"
+        for port, epoch in epochs.items()
+    ]
+    return info("\n".join(lines) + "\n")
 
 
 class ScriptedCluster:

@@ -227,6 +227,8 @@ def test_percent_encoding_carries_any_text(username: str, password: str, service
         ("deadline=0.5", {}, {"deadline_s": 0.5}),
         ("", {"deadline": timedelta(seconds=3)}, {"deadline_s": 3.0}),
         ("connect_timeout=2s&drop_after=1m", {}, {"connect_timeout_s": 2.0, "drop_after_s": 60.0}),
+        ("spin=50us", {}, {"spin_s": pytest.approx(50e-6)}),
+        ("spin=0us", {}, {"spin_s": 0.0}),
         ("spin=0", {}, {"spin_s": 0.0}),
         ("spin=1ms", {"spin": 0}, {"spin_s": 0.0}),
         ("max_in_flight=10", {}, {"max_in_flight": 10}),

@@ -26,28 +26,32 @@ def test_giving_up_means_probing_slowly_not_death() -> None:
     assert backoff.delay_s(10**6, 0.0) == 3.75
 
 
-def test_the_breaker_opens_at_its_threshold_and_a_success_closes_it() -> None:
-    breaker = Breaker(threshold=2, open_s=1.0)
-    assert not breaker.failure(now=0.0)
+def test_the_breaker_opens_at_a_failure_and_a_success_closes_it() -> None:
+    breaker = Breaker()
     assert breaker.failure(now=0.1)
-    assert breaker.state is State.OPEN
+    assert breaker.state == "open"
+    assert not breaker.failure(now=0.2)  # it is open already
     assert breaker.success()
-    assert (breaker.state, breaker.failures) == (State.CLOSED, 0)
+    assert breaker.state == "closed"
+    assert not breaker.success()
 
 
 def test_an_open_breaker_lets_one_probe_through_when_its_time_has_come() -> None:
-    breaker = Breaker(threshold=1, open_s=1.0)
+    breaker = Breaker(open_s=1.0)
     breaker.failure(now=10.0)
     assert not breaker.probe_due(now=10.9)
     assert breaker.probe_due(now=11.0)
+    assert breaker.probe()
+    assert breaker.state is State.HALF_OPEN
     assert not breaker.probe_due(now=11.0)  # one is out
+    assert not breaker.probe()
     assert breaker.failure(now=11.1)  # it failed: open again
     assert not breaker.probe_due(now=12.0)
     assert breaker.probe_due(now=12.2)
 
 
-def test_scattered_failures_never_open_it() -> None:
-    breaker = Breaker(threshold=2)
-    for now in range(100):
-        assert not breaker.failure(now=now)
-        breaker.success()
+def test_a_closed_breaker_has_nothing_to_probe() -> None:
+    breaker = Breaker()
+    assert not breaker.probe_due(now=100.0)
+    assert not breaker.probe()
+    assert breaker.state is State.CLOSED

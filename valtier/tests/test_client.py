@@ -5,12 +5,11 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wires import QUICK, open_wire
 
 from valtier import (
     ConfigurationError,
@@ -24,24 +23,7 @@ from valtier import (
 )
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
-from valtier.wire import Address, Backoff, Script, Status, Valkey, WireOptions
-
-QUICK = WireOptions(
-    deadline_s=0.2,
-    connect_timeout_s=0.5,
-    drop_after_s=1.0,
-    backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.1),
-)
-
-
-@asynccontextmanager
-async def client(url: str, options: WireOptions = QUICK) -> AsyncIterator[Valkey]:
-    made = Valkey.open(Address.parse(url), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
+from valtier.wire import Address, Backoff, Script, Status, Valkey
 
 
 async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,7 +36,7 @@ async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def test_it_signs_in_and_knows_the_server(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_wire(valkey.url) as wire:
         assert wire.available
         assert wire.server.name == "valkey"
         assert wire.server.version >= (9,)
@@ -65,7 +47,7 @@ async def test_it_signs_in_and_knows_the_server(valkey: EmbeddedValkey) -> None:
 
 
 async def test_many_callers_get_their_own_replies(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url, replace(QUICK, deadline_s=5.0)) as wire:
+    async with open_wire(valkey.url, replace(QUICK, deadline_s=5.0)) as wire:
 
         async def own(n: int) -> bool:
             await wire.call("SET", f"k{n}", n)
@@ -75,7 +57,7 @@ async def test_many_callers_get_their_own_replies(valkey: EmbeddedValkey) -> Non
 
 
 async def test_cancelled_callers_shift_nobodys_reply(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_wire(valkey.url) as wire:
         await wire.call("MSET", *(word for n in range(500) for word in (f"k{n}", str(n))))
         for round_ in range(20):
             futures = [wire.call("GET", f"k{n}") for n in range(500)]
@@ -87,7 +69,7 @@ async def test_cancelled_callers_shift_nobodys_reply(valkey: EmbeddedValkey) -> 
 
 
 async def test_several_commands_go_together_and_a_failed_one_keeps_its_place(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_wire(valkey.url) as wire:
         replies = await wire.call_many([("SET", "k", "v"), ("INCR", "k"), ("GET", "k")])
         assert (replies[0], replies[2]) == (b"OK", b"v")
         assert isinstance(replies[1], ReplyError)
@@ -95,14 +77,14 @@ async def test_several_commands_go_together_and_a_failed_one_keeps_its_place(val
 
 async def test_a_script_that_the_server_forgot_is_sent_again(valkey: EmbeddedValkey) -> None:
     script = Script("return {KEYS[1], ARGV[1]}")
-    async with client(valkey.url) as wire:
+    async with open_wire(valkey.url) as wire:
         assert await script.run(wire, ("k",), ("a",)) == [b"k", b"a"]
         await wire.call("SCRIPT", "FLUSH")
         assert await script.run(wire, ("k",), ("b",)) == [b"k", b"b"]
 
 
 async def test_a_database_number_is_selected(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url.rpartition("/")[0] + "/3") as three, client(valkey.url) as zero:
+    async with open_wire(valkey.url.rpartition("/")[0] + "/3") as three, open_wire(valkey.url) as zero:
         await three.call("SET", "k", "three")
         assert await zero.call("GET", "k") is None
         assert await three.call("GET", "k") == b"three"
@@ -110,7 +92,7 @@ async def test_a_database_number_is_selected(valkey: EmbeddedValkey) -> None:
 
 async def test_nobody_there_means_no_error_at_start_and_none_waits(caplog: pytest.LogCaptureFixture) -> None:
     """With Valkey missing at the start, calls fail at once, without touching a socket."""
-    async with client("redis://:hunter2@127.0.0.1:1/0") as wire:
+    async with open_wire("redis://:hunter2@127.0.0.1:1/0") as wire:
         assert wire.status is Status.DOWN
         before = time.perf_counter()
         for _ in range(1000):
@@ -128,7 +110,7 @@ async def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_start
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     before = time.perf_counter()
-    async with client(f"redis://127.0.0.1:{port}") as wire:
+    async with open_wire(f"redis://127.0.0.1:{port}") as wire:
         assert time.perf_counter() - before < 1.5
         assert not wire.available
     server.close()
@@ -139,7 +121,7 @@ async def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_start
 async def test_a_wrong_password_says_what_to_check_and_is_not_shown(
     valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with client(f"redis://:hunter2@127.0.0.1:{valkey.port}") as wire:
+    async with open_wire(f"redis://:hunter2@127.0.0.1:{valkey.port}") as wire:
         assert not wire.available
     assert "Redis connection refused by the server" in caplog.text
     assert "WRONGPASS" in caplog.text
@@ -149,7 +131,7 @@ async def test_a_wrong_password_says_what_to_check_and_is_not_shown(
 async def test_a_database_that_does_not_exist_is_a_refusal(
     valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with client(valkey.url.rpartition("/")[0] + "/9999"):
+    async with open_wire(valkey.url.rpartition("/")[0] + "/9999"):
         pass
     assert "refused by the server" in caplog.text
     assert issubclass(RejectedError, ReplyError)
@@ -160,7 +142,7 @@ async def test_it_gives_up_loudly_and_yet_comes_back(
 ) -> None:
     options = replace(QUICK, backoff=Backoff(base_s=0.001, cap_s=0.002, max_retries=3, probe_s=0.05))
     own_valkey.kill()
-    async with client(own_valkey.url, options) as wire:
+    async with open_wire(own_valkey.url, options) as wire:
         await eventually(lambda: "Redis max retries reached, giving up" in caplog.text)
         own_valkey.start()
         await eventually(lambda: wire.available)
@@ -190,7 +172,7 @@ async def test_an_unforeseen_error_while_connecting_is_logged_and_tried_again(
 
 
 async def test_a_killed_server_fails_its_callers_and_is_found_again(own_valkey: EmbeddedValkey) -> None:
-    async with client(own_valkey.url) as wire:
+    async with open_wire(own_valkey.url) as wire:
         first = wire.server.run_id
         own_valkey.kill()
         await eventually(lambda: not wire.available)
@@ -207,7 +189,7 @@ async def test_a_frozen_server_costs_a_caller_its_deadline_and_the_next_ones_not
     own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with client(own_valkey.url, replace(QUICK, drop_after_s=30.0)) as wire:
+    async with open_wire(own_valkey.url, replace(QUICK, drop_after_s=30.0)) as wire:
         own_valkey.freeze()
         before = time.perf_counter()
         with pytest.raises(DeadlineError):
@@ -227,7 +209,7 @@ async def test_a_frozen_server_costs_a_caller_its_deadline_and_the_next_ones_not
 
 
 async def test_a_connection_that_stays_mute_is_dropped_and_made_anew(own_valkey: EmbeddedValkey) -> None:
-    async with client(own_valkey.url, replace(QUICK, drop_after_s=0.6)) as wire:
+    async with open_wire(own_valkey.url, replace(QUICK, drop_after_s=0.6)) as wire:
         own_valkey.freeze()
         with pytest.raises(OutcomeUnknownError):
             await wire.call("GET", "k")
@@ -240,7 +222,7 @@ async def test_a_connection_that_stays_mute_is_dropped_and_made_anew(own_valkey:
 
 async def test_nothing_counts_twice_when_connections_are_cut(valkey: EmbeddedValkey) -> None:
     """INCRs through 20 cuts: never more than were sent, never fewer than were acknowledged."""
-    async with client(valkey.url) as wire, client(valkey.url) as killer:
+    async with open_wire(valkey.url) as wire, open_wire(valkey.url) as killer:
         sent = acknowledged = 0
         cutting = True
 
@@ -306,7 +288,7 @@ async def test_a_steadily_slow_server_is_left_alone_but_for_probes(valkey: Embed
 
     server = await asyncio.start_server(slow_line, "127.0.0.1", 0)
     url = valkey.url.replace(f":{valkey.port}/", f":{server.sockets[0].getsockname()[1]}/")
-    async with client(url, replace(QUICK, deadline_s=0.1, drop_after_s=30.0)) as wire:
+    async with open_wire(url, replace(QUICK, deadline_s=0.1, drop_after_s=30.0)) as wire:
         delay_s = 0.2
         waited = refused = 0
         until = time.monotonic() + 1.5
@@ -348,7 +330,7 @@ async def test_a_server_that_greets_and_hangs_up_is_asked_with_patience() -> Non
             return 0.0
 
     options = replace(QUICK, backoff=Recorded())
-    async with client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", options):
+    async with open_wire(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", options):
         await eventually(lambda: len(asked) >= 3)
     server.close()
     await server.wait_closed()
@@ -388,7 +370,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
 async def test_past_the_limit_the_commands_that_went_are_told_from_those_that_did_not(
     valkey: EmbeddedValkey,
 ) -> None:
-    async with client(valkey.url, replace(QUICK, max_in_flight=3)) as wire:
+    async with open_wire(valkey.url, replace(QUICK, max_in_flight=3)) as wire:
         replies = await wire.call_many([("INCR", "n")] * 5)
         assert replies[:3] == [1, 2, 3]
         assert [type(reply) for reply in replies[3:]] == [OverloadedError] * 2
@@ -396,7 +378,7 @@ async def test_past_the_limit_the_commands_that_went_are_told_from_those_that_di
 
 
 async def test_a_mute_connection_is_dropped_also_when_no_probe_fits(own_valkey: EmbeddedValkey) -> None:
-    async with client(own_valkey.url, replace(QUICK, max_in_flight=2, drop_after_s=0.6)) as wire:
+    async with open_wire(own_valkey.url, replace(QUICK, max_in_flight=2, drop_after_s=0.6)) as wire:
         own_valkey.freeze()
         await asyncio.gather(wire.call("GET", "a"), wire.call("GET", "b"), return_exceptions=True)
         await eventually(lambda: wire.status is Status.DOWN)
@@ -425,7 +407,7 @@ async def test_ten_thousand_connections_opened_and_closed_leak_nothing(valkey: E
     tasks_after, files_after, objects_after = held()
     assert (tasks_after, files_after) == (tasks, files)
     assert objects_after < objects + 2_000
-    async with client(valkey.url) as wire:
+    async with open_wire(valkey.url) as wire:
         await eventually(lambda: _is_alone(wire))
 
 

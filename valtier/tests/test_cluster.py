@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,34 +9,20 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wires import PATIENT, open_cluster
 
 from valtier.embedded import EmbeddedCluster, EmbeddedValkey
 from valtier.errors import ReplyError, UnavailableError
 from valtier.testing import eventually
-from valtier.wire import Address, Backoff, Endpoint, Script, Status, Valkey, WireOptions
+from valtier.wire import Address, Endpoint, Script, Status, Valkey
 from valtier.wire.cluster import Cluster, scan, slot_of
 
-PATIENT = WireOptions(
-    deadline_s=5.0, connect_timeout_s=5.0, backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.2)
-)
 SHARED = [HealthCheck.function_scoped_fixture]
-
-
-@asynccontextmanager
-async def client(
-    servers: EmbeddedCluster, options: WireOptions = PATIENT, **fields: Any
-) -> AsyncIterator[Cluster]:
-    made = Cluster(replace(Address.parse(servers.url), **fields), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 @pytest_asyncio.fixture
 async def wire(cluster: EmbeddedCluster) -> AsyncIterator[Cluster]:
-    async with client(cluster) as made:
+    async with open_cluster(cluster) as made:
         assert made.status is Status.READY
         yield made
 
@@ -77,7 +62,7 @@ def test_calls_with_many_keys_do_what_they_do_to_a_dict(
 ) -> None:
     async def run() -> None:
         model: dict[str, bytes] = {}
-        async with client(cluster_server) as wire:
+        async with open_cluster(cluster_server) as wire:
             await wire.call("FLUSHALL")
             for name, keys in script:
                 if name == "MSET":
@@ -196,27 +181,27 @@ async def test_it_knows_what_it_is_connected_to(wire: Cluster, cluster: Embedded
 
 
 async def test_all_processes_see_the_same_run_id(wire: Cluster, cluster: EmbeddedCluster) -> None:
-    async with client(cluster) as other:
+    async with open_cluster(cluster) as other:
         assert other.server.run_id == wire.server.run_id
 
 
 async def test_seeds_that_are_dead_cost_nothing(cluster: EmbeddedCluster) -> None:
     alive = Endpoint("127.0.0.1", cluster.nodes[-1].port)
     seeds = (Endpoint("127.0.0.1", 1), Endpoint("nowhere.invalid", 7000), alive)
-    async with client(cluster, endpoints=seeds) as wire:
+    async with open_cluster(cluster, endpoints=seeds) as wire:
         assert wire.status is Status.READY
         assert await wire.call("SET", "k", "v") == b"OK"
         assert len(wire.nodes()) == 3
 
 
 async def test_a_seed_may_be_named_otherwise_than_the_map_names_it(cluster: EmbeddedCluster) -> None:
-    async with client(cluster, endpoints=(Endpoint("localhost", cluster.nodes[0].port),)) as wire:
+    async with open_cluster(cluster, endpoints=(Endpoint("localhost", cluster.nodes[0].port),)) as wire:
         assert {link.endpoint.host for link in wire.nodes() if link.endpoint} == {"127.0.0.1"}
         assert await wire.call("SET", "k", "v") == b"OK"
 
 
 async def test_with_no_seed_alive_it_starts_and_says_so(cluster: EmbeddedCluster) -> None:
-    async with client(cluster, endpoints=(Endpoint("127.0.0.1", 1),)) as wire:
+    async with open_cluster(cluster, endpoints=(Endpoint("127.0.0.1", 1),)) as wire:
         assert wire.status is Status.DOWN
         assert not wire.available
         with pytest.raises(UnavailableError):
@@ -233,7 +218,7 @@ async def test_before_its_start_it_sends_nothing(cluster: EmbeddedCluster) -> No
 async def test_starting_and_stopping_leaves_nothing_behind(cluster: EmbeddedCluster) -> None:
     before = asyncio.all_tasks()
     for _ in range(20):
-        async with client(cluster) as wire:
+        async with open_cluster(cluster) as wire:
             await wire.call("GET", "k")
     await eventually(lambda: asyncio.all_tasks() == before)
 

@@ -2,37 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any
 
 import pytest_asyncio
+from wires import open_cluster
 
 from valtier.embedded import EmbeddedCluster
 from valtier.testing import eventually
-from valtier.wire import Address, Backoff, Status, WireOptions
+from valtier.wire import Status
 from valtier.wire.cluster import Cluster
-
-PATIENT = WireOptions(
-    deadline_s=5.0, connect_timeout_s=5.0, backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.2)
-)
-
-
-@asynccontextmanager
-async def client(
-    servers: EmbeddedCluster, options: WireOptions = PATIENT, **fields: Any
-) -> AsyncIterator[Cluster]:
-    made = Cluster(replace(Address.parse(servers.url), **fields), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 @pytest_asyncio.fixture
 async def wire(cluster: EmbeddedCluster) -> AsyncIterator[Cluster]:
-    async with client(cluster) as made:
+    async with open_cluster(cluster) as made:
         assert made.status is Status.READY
         yield made
 
@@ -49,7 +31,7 @@ async def test_what_changes_on_any_node_is_told(wire: Cluster, cluster: Embedded
     for n in range(20):
         await wire.call_tracked("GET", f"k{n}", sink=sunk.append)
     assert sunk == [None] * 20
-    async with client(cluster) as other:
+    async with open_cluster(cluster) as other:
         await asyncio.gather(*(other.call("SET", f"k{n}", n) for n in range(20)))
     expected = {b"k%d" % n for n in range(20)}
     await eventually(lambda: {key for keys in told for key in keys or ()} == expected)
@@ -99,7 +81,7 @@ def all_nodes_name_replicas(servers: EmbeddedCluster) -> bool:
 async def test_reads_may_go_to_replicas(cluster: EmbeddedCluster) -> None:
     """Reads that the table knows, and nothing else."""
     await eventually(lambda: all_nodes_name_replicas(cluster))
-    async with client(cluster, read_from_replicas=True) as wire:
+    async with open_cluster(cluster, read_from_replicas=True) as wire:
         await asyncio.gather(*(wire.call("SET", f"k{n}", n) for n in range(60)))
         await eventually(lambda: all(link.status == "ready" for link in wire.telemetry.links[:6]))
         before = reads_of(cluster, "strlen")

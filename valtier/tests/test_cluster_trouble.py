@@ -4,23 +4,31 @@ The nodes are scripted: each answers what the test wants.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 from scripted import Command
-from scripted_cluster import QUICK, ScriptedCluster, client, moved, slots_reply
+from scripted_cluster import QUICK, ScriptedCluster, client, moved, nodes_reply, slots_reply
+from wires import open_url, open_wire
 
+from valtier.embedded import EmbeddedCluster
 from valtier.errors import (
     ConfigurationError,
     DeadlineError,
+    NoPermissionError,
     OutcomeUnknownError,
+    OutOfMemoryError,
     ReplyError,
     UnavailableError,
     ValkeyError,
 )
+from valtier.telemetry import LinkTelemetry
 from valtier.testing import eventually
 from valtier.wire import Endpoint, Status, Valkey
 from valtier.wire.cluster import Cluster
@@ -79,6 +87,7 @@ async def test_what_a_repeated_call_is_answered_is_what_the_caller_hears(
         return None
 
     nodes.one.answer = answer
+    nodes.two.slots = lambda: None  # as long as the cluster is being asked, the call waits for the node
     with pytest.raises(ReplyError, match="WRONGTYPE"):
         await cluster.call("GET", nodes.low, idempotent=True)
 
@@ -185,6 +194,53 @@ async def test_closing_ends_what_waits(nodes: ScriptedCluster) -> None:
             await cluster.start()
 
 
+def have_failed(links: list[LinkTelemetry], counts: list[int]) -> bool:
+    return all(link.connects_failed >= count for link, count in zip(links, counts, strict=True))
+
+
+async def test_a_node_that_stays_away_is_logged_when_that_changes_and_not_at_each_try(
+    nodes: ScriptedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "valtier")
+    async with client(nodes) as cluster:
+        cluster.on_invalidate(lambda _: None)
+        await eventually(lambda: cluster.tracking)
+        for outage in (1, 2):
+            nodes.one.refuses = True
+            for connection in nodes.one.connections:
+                connection.transport.abort()
+            tries = [link for link in cluster.telemetry.links if str(nodes.one.endpoint) == link.server]
+            enough = [link.connects_failed + 5 for link in tries]
+            await eventually(partial(have_failed, tries, enough))
+            nodes.one.refuses = False
+            await eventually(lambda: cluster.status is Status.READY and cluster.tracking)
+            told = [record.getMessage() for record in caplog.records]
+            for purpose in ("commands", "tracked"):
+                failed = [line for line in told if "connection failed" in line and f"({purpose})" in line]
+                assert len(failed) == outage
+                assert sum("connection lost" in line and f"({purpose}, " in line for line in told) == outage
+            assert sum("a part of the slots" in line for line in told) == outage
+
+
+async def test_a_hook_that_fails_again_and_again_is_logged_once(
+    nodes: ScriptedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = 0
+
+    async def hook(_: Valkey) -> None:
+        nonlocal failures
+        failures += 1
+        raise ZeroDivisionError
+
+    cluster = Cluster(nodes.address, QUICK)
+    cluster.on_ready(hook)
+    starting = asyncio.ensure_future(cluster.start())
+    await eventually(lambda: failures > 3)
+    await cluster.close()
+    await starting
+    assert sum("A ready hook failed" in record.getMessage() for record in caplog.records) == 1
+
+
 # -- maps --------------------------------------------------------------------------------------------------
 
 STRANGE = [
@@ -237,6 +293,40 @@ async def test_the_most_complete_map_is_taken(nodes: ScriptedCluster) -> None:
         assert cluster.status is Status.READY
 
 
+@pytest.mark.parametrize("stale", ["one", "two"])
+async def test_the_map_of_a_node_that_was_cut_off_does_not_win_however_often_it_is_told(
+    nodes: ScriptedCluster, stale: str
+) -> None:
+    """It still tells of the time before the failover, in which the other one took over everything."""
+    old, new = (nodes.one, nodes.two) if stale == "one" else (nodes.two, nodes.one)
+    ports = {f"port_{old.endpoint.port}": 2, f"port_{new.endpoint.port}": 1}
+    old.nodes = lambda: nodes_reply(**ports)
+    new.nodes = lambda: nodes_reply(**ports | {f"port_{new.endpoint.port}": 3})
+    new.slots = lambda: slots_reply((0, SLOTS - 1, new.endpoint, old.endpoint))
+    async with client(nodes, replica_reads=True) as cluster:
+        await eventually(lambda: [link.endpoint for link in cluster.nodes()] == [new.endpoint])
+        for _ in range(10):
+            await cluster._maps.refresh()
+            assert [link.endpoint for link in cluster.nodes()] == [new.endpoint]
+        new.slots = lambda: b"-CLUSTERDOWN wait\r\n"  # the old one is all there is to be asked
+        await cluster._maps.refresh()
+        assert [link.endpoint for link in cluster.nodes()] == [new.endpoint]
+
+
+async def test_a_cluster_that_was_made_anew_is_followed_though_its_epochs_begin_anew(
+    nodes: ScriptedCluster,
+) -> None:
+    ports = (f"port_{nodes.one.endpoint.port}", f"port_{nodes.two.endpoint.port}")
+    nodes.one.nodes = nodes.two.nodes = lambda: nodes_reply(**dict.fromkeys(ports, 40))
+    async with client(nodes) as cluster:
+        await cluster._maps.refresh()
+        nodes.one.nodes = nodes.two.nodes = lambda: nodes_reply(**dict.fromkeys(ports, 1))
+        nodes.one.slots = nodes.two.slots = lambda: slots_reply((0, SLOTS - 1, nodes.two.endpoint))
+        for _ in range(4):
+            await cluster._maps.refresh()
+        assert [link.endpoint for link in cluster.nodes()] == [nodes.two.endpoint]
+
+
 async def test_a_map_that_names_dead_nodes_costs_the_living_nothing(nodes: ScriptedCluster) -> None:
     half = SLOTS // 2
     nodes.one.slots = nodes.two.slots = lambda: slots_reply(
@@ -281,6 +371,86 @@ async def test_the_run_id_is_another_when_a_primary_was_restarted(
     await eventually(lambda: seen and cluster.status is Status.READY)
     assert cluster.server.run_id not in (before, None)
     assert seen == [cluster.server.run_id]
+
+
+# -- permissions -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limited(cluster_server: EmbeddedCluster) -> Iterator[Callable[..., str]]:
+    """Makes a user of a real cluster that may do everything but what is named; returns the URL."""
+
+    def make(*rules: str) -> str:
+        for node in cluster_server.nodes:
+            node.call("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all", *rules)
+        return cluster_server.url.replace("redis://", "redis://limited:pw@", 1).replace(
+            f":{quote(cluster_server.password, safe='')}@", "", 1
+        )
+
+    yield make
+    for node in cluster_server.nodes:
+        node.call("ACL", "DELUSER", "limited")
+
+
+async def test_who_may_not_ask_for_the_map_is_told_which_permission_it_takes(
+    limited: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_wire(limited("-cluster|slots"), QUICK) as wire:
+        assert wire.status is Status.DOWN
+        with pytest.raises(UnavailableError, match=r"needs the permission \+cluster\|slots"):
+            await wire.call("GET", "k")
+    told = [record.getMessage() for record in caplog.records if "+cluster|slots" in record.getMessage()]
+    assert len(told) == 1
+
+
+async def test_without_permission_for_the_epochs_the_cluster_is_used_all_the_same(
+    limited: Callable[..., str],
+) -> None:
+    async with open_wire(limited("-cluster|nodes"), QUICK) as wire:
+        assert wire.status is Status.READY
+        assert await wire.call("ECHO", "here") == b"here"
+
+
+async def test_who_may_not_read_from_replicas_is_told_which_permission_it_takes(
+    limited: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_url(limited("-readonly") + "&read_from_replicas=true", connect_timeout="1s") as wire:
+        assert not wire.available
+    assert "need the permission +readonly" in caplog.text
+
+
+async def test_who_may_not_ask_where_the_keys_of_a_command_are_is_told_which_permission_it_takes(
+    limited: Callable[..., str],
+) -> None:
+    async with open_wire(limited("-command|info"), QUICK) as wire:
+        with pytest.raises(NoPermissionError, match=r"NOSUCH was not sent.* \+command\|info"):
+            await wire.call("NOSUCH", "k")
+        assert await wire.call("SET", "k", "v") == b"OK"
+
+
+async def test_a_write_that_one_node_refused_says_that_another_has_done_its_part(
+    nodes: ScriptedCluster, cluster: Cluster
+) -> None:
+    nodes.one.answer = lambda command: b"-OOM command not allowed\r\n"
+    with pytest.raises(OutOfMemoryError, match="1 of its 2 parts were done all the same"):
+        await cluster.call("MSET", nodes.low, "v", nodes.high, "v")
+
+
+async def test_the_hooks_see_the_run_id_that_is_left_when_a_primary_has_gone(
+    nodes: ScriptedCluster, cluster: Cluster
+) -> None:
+    seen: list[str | None] = []
+
+    async def hook(valkey: Valkey) -> None:
+        seen.append(valkey.server.run_id)
+
+    cluster.on_ready(hook)
+    before = cluster.server.run_id
+    nodes.one.slots = nodes.two.slots = lambda: slots_reply((0, SLOTS - 1, nodes.two.endpoint))
+    await cluster._maps.refresh()
+    await eventually(lambda: seen)
+    assert seen == [cluster.server.run_id]
+    assert cluster.server.run_id != before
 
 
 # -- several nodes in one call -----------------------------------------------------------------------------

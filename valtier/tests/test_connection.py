@@ -23,7 +23,7 @@ from valtier import (
 from valtier.telemetry import LinkTelemetry
 from valtier.testing import eventually
 from valtier.wire.again import Again
-from valtier.wire.connection import Connection
+from valtier.wire.connection import Connection, pack
 from valtier.wire.options import WireOptions
 
 
@@ -64,6 +64,7 @@ class Line:
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self.pushes: list[list[Any]] = []
         self.unsent: list[Again] = []
+        self.demoted: list[ReplyError] = []
         self.connection = Connection(
             WireOptions(**{"deadline_s": 5.0, "max_in_flight": 1000, "max_queued_bytes": 1 << 20} | options),
             LinkTelemetry(),
@@ -71,6 +72,7 @@ class Line:
             on_deadline=self._on_deadline,
             on_alive=self._on_alive,
             on_push=self.pushes.append,
+            on_readonly=self.demoted.append,
         )
 
     def _on_lost(self, connection: Connection, cause: Exception, unsent: list[Again]) -> None:
@@ -252,12 +254,48 @@ async def test_a_late_reply_is_told_from_one_in_time() -> None:
         assert wire.in_time == [False, True]
 
 
-async def test_a_server_that_became_a_replica_is_left(wire: Line) -> None:
+async def test_that_a_server_is_a_replica_is_told_to_the_owner_and_the_connection_goes_on(wire: Line) -> None:
     future = wire.connection.send("SET", "k", "v")
     await wire.peer.answer(b"-READONLY You can't write against a read only replica.\r\n")
     with pytest.raises(ReplyError, match="READONLY"):
         await future
-    assert "READONLY" in str(await asyncio.shield(wire.lost))
+    await eventually(lambda: len(wire.demoted) == 1)
+    future = wire.connection.send("GET", "k")
+    await wire.peer.answer(b"+v\r\n")
+    assert await future == b"v"
+
+
+ATTRIBUTED = (
+    b"|1\r\n+key-popularity\r\n*2\r\n$3\r\nk:1\r\n:90\r\n+first\r\n"
+    b"$14\r\nab\r\n|1\r\n+cd|||\r\n"  # text that only looks like one
+    b"|1\r\n+ttl\r\n:3600\r\n*2\r\n:1\r\n:2\r\n"
+    b"+last|\r\n"
+)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+async def test_an_attribute_is_nobodys_reply_however_the_bytes_come(wire: Line, step: int) -> None:
+    futures = [wire.connection.send("GET", number) for number in range(4)]
+    for start in range(0, len(ATTRIBUTED), step):
+        wire.connection.data_received(ATTRIBUTED[start : start + step])
+    assert await asyncio.gather(*futures) == [b"first", b"ab\r\n|1\r\n+cd|||", [1, 2], b"last|"]
+    assert not wire.lost.done()
+
+
+async def test_what_is_sent_with_something_ahead_goes_with_it_or_not_at_all() -> None:
+    """ASKING without the command that it is for would be heard by the next one."""
+    async with line(max_in_flight=2) as wire:
+        loop = asyncio.get_running_loop()
+        first = wire.connection.send("GET", "k")
+        asked, ahead = loop.create_future(), loop.create_future()
+        with pytest.raises(OverloadedError):
+            wire.connection.submit(asked, pack(("ASKING",)) + pack(("GET", "a")), ahead=ahead)
+        assert wire.connection.in_flight == 1
+        await wire.peer.answer(b"+v\r\n")
+        assert await first == b"v"
+        wire.connection.submit(asked, pack(("ASKING",)) + pack(("GET", "a")), ahead=ahead)
+        await wire.peer.answer(b"+OK\r\n+a\r\n")
+        assert (await ahead, await asked) == (b"OK", b"a")
 
 
 async def test_a_reply_that_python_cannot_hold_drops_the_connection(wire: Line) -> None:

@@ -1,18 +1,69 @@
-"""One contract for every server: Valkey 9.1 and 8.1, Redis 7.0, over TLS, with RESP2, behind sentinels, and a cluster."""
+"""One contract for every server: Valkey 9.1 and 8.1, Redis 7.0, alone, behind sentinels and as a cluster, over TLS, with RESP2."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from wires import open_url
 
 from valtier import ConfigurationError, ReplyError, Tier, UnavailableError, WrongTypeError
-from valtier.testing import eventually
+from valtier.embedded import EmbeddedCluster, EmbeddedSentinel, ServerTls, valkey_81
+from valtier.testing import EmbeddedRedis, eventually
 from valtier.wire import Script, Valkey, scan
 
 BINARY = bytes(range(256)) * 8
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+
+
+@pytest.fixture(scope="module")
+def cluster81(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCluster]:
+    directory: Path = tmp_path_factory.mktemp("cluster81")
+    with EmbeddedCluster(directory, replicas=0, binary=valkey_81()) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def cluster70(
+    tmp_path_factory: pytest.TempPathFactory, redis70: EmbeddedRedis, tls: ServerTls
+) -> Iterator[EmbeddedCluster]:
+    directory: Path = tmp_path_factory.mktemp("cluster70")
+    with EmbeddedCluster(directory, replicas=0, binary=redis70.binary, tls=tls) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def sentinel70(
+    tmp_path_factory: pytest.TempPathFactory, redis70: EmbeddedRedis, tls: ServerTls
+) -> Iterator[EmbeddedSentinel]:
+    directory: Path = tmp_path_factory.mktemp("sentinel70")
+    with EmbeddedSentinel(directory, replicas=1, binary=redis70.binary, tls=tls) as servers:
+        yield servers
+
+
+@pytest.fixture(
+    params=[
+        "valkey",
+        "valkey81",
+        "redis70",
+        "redis70 tls",
+        "valkey resp2",
+        "cluster",
+        "cluster81",
+        "cluster70",
+        "cluster70 tls",
+        "shared_sentinel",
+        "sentinel70 tls",
+    ]
+)
+def every_url(request: pytest.FixtureRequest) -> str:
+    name, _, variant = request.param.partition(" ")
+    server = request.getfixturevalue(name)
+    if variant == "tls":
+        ca = request.getfixturevalue("certificates").ca
+        return f"{server.tls_url}{'&' if '?' in server.tls_url else '?'}tls_ca={ca}"
+    return f"{server.url}?protocol=2" if variant == "resp2" else str(server.url)
 
 
 @pytest_asyncio.fixture

@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from wires import CALM, open_calm
 
 from valtier import (
     ConfigurationError,
@@ -21,29 +20,10 @@ from valtier import (
 )
 from valtier.embedded import EmbeddedCluster, EmbeddedSentinel, EmbeddedValkey
 from valtier.testing import eventually
-from valtier.wire.address import Address
 from valtier.wire.backoff import Backoff
 from valtier.wire.blocking import block_of, patience
-from valtier.wire.client import Valkey
 from valtier.wire.cluster.slots import slot_of
-from valtier.wire.options import WireOptions
-
-QUICK = WireOptions(
-    deadline_s=0.5,
-    connect_timeout_s=1.0,
-    drop_after_s=1.0,
-    backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.1),
-)
-
-
-@asynccontextmanager
-async def client(url: str, options: WireOptions = QUICK) -> AsyncIterator[Valkey]:
-    made = Valkey.open(Address.parse(url), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
+from valtier.wire.link import Status
 
 
 def blocked(server: EmbeddedValkey) -> int:
@@ -106,7 +86,7 @@ def test_the_server_may_be_a_little_late() -> None:
 
 
 async def test_a_reader_gets_what_is_written_while_it_blocks(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url) as wire, wire.dedicated() as own:
         reading = asyncio.create_task(own.call("XREAD", "BLOCK", 5000, "STREAMS", "s", "$"))
         await eventually(lambda: blocked(valkey) == 1)
         entry = await wire.call("XADD", "s", "*", "k", "v")
@@ -116,7 +96,7 @@ async def test_a_reader_gets_what_is_written_while_it_blocks(valkey: EmbeddedVal
 
 async def test_a_block_that_ends_empty_is_no_missed_deadline(valkey: EmbeddedValkey) -> None:
     """Even at the usual deadline, and though the server looks at its clock only now and then."""
-    async with client(valkey.url, replace(QUICK, deadline_s=0.1)) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url, replace(CALM, deadline_s=0.1)) as wire, wire.dedicated() as own:
         for block_s in (0.01, 0.105, 0.25):
             assert await own.call("BLPOP", "q", block_s) is None
         assert await own.call("XREAD", "BLOCK", 120, "STREAMS", "s", "$") is None
@@ -125,7 +105,7 @@ async def test_a_block_that_ends_empty_is_no_missed_deadline(valkey: EmbeddedVal
 
 
 async def test_fifty_blocked_readers_delay_nobody(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire, contextlib.AsyncExitStack() as stack:
+    async with open_calm(valkey.url) as wire, contextlib.AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(wire.dedicated()) for _ in range(50)]
         waiting = [asyncio.create_task(reader.call("BLPOP", f"q{n}", 20)) for n, reader in enumerate(readers)]
         await eventually(lambda: blocked(valkey) == 50)
@@ -138,7 +118,7 @@ async def test_fifty_blocked_readers_delay_nobody(valkey: EmbeddedValkey) -> Non
 
 
 async def test_blocking_for_ever_has_to_be_said(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url) as wire, wire.dedicated() as own:
         with pytest.raises(ConfigurationError, match="block_s=None"):
             await own.call("XREAD", "BLOCK", 0, "STREAMS", "s", "$")
         assert not own.connected
@@ -149,7 +129,7 @@ async def test_blocking_for_ever_has_to_be_said(valkey: EmbeddedValkey) -> None:
 
 
 async def test_a_second_command_meanwhile_is_refused_at_once(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url) as wire, wire.dedicated() as own:
         waiting = asyncio.create_task(own.call("BLPOP", "q", 5))
         await eventually(lambda: blocked(valkey) == 1)
         with pytest.raises(OverloadedError, match="of its own"):
@@ -160,7 +140,7 @@ async def test_a_second_command_meanwhile_is_refused_at_once(valkey: EmbeddedVal
 
 
 async def test_a_refused_command_keeps_the_connection(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url) as wire, wire.dedicated() as own:
         first = await own.call("CLIENT", "ID")
         with pytest.raises(ReplyError):
             await own.call("NOSUCH")
@@ -172,7 +152,7 @@ async def test_a_refused_command_keeps_the_connection(valkey: EmbeddedValkey) ->
 
 async def test_a_cancelled_command_does_not_stay_behind(valkey: EmbeddedValkey) -> None:
     """What is pushed afterwards is for the next reader, and the next call has a new connection."""
-    async with client(valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url) as wire, wire.dedicated() as own:
         waiting = asyncio.create_task(own.call("BLPOP", "q", 20))
         await eventually(lambda: blocked(valkey) == 1)
         waiting.cancel()
@@ -184,7 +164,7 @@ async def test_a_cancelled_command_does_not_stay_behind(valkey: EmbeddedValkey) 
 
 
 async def test_calls_may_be_cancelled_at_any_moment(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_calm(valkey.url) as wire:
         before = clients(valkey)
         for turns in range(0, 60, 2):
             async with wire.dedicated() as own:
@@ -201,24 +181,24 @@ async def test_calls_may_be_cancelled_at_any_moment(valkey: EmbeddedValkey) -> N
 async def test_a_server_that_stands_still_holds_nobody_longer_than_block_and_deadline(
     own_valkey: EmbeddedValkey,
 ) -> None:
-    async with client(own_valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(own_valkey.url) as wire, wire.dedicated() as own:
         assert await own.call("PING") == b"PONG"
         own_valkey.freeze()
         began = time.monotonic()
         with pytest.raises(DeadlineError, match="dropped"):
             await own.call("BLPOP", "q", 0.3)
-        assert 0.3 <= time.monotonic() - began < 0.3 + 0.1 + QUICK.deadline_s + 0.3
+        assert 0.3 <= time.monotonic() - began < 0.3 + 0.1 + CALM.deadline_s + 0.3
         began = time.monotonic()
         with pytest.raises(UnavailableError, match="nothing was sent"):
             await own.call("BLPOP", "q", 0.3)  # it has to connect
-        assert time.monotonic() - began < QUICK.connect_timeout_s + 0.5
+        assert time.monotonic() - began < CALM.connect_timeout_s + 0.5
         own_valkey.thaw()
         await eventually(lambda: wire.available)
         assert await own.call("PING") == b"PONG"
 
 
 async def test_a_lost_connection_is_told_and_the_next_call_has_a_new_one(own_valkey: EmbeddedValkey) -> None:
-    async with client(own_valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(own_valkey.url) as wire, wire.dedicated() as own:
         waiting = asyncio.create_task(own.call("BLPOP", "q", 20))
         await eventually(lambda: blocked(own_valkey) == 1)
         own_valkey.kill()
@@ -232,7 +212,7 @@ async def test_a_lost_connection_is_told_and_the_next_call_has_a_new_one(own_val
 
 
 async def test_a_connection_lost_while_idle_costs_no_error(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire, wire.dedicated() as own:
+    async with open_calm(valkey.url) as wire, wire.dedicated() as own:
         number = await own.call("CLIENT", "ID")
         valkey.call("CLIENT", "KILL", "ID", number)
         await eventually(lambda: not own.connected)
@@ -242,8 +222,8 @@ async def test_a_connection_lost_while_idle_costs_no_error(valkey: EmbeddedValke
 async def test_failed_attempts_are_made_ever_more_slowly(own_valkey: EmbeddedValkey) -> None:
     """A reader that loops without a pause does not hammer a server that is away."""
     own_valkey.kill()
-    patient = replace(QUICK, backoff=Backoff(base_s=0.1, cap_s=0.4))
-    async with client(own_valkey.url, patient) as wire, wire.dedicated() as own:
+    patient = replace(CALM, backoff=Backoff(base_s=0.1, cap_s=0.4))
+    async with open_calm(own_valkey.url, patient) as wire, wire.dedicated() as own:
         tries = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.5):
@@ -255,7 +235,7 @@ async def test_failed_attempts_are_made_ever_more_slowly(own_valkey: EmbeddedVal
 
 
 async def test_closing_fails_what_is_in_flight_and_leaves_nothing(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_calm(valkey.url) as wire:
         before = clients(valkey)
         async with wire.dedicated() as own:
             waiting = asyncio.create_task(own.call("BLPOP", "q", 20))
@@ -268,7 +248,7 @@ async def test_closing_fails_what_is_in_flight_and_leaves_nothing(valkey: Embedd
 
 
 async def test_closing_while_it_connects_leaves_nothing(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_calm(valkey.url) as wire:
         before = clients(valkey)
         for turns in range(25):
             own = wire.dedicated()
@@ -286,7 +266,7 @@ async def test_closing_while_it_connects_leaves_nothing(valkey: EmbeddedValkey) 
 
 
 async def test_it_follows_the_primary(own_sentinel: EmbeddedSentinel) -> None:
-    async with client(own_sentinel.url) as wire, wire.dedicated() as own:
+    async with open_calm(own_sentinel.url) as wire, wire.dedicated() as own:
         assert (await own.call("ROLE"))[0] == b"master"
         waiting = asyncio.create_task(own.call("BLPOP", "q", 20))
         await eventually(lambda: blocked(own_sentinel.primary()) == 1)
@@ -311,7 +291,7 @@ def redirections(cluster: EmbeddedCluster) -> int:
 
 async def test_it_goes_to_the_node_of_its_key(cluster: EmbeddedCluster) -> None:
     """At once: nobody has to send it on."""
-    async with client(cluster.url) as wire:
+    async with open_calm(cluster.url) as wire:
         before = redirections(cluster)
         for key in ("a", "b", "c"):
             async with wire.dedicated(key) as own:
@@ -324,7 +304,7 @@ async def test_it_goes_to_the_node_of_its_key(cluster: EmbeddedCluster) -> None:
 
 
 async def test_it_follows_a_slot_that_moves_even_while_it_blocks(own_cluster: EmbeddedCluster) -> None:
-    async with client(own_cluster.url) as wire, wire.dedicated("a") as own:
+    async with open_calm(own_cluster.url) as wire, wire.dedicated("a") as own:
         slot = slot_of("a")
         source, target, *_ = sorted(
             await asyncio.to_thread(own_cluster.primaries),
@@ -339,7 +319,7 @@ async def test_it_follows_a_slot_that_moves_even_while_it_blocks(own_cluster: Em
 
 
 async def test_it_asks_the_node_to_which_a_key_is_on_its_way(own_cluster: EmbeddedCluster) -> None:
-    async with client(own_cluster.url) as wire, wire.dedicated("a") as own:
+    async with open_calm(own_cluster.url) as wire, wire.dedicated("a") as own:
         slot = slot_of("a")
         _, target, *_ = sorted(
             await asyncio.to_thread(own_cluster.primaries),
@@ -352,3 +332,33 @@ async def test_it_asks_the_node_to_which_a_key_is_on_its_way(own_cluster: Embedd
         assert await own.call("BLPOP", "a", 5) == [b"a", b"2"]
         await asyncio.to_thread(own_cluster.end_migration, slot, target)
         assert await own.call("LLEN", "a") == 0
+
+
+async def test_telemetry_tells_what_they_can_do_and_what_became_of_them(own_valkey: EmbeddedValkey) -> None:
+    """All of one client are counted together, and the best of them is told."""
+    async with open_calm(own_valkey.url) as wire:
+        one, two = wire.dedicated(), wire.dedicated()
+        link = next(link for link in wire.telemetry.links if link.purpose == "dedicated")
+        assert (link.status, one.status) == ("new", Status.NEW)
+        await one.call("PING")
+        assert (link.status, one.status, link.connects) == ("ready", Status.READY, 1)
+        await two.call("PING")
+        await one.close()
+        assert (link.status, one.status, two.status) == ("ready", Status.CLOSED, Status.READY)
+        own_valkey.kill()
+        await eventually(lambda: link.status == "down")
+        assert (two.status, link.reconnects) == (Status.DOWN, 1)
+        with pytest.raises(UnavailableError):
+            await two.call("PING")
+        assert (link.status, link.connects_failed) == ("down", 1)
+        own_valkey.start()
+        await eventually(lambda: wire.available)
+        await two.call("PING")
+        assert (link.status, link.connects) == ("ready", 3)
+        own_valkey.freeze()
+        with pytest.raises(DeadlineError):
+            await two.call("PING")
+        assert (link.status, link.deadlines_missed) == ("down", 1)
+        own_valkey.thaw()
+        await two.close()
+        assert link.status == "closed"

@@ -13,6 +13,7 @@ from valtier.durations import seconds
     [
         (5, 5.0),
         (0.25, 0.25),
+        ("50us", 50e-6),
         ("500ms", 0.5),
         ("30s", 30.0),
         ("5m", 300.0),
@@ -21,7 +22,7 @@ from valtier.durations import seconds
     ],
 )
 def test_every_form_is_seconds(duration: float | str, expected: float) -> None:
-    assert seconds(duration) == expected
+    assert seconds(duration) == pytest.approx(expected)
 
 
 def test_days_of_a_timedelta_count() -> None:

@@ -117,8 +117,10 @@ async def test_the_deadline_counts_over_both_connections(server: ScriptedServer)
     wire = await opened(server, replace(QUICK, deadline_s=0.4))
     before = time.perf_counter()
     future = wire.call("GET", "k", idempotent=True)
-    await eventually(lambda: server.count(b"GET"))
-    await asyncio.sleep(0.2)  # half of its deadline
+    connection = wire.link_for().connection
+    assert connection is not None
+    await eventually(lambda: connection._watchdog.left_s(connection.sent) <= 0.21)  # half of its deadline
+    assert server.count(b"GET") == 1
     server.hang_up()
     with pytest.raises(OutcomeUnknownError):
         await future

@@ -5,46 +5,27 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wires import CALM, open_calm
 
 from valtier import ConfigurationError, ReplyError, UnavailableError
 from valtier.embedded import EmbeddedValkey
 from valtier.errors import NoPermissionError
 from valtier.testing import eventually
-from valtier.wire.address import Address
-from valtier.wire.backoff import Backoff
+from valtier.testing.faults import FaultProxy, Way
 from valtier.wire.client import Valkey
 from valtier.wire.options import WireOptions
 from valtier.wire.pubsub import Hub
 from valtier.wire.subscription import Gap, Message, Subscription
 
-QUICK = WireOptions(
-    deadline_s=0.5,
-    connect_timeout_s=1.0,
-    drop_after_s=1.0,
-    backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.1),
-)
-
-
-@asynccontextmanager
-async def client(url: str, options: WireOptions = QUICK) -> AsyncIterator[Valkey]:
-    made = Valkey.open(Address.parse(url), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
-
 
 @pytest.fixture(params=[3, 2], ids=["resp3", "resp2"])
 def options(request: pytest.FixtureRequest) -> WireOptions:
     """Every promise holds with both protocols."""
-    return replace(QUICK, protocol=request.param)
+    return replace(CALM, protocol=request.param)
 
 
 async def take(subscription: Subscription, count: int = 1, within_s: float = 5.0) -> list[Message | Gap]:
@@ -68,7 +49,7 @@ def numsub(server: EmbeddedValkey, channel: str) -> int:
 
 
 async def test_messages_arrive_whole_and_in_order(valkey: EmbeddedValkey, options: WireOptions) -> None:
-    async with client(valkey.url, options) as wire, wire.subscribe("a", b"b") as heard:
+    async with open_calm(valkey.url, options) as wire, wire.subscribe("a", b"b") as heard:
         for n in range(1000):
             wire.call("PUBLISH", "a" if n % 2 else "b", b"\r\n\x00%d" % n)
         expected = [Message(b"a" if n % 2 else b"b", b"\r\n\x00%d" % n) for n in range(1000)]
@@ -76,7 +57,7 @@ async def test_messages_arrive_whole_and_in_order(valkey: EmbeddedValkey, option
 
 
 async def test_a_pattern_tells_channel_and_pattern(valkey: EmbeddedValkey, options: WireOptions) -> None:
-    async with client(valkey.url, options) as wire, wire.subscribe(patterns=["user:*"]) as heard:
+    async with open_calm(valkey.url, options) as wire, wire.subscribe(patterns=["user:*"]) as heard:
         await wire.call("PUBLISH", "other:1", "no")
         await wire.call("PUBLISH", "user:1", "yes")
         assert await take(heard) == [Message(b"user:1", b"yes", b"user:*")]
@@ -85,7 +66,7 @@ async def test_a_pattern_tells_channel_and_pattern(valkey: EmbeddedValkey, optio
 async def test_what_channel_and_pattern_both_fit_comes_by_both(
     valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
-    async with client(valkey.url, options) as wire, wire.subscribe("a", patterns=["a*"]) as heard:
+    async with open_calm(valkey.url, options) as wire, wire.subscribe("a", patterns=["a*"]) as heard:
         await wire.call("PUBLISH", "a", "1")
         assert await take(heard, 2) == [Message(b"a", b"1"), Message(b"a", b"1", b"a*")]
 
@@ -93,7 +74,7 @@ async def test_what_channel_and_pattern_both_fit_comes_by_both(
 async def test_a_sharded_channel_is_another_than_its_namesake(
     valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
-    async with client(valkey.url, options) as wire, wire.subscribe("a", sharded=True) as heard:
+    async with open_calm(valkey.url, options) as wire, wire.subscribe("a", sharded=True) as heard:
         await wire.call("PUBLISH", "a", "no")
         await wire.call("SPUBLISH", "a", "yes")
         assert await take(heard) == [Message(b"a", b"yes")]
@@ -103,7 +84,7 @@ async def test_subscribers_share_one_connection_and_one_subscription(
     valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
     """Each of two local subscribers gets each message once; the server has one client, which goes with the last."""
-    async with client(valkey.url, options) as wire:
+    async with open_calm(valkey.url, options) as wire:
         async with wire.subscribe("a") as one:
             await wire.call("PUBLISH", "a", "1")
             assert await take(one) == [Message(b"a", b"1")]
@@ -143,7 +124,7 @@ async def test_subscribers_that_come_and_go_leave_no_wrong_belief(
                             break
 
     patient = replace(options, deadline_s=5.0)
-    async with client(valkey.url, patient) as wire, wire.subscribe("keeps-the-connection"):
+    async with open_calm(valkey.url, patient) as wire, wire.subscribe("keeps-the-connection"):
         await asyncio.gather(*(visit(wire, number) for number in range(20)))
         await eventually(lambda: [numsub(valkey, name) for name in "abc"] == [0, 0, 0])
         assert wire.telemetry.total().reconnects == 0
@@ -153,7 +134,7 @@ async def test_a_channel_that_was_left_is_not_taken_for_one_that_is_heard(
     own_valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
     """Whoever enters again waits for a new confirmation, and so does everybody who comes behind."""
-    async with client(own_valkey.url, options) as wire, wire.subscribe("keeps-the-connection"):
+    async with open_calm(own_valkey.url, options) as wire, wire.subscribe("keeps-the-connection"):
         left = await wire.subscribe("a").__aenter__()
         own_valkey.freeze()
         await left.__aexit__(None, None, None)
@@ -173,7 +154,7 @@ async def test_a_slow_consumer_keeps_the_newest_and_hears_of_the_gap(
     valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
     async with (
-        client(valkey.url, options) as wire,
+        open_calm(valkey.url, options) as wire,
         wire.subscribe("a", max_queue=10) as slow,
         wire.subscribe("a") as quick,
     ):
@@ -192,7 +173,7 @@ async def test_a_slow_consumer_keeps_the_newest_and_hears_of_the_gap(
 async def test_after_a_restart_a_gap_and_then_messages_again(
     own_valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
-    async with client(own_valkey.url, options) as wire, wire.subscribe("a", patterns=["b*"]) as heard:
+    async with open_calm(own_valkey.url, options) as wire, wire.subscribe("a", patterns=["b*"]) as heard:
         await wire.call("PUBLISH", "a", "before")
         assert await take(heard) == [Message(b"a", b"before")]
         own_valkey.kill()
@@ -207,7 +188,7 @@ async def test_each_loss_costs_one_gap(valkey: EmbeddedValkey, options: WireOpti
     """However many channels a subscription has, and however often the connection breaks."""
     names = [f"c{n}" for n in range(3000)]
     async with (
-        client(valkey.url, options) as wire,
+        open_calm(valkey.url, options) as wire,
         wire.subscribe(*names) as heard,
         wire.subscribe("own") as own,
     ):
@@ -219,9 +200,33 @@ async def test_each_loss_costs_one_gap(valkey: EmbeddedValkey, options: WireOpti
             assert await take(heard) == [Message(b"c2999", b"%d" % round_)]
 
 
+async def test_more_channels_than_fit_into_one_connect_timeout_come_back_in_batches(
+    valkey: EmbeddedValkey,
+) -> None:
+    """Each batch has its own time: with 50 ms for each of 30 batches, one second is too little for all."""
+    names = [f"c{n}" for n in range(30_000)]
+    async with (
+        FaultProxy(valkey.port) as proxy,
+        open_calm(proxy.url(valkey.url), replace(CALM, drop_after_s=20.0)) as wire,
+        wire.subscribe(*names, sharded=True) as heard,
+    ):
+        proxy.delay(0.05, Way.TO_CLIENT)
+        lost = valkey.call("CLIENT", "KILL", "TYPE", "PUBSUB")
+        began = time.monotonic()
+        assert lost == 1
+        assert await take(heard, within_s=60) == [Gap("reconnected")]
+        assert time.monotonic() - began > CALM.connect_timeout_s
+        assert heard.live
+        link = next(link for link in wire.telemetry.links if link.purpose == "pubsub")
+        assert (link.connects, link.connects_failed) == (2, 0)
+
+
 async def test_a_quiet_channel_stays_connected(valkey: EmbeddedValkey, options: WireOptions) -> None:
     """Silence is no loss: the server is asked for a sign of life, and the connection outlives `drop_after_s` by far."""
-    async with client(valkey.url, replace(options, drop_after_s=0.2)) as wire, wire.subscribe("a") as heard:
+    async with (
+        open_calm(valkey.url, replace(options, drop_after_s=0.2)) as wire,
+        wire.subscribe("a") as heard,
+    ):
         before = pubsub_clients(valkey)[0].split()[0]
         link = next(link for link in wire.telemetry.links if link.purpose == "pubsub")
         pings = link.replies
@@ -235,7 +240,7 @@ async def test_a_server_that_stands_still_is_noticed(
     own_valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
     """A connection that is open and dead is given up within about `drop_after_s`, and taken up again."""
-    async with client(own_valkey.url, options) as wire, wire.subscribe("a") as heard:
+    async with open_calm(own_valkey.url, options) as wire, wire.subscribe("a") as heard:
         own_valkey.freeze()
         began = time.monotonic()
         await eventually(lambda: not heard.live)
@@ -247,7 +252,7 @@ async def test_a_server_that_stands_still_is_noticed(
 
 
 async def test_valkey_missing_is_told_within_the_connect_timeout() -> None:
-    async with client("redis://127.0.0.1:1/0", replace(QUICK, connect_timeout_s=0.3)) as wire:
+    async with open_calm("redis://127.0.0.1:1/0", replace(CALM, connect_timeout_s=0.3)) as wire:
         began = time.monotonic()
         with pytest.raises(UnavailableError, match="wait=True"):
             async with wire.subscribe("a"):
@@ -258,7 +263,7 @@ async def test_valkey_missing_is_told_within_the_connect_timeout() -> None:
 
 async def test_one_may_wait_for_valkey_to_come(own_valkey: EmbeddedValkey, options: WireOptions) -> None:
     own_valkey.kill()
-    async with client(own_valkey.url, replace(options, connect_timeout_s=0.2)) as wire:
+    async with open_calm(own_valkey.url, replace(options, connect_timeout_s=0.2)) as wire:
         hub = Hub(wire)
         subscription = hub.subscribe("a", wait=True)
         entering = asyncio.create_task(subscription.__aenter__())
@@ -285,7 +290,7 @@ async def test_a_channel_that_the_user_may_not_hear_is_refused_at_once(
     limited_url: str, options: WireOptions
 ) -> None:
     """And the other subscriptions of the connection have no part in it."""
-    async with client(limited_url, options) as wire, wire.subscribe("open:1") as heard:
+    async with open_calm(limited_url, options) as wire, wire.subscribe("open:1") as heard:
         with pytest.raises(NoPermissionError):
             async with wire.subscribe("open:1", "closed"):
                 pass
@@ -299,7 +304,7 @@ async def test_a_channel_that_the_user_may_not_hear_is_refused_at_once(
 async def test_a_permission_taken_away_ends_the_iteration_with_the_error(
     limited_url: str, own_valkey: EmbeddedValkey, options: WireOptions
 ) -> None:
-    async with client(limited_url, options) as wire:
+    async with open_calm(limited_url, options) as wire:
         async with wire.subscribe("open:1") as heard:
             own_valkey.call("ACL", "SETUSER", "ann", "resetchannels", "&else")  # which drops the connection
             with pytest.raises(NoPermissionError):
@@ -309,7 +314,7 @@ async def test_a_permission_taken_away_ends_the_iteration_with_the_error(
 
 
 async def test_what_can_never_be_heard_is_refused_when_it_is_asked_for(valkey: EmbeddedValkey) -> None:
-    async with client(valkey.url) as wire:
+    async with open_calm(valkey.url) as wire:
         with pytest.raises(ConfigurationError, match="name a channel"):
             wire.subscribe()
         with pytest.raises(ConfigurationError, match="no patterns"):
@@ -332,7 +337,7 @@ async def test_what_can_never_be_heard_is_refused_when_it_is_asked_for(valkey: E
 
 async def test_a_cancelled_reader_loses_no_message(valkey: EmbeddedValkey, options: WireOptions) -> None:
     got: list[Message | Gap] = []
-    async with client(valkey.url, options) as wire, wire.subscribe("a") as heard:
+    async with open_calm(valkey.url, options) as wire, wire.subscribe("a") as heard:
         for n in range(50):
             reading = asyncio.ensure_future(anext(heard))
             for _ in range(n % 3):
@@ -347,7 +352,7 @@ async def test_a_cancelled_reader_loses_no_message(valkey: EmbeddedValkey, optio
 
 async def test_entering_may_be_cancelled_at_any_moment(valkey: EmbeddedValkey, options: WireOptions) -> None:
     """Nothing of it stays behind: no task, no client of the server's, no subscription."""
-    async with client(valkey.url, options) as wire:
+    async with open_calm(valkey.url, options) as wire:
         for turns in range(40):
             entering = asyncio.create_task(wire.subscribe("a", patterns=["b*"]).__aenter__())
             for _ in range(turns):
@@ -362,7 +367,7 @@ async def test_entering_may_be_cancelled_at_any_moment(valkey: EmbeddedValkey, o
 
 
 async def test_closing_the_client_ends_the_iteration(valkey: EmbeddedValkey, options: WireOptions) -> None:
-    async with client(valkey.url, options) as wire:
+    async with open_calm(valkey.url, options) as wire:
         heard = await wire.subscribe("a").__aenter__()
         await wire.call("PUBLISH", "a", "last")
         await eventually(lambda: len(heard._queue) == 1)
@@ -380,7 +385,7 @@ async def test_an_old_server_says_that_it_knows_no_sharded_channels(
     """As any other refusal does, that reaches the caller as Valkey's error."""
     old = EmbeddedValkey(tmp_path, settings={"save": "", "rename-command": ("SSUBSCRIBE", "")})
     with old:
-        async with client(old.url, options) as wire:
+        async with open_calm(old.url, options) as wire:
             with pytest.raises(ReplyError, match="unknown command"):
                 async with wire.subscribe("a", sharded=True):
                     pass
@@ -390,7 +395,7 @@ async def test_everyday_life_is_no_warning(
     valkey: EmbeddedValkey, options: WireOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    async with client(valkey.url, options) as wire:
+    async with open_calm(valkey.url, options) as wire:
         for _ in range(3):
             async with wire.subscribe("a") as heard:
                 await wire.call("PUBLISH", "a", "1")

@@ -1,47 +1,28 @@
 """In a cluster a subscription is where its channel's slot is, and follows it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from wires import CALM, open_calm
 
 from valtier.embedded import EmbeddedCluster
 from valtier.errors import ProtocolError, ReplyError
 from valtier.telemetry import LinkTelemetry
 from valtier.testing import eventually
-from valtier.wire.address import Address
-from valtier.wire.backoff import Backoff
 from valtier.wire.client import Valkey
 from valtier.wire.cluster.slots import slot_of
 from valtier.wire.options import WireOptions
 from valtier.wire.subscription import Gap, Message, Subscription
 from valtier.wire.topics import CHANNEL, SHARD, Ask, FeedConnection, Topic
 
-QUICK = WireOptions(
-    deadline_s=0.5,
-    connect_timeout_s=1.0,
-    drop_after_s=1.0,
-    backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.1),
-)
 NAMES = ("a", "b", "c")  # three slots, of three primaries
 
 
 @pytest.fixture(params=[3, 2], ids=["resp3", "resp2"])
 def options(request: pytest.FixtureRequest) -> WireOptions:
-    return replace(QUICK, protocol=request.param)
-
-
-@asynccontextmanager
-async def client(url: str, options: WireOptions = QUICK) -> AsyncIterator[Valkey]:
-    made = Valkey.open(Address.parse(url), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
+    return replace(CALM, protocol=request.param)
 
 
 async def take(subscription: Subscription, count: int = 1, within_s: float = 5.0) -> list[Message | Gap]:
@@ -61,7 +42,7 @@ def pubsub_clients(cluster: EmbeddedCluster) -> list[int]:
 
 async def test_every_kind_of_channel_is_heard_once(cluster: EmbeddedCluster, options: WireOptions) -> None:
     """And no node has more than one pub/sub connection of this client; with the last subscription they are closed."""
-    async with client(cluster.url, options) as wire:
+    async with open_calm(cluster.url, options) as wire:
         async with wire.subscribe(*NAMES, sharded=True) as sharded, wire.subscribe(*NAMES) as plain:
             async with wire.subscribe(patterns=["b*"]) as pattern:
                 for name in NAMES:
@@ -85,7 +66,7 @@ async def test_a_sharded_channel_moves_with_its_slot(
 ) -> None:
     """The server says so; a gap is told, and the channels of other slots notice nothing."""
     async with (
-        client(own_cluster.url, options) as wire,
+        open_calm(own_cluster.url, options) as wire,
         wire.subscribe("a", sharded=True) as moving,
         wire.subscribe("b", "c", sharded=True) as staying,
     ):
@@ -102,9 +83,22 @@ async def test_a_sharded_channel_moves_with_its_slot(
         assert await take(staying) == [Message(b"b", b"still")]
 
 
+async def test_many_channels_of_a_slot_that_moves_cost_one_gap(own_cluster: EmbeddedCluster) -> None:
+    names = [f"{{a}}{number}" for number in range(300)]
+    async with open_calm(own_cluster.url, CALM) as wire, wire.subscribe(*names, sharded=True) as heard:
+        slot = slot_of("a")
+        source = await asyncio.to_thread(own_cluster.primary_of, slot)
+        target = next(node for node in await asyncio.to_thread(own_cluster.primaries) if node is not source)
+        await asyncio.to_thread(own_cluster.migrate_slots, [slot], source, target)
+        assert await take(heard) == [Gap("moved")]
+        await eventually(lambda: heard.live)
+        assert await publish(wire, names[-1], "last") == 1
+        assert await take(heard) == [Message(names[-1].encode(), b"last")]
+
+
 async def test_after_a_crash_the_channel_is_heard_from_the_new_primary(own_cluster: EmbeddedCluster) -> None:
     async with (
-        client(own_cluster.url) as wire,
+        open_calm(own_cluster.url) as wire,
         wire.subscribe("a", sharded=True) as sharded,
         wire.subscribe("a") as plain,
     ):
@@ -121,7 +115,7 @@ async def test_after_a_crash_the_channel_is_heard_from_the_new_primary(own_clust
 
 async def test_a_planned_failover_is_followed(own_cluster: EmbeddedCluster, options: WireOptions) -> None:
     """What is published at the new primary arrives; once the client knows of it, the channel is asked for there."""
-    async with client(own_cluster.url, options) as wire, wire.subscribe("a", sharded=True) as heard:
+    async with open_calm(own_cluster.url, options) as wire, wire.subscribe("a", sharded=True) as heard:
         old = await asyncio.to_thread(own_cluster.primary_of, slot_of("a"))
         (replica,) = await asyncio.to_thread(own_cluster.replicas, old)
         await asyncio.to_thread(own_cluster.failover, replica)
@@ -148,7 +142,7 @@ class Wire:
         self.pushes: list[list[Any]] = []
         self.lost: list[Exception] = []
         self.connection = FeedConnection(
-            QUICK,
+            CALM,
             LinkTelemetry(),
             on_lost=lambda _connection, cause, _again: self.lost.append(cause),
             on_deadline=lambda _missed, _heard: None,
@@ -210,7 +204,7 @@ async def test_a_refusal_answers_the_oldest_question() -> None:
 async def test_any_amount_of_messages_is_no_reply_that_grows_too_large() -> None:
     """`max_reply_bytes` is about one reply; a feed hears messages for weeks without any."""
     wire = Wire()
-    wire.connection._options = replace(QUICK, max_reply_bytes=1000)
+    wire.connection._options = replace(CALM, max_reply_bytes=1000)
     for _ in range(100):
         wire.connection.data_received(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$100\r\n" + b"x" * 100 + b"\r\n")
     assert len(wire.pushes) == 100

@@ -10,36 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wires import CALM, open_calm
 
 from valtier import OutcomeUnknownError, RejectedError, UnavailableError, ValkeyError
 from valtier.embedded import EmbeddedSentinel, EmbeddedValkey
 from valtier.testing import eventually
 from valtier.wire.address import Address, Endpoint
-from valtier.wire.backoff import Backoff
 from valtier.wire.client import Valkey
 from valtier.wire.handshake import Server
 from valtier.wire.options import WireOptions
 from valtier.wire.sentinel import SentinelLocator, SentinelWatcher, check_primary
 
-QUICK = WireOptions(
-    deadline_s=0.5,
-    connect_timeout_s=1.0,
-    drop_after_s=1.0,
-    backoff=Backoff(base_s=0.02, cap_s=0.1, probe_s=0.1),
-)
 
-
-@asynccontextmanager
-async def client(url: str, options: WireOptions = QUICK, **keywords: str) -> AsyncIterator[Valkey]:
-    made = Valkey.open(Address.parse(url, **keywords), options)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def locator_of(url: str, options: WireOptions = QUICK, **keywords: str) -> SentinelLocator:
+def locator_of(url: str, options: WireOptions = CALM, **keywords: str) -> SentinelLocator:
     return SentinelLocator(Address.parse(url, **keywords), options)
 
 
@@ -83,7 +66,7 @@ class Load:
     async def check(self) -> None:
         """What was not reported as possibly run has not run."""
         assert int(await self.wire.call("GET", "n")) <= self.acknowledged + self.unknown
-        assert self.longest_s < QUICK.deadline_s + 0.4
+        assert self.longest_s < CALM.deadline_s + 0.4
 
 
 # -- failover ----------------------------------------------------------------------------------------------
@@ -92,7 +75,7 @@ class Load:
 async def test_the_primary_is_found_and_followed_when_the_sentinels_switch(
     own_sentinel: EmbeddedSentinel,
 ) -> None:
-    async with client(own_sentinel.url) as wire:
+    async with open_calm(own_sentinel.url) as wire:
         old = wire.server.run_id
         assert wire.link_for(None).endpoint == Endpoint("127.0.0.1", own_sentinel.primary().port)
         load = Load(wire)
@@ -106,7 +89,7 @@ async def test_the_primary_is_found_and_followed_when_the_sentinels_switch(
 
 
 async def test_a_primary_that_crashed_is_replaced(own_sentinel: EmbeddedSentinel) -> None:
-    async with client(own_sentinel.url) as wire:
+    async with open_calm(own_sentinel.url) as wire:
         old = wire.server.run_id
         load = Load(wire)
         async with load.running():
@@ -120,7 +103,7 @@ async def test_a_primary_that_crashed_is_replaced(own_sentinel: EmbeddedSentinel
 async def test_a_primary_that_stands_still_is_replaced_and_costs_nobody_more_than_the_deadline(
     own_sentinel: EmbeddedSentinel,
 ) -> None:
-    async with client(own_sentinel.url) as wire:
+    async with open_calm(own_sentinel.url) as wire:
         old = wire.server.run_id
         load = Load(wire)
         async with load.running():
@@ -136,7 +119,7 @@ async def test_a_primary_that_stands_still_is_replaced_and_costs_nobody_more_tha
 
 
 async def test_subscribers_follow_the_primary(own_sentinel: EmbeddedSentinel) -> None:
-    async with client(own_sentinel.url) as wire, wire.subscribe("a") as heard:
+    async with open_calm(own_sentinel.url) as wire, wire.subscribe("a") as heard:
         await asyncio.to_thread(own_sentinel.kill_primary)
         async with asyncio.timeout(20):
             await anext(heard)
@@ -158,7 +141,7 @@ async def test_one_living_sentinel_of_those_named_or_known_is_enough(own_sentine
     second.freeze()
     began = time.monotonic()
     assert await locator() == primary
-    assert time.monotonic() - began < QUICK.connect_timeout_s
+    assert time.monotonic() - began < CALM.connect_timeout_s
     assert locator.sentinels[0].port == third.port
     second.kill()
     assert await locator() == primary
@@ -168,7 +151,7 @@ async def test_one_living_sentinel_of_those_named_or_known_is_enough(own_sentine
 
 
 async def test_a_client_stays_connected_while_no_sentinel_lives(own_sentinel: EmbeddedSentinel) -> None:
-    async with client(own_sentinel.url) as wire:
+    async with open_calm(own_sentinel.url) as wire:
         for sentinel in own_sentinel.sentinels:
             sentinel.kill()
         watcher = wire._watcher  # type: ignore[attr-defined]  # Standalone's
@@ -184,7 +167,7 @@ async def test_an_unknown_service_is_an_error_that_says_so(
     url = own_sentinel.url.replace("/mymaster/", "/elsewhere/")
     with pytest.raises(RejectedError, match="knows no service 'elsewhere'"):
         await locator_of(url)()
-    async with client(url) as wire:
+    async with open_calm(url) as wire:
         assert not wire.available
         with pytest.raises(UnavailableError, match="nothing was sent"):
             await wire.call("PING")
@@ -206,7 +189,7 @@ async def test_sentinels_have_a_password_of_their_own(guarded_sentinel: Embedded
     with pytest.raises(RejectedError, match="has another password") as refused:
         await locator_of(url, sentinel_password="wrong")()
     assert "wrong" not in str(refused.value)
-    async with client(url, sentinel_password="watchword") as wire:
+    async with open_calm(url, sentinel_password="watchword") as wire:
         old = wire.server.run_id
         await asyncio.to_thread(guarded_sentinel.failover)
         await eventually(lambda: wire.available and wire.server.run_id != old)
@@ -265,8 +248,8 @@ async def test_a_watcher_that_hears_nothing_asks(
 
 
 async def test_closing_leaves_no_task(own_sentinel: EmbeddedSentinel) -> None:
-    for options in (QUICK, replace(QUICK, protocol=2)):
-        async with client(own_sentinel.url, options) as wire:
+    for options in (CALM, replace(CALM, protocol=2)):
+        async with open_calm(own_sentinel.url, options) as wire:
             assert await wire.call("PING") == b"PONG"
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: len(asyncio.all_tasks()) == 1, 1.0)
@@ -278,7 +261,7 @@ async def test_one_sentinel_with_an_old_view_leads_nobody_astray(own_sentinel: E
     cut_off = own_sentinel.sentinels[0]
     cut_off.call("SENTINEL", "REMOVE", "mymaster")
     cut_off.call("SENTINEL", "MONITOR", "mymaster", "127.0.0.1", "1", "2")
-    wire = Valkey.open(Address.parse(own_sentinel.url), QUICK)
+    wire = Valkey.open(Address.parse(own_sentinel.url), CALM)
     await wire.start()
     await eventually(lambda: wire.available)
     assert await wire.call("PING") == b"PONG"

@@ -16,7 +16,14 @@ from valtier.errors import (
 )
 from valtier.wire.address import Endpoint
 from valtier.wire.cluster.routed import Step, decide
-from valtier.wire.cluster.slotmap import Redirection, SlotMap, best_of, parse_redirection, parse_slots
+from valtier.wire.cluster.slotmap import (
+    Redirection,
+    SlotMap,
+    best_of,
+    parse_epochs,
+    parse_redirection,
+    parse_slots,
+)
 from valtier.wire.cluster.slots import SLOTS
 
 ASKED = Endpoint("asked.example", 7000)
@@ -50,6 +57,26 @@ def test_the_map_that_covers_most_is_the_best() -> None:
     assert not part.complete
     assert best_of([part, SlotMap(), whole, part]) is whole
     assert best_of([]) is None
+
+
+def test_a_map_is_as_new_as_the_newest_config_epoch_of_its_primaries() -> None:
+    told = (
+        b"id1 10.0.0.1:7001@17001,host master - 0 1 7 connected 0-8191\n"
+        b"id2 10.0.0.2:7002@17002 slave id1 0 1 9 connected\n"
+        b"id3 10.0.0.3:7003@17003 myself,master - 0 1 4 connected 8192-16383 [1->-id1]\n"
+    )
+    epochs = parse_epochs(told)
+    assert epochs == {b"id1": 7, b"id2": 9, b"id3": 4}
+    whole, part = parse_slots(WHOLE, ASKED, epochs), parse_slots(WHOLE[1:], ASKED, epochs)
+    assert (whole.epoch, part.epoch) == (7, 4)
+    undated = parse_slots(WHOLE, ASKED)
+    assert best_of([undated, part]) is part  # what is not dated is older than anything
+    assert best_of([part, whole]) is whole
+
+
+@pytest.mark.parametrize("told", [None, [], ReplyError("NOPERM no"), b"", b"x y z\n", b"a b c d e f g\n"])
+def test_what_tells_no_epochs_is_no_trouble(told: Any) -> None:
+    assert parse_epochs(told) == {}
 
 
 def test_slots_told_twice_count_once() -> None:

@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wires import PATIENT, open_wire
 
 from valtier.embedded import EmbeddedCluster, EmbeddedValkey
 from valtier.errors import ReplyError
-from valtier.wire import Address, Valkey, WireOptions
 from valtier.wire.cluster.commands import FIRST_IS_KEY, KNOWN, lookup, name_of
 from valtier.wire.cluster.keyspec import Command, KeySpec, parse_command_info
 from valtier.wire.cluster.slots import SLOTS, slot_of
-
-PATIENT = WireOptions(deadline_s=5.0)
 
 keys = st.binary(max_size=40) | st.text("{}ab", max_size=12).map(str.encode)
 
@@ -73,12 +71,8 @@ async def test_the_server_puts_keys_into_the_same_slots(cluster: EmbeddedCluster
     chance = random.Random(1)
     samples = [chance.randbytes(chance.randrange(30)) for _ in range(1000)]
     samples += [bytes(chance.choices(b"{}xy", k=chance.randrange(12))) for _ in range(1000)]
-    valkey = Valkey.open(Address.parse(cluster.url), PATIENT)
-    await valkey.start()
-    try:
-        told = await valkey.call_many(("CLUSTER", "KEYSLOT", key) for key in samples)
-    finally:
-        await valkey.close()
+    async with open_wire(cluster.url, PATIENT) as wire:
+        told = await wire.call_many(("CLUSTER", "KEYSLOT", key) for key in samples)
     assert told == [slot_of(key) for key in samples]
 
 
@@ -95,12 +89,8 @@ def flatten(entries: list[Any]) -> dict[str, Command]:
 async def test_the_table_says_what_the_server_says(version: str, request: pytest.FixtureRequest) -> None:
     """Of every command in the table: where its keys are, and whether it only reads."""
     server: EmbeddedValkey = request.getfixturevalue(version)
-    valkey = Valkey.open(Address.parse(server.url), PATIENT)
-    await valkey.start()
-    try:
-        told = flatten(await valkey.call("COMMAND"))
-    finally:
-        await valkey.close()
+    async with open_wire(server.url, PATIENT) as wire:
+        told = flatten(await wire.call("COMMAND"))
     compared = 0
     for name, command in told.items():
         if name in KNOWN and name not in TOLD_OTHERWISE:
@@ -149,12 +139,8 @@ async def test_the_keys_of_a_command_are_those_that_the_server_finds(
     words: str, valkey: EmbeddedValkey
 ) -> None:
     args = words.split(" ")
-    client = Valkey.open(Address.parse(valkey.url), PATIENT)
-    await client.start()
-    try:
-        [told] = await client.call_many([("COMMAND", "GETKEYS", *args)])
-    finally:
-        await client.close()
+    async with open_wire(valkey.url, PATIENT) as wire:
+        [told] = await wire.call_many([("COMMAND", "GETKEYS", *args)])
     if isinstance(told, ReplyError):
         assert "no key" in str(told)
         told = []

@@ -106,3 +106,15 @@ def test_a_write_that_was_half_done_is_never_called_unsent() -> None:
     assert isinstance(error, OutcomeUnknownError)
     assert not isinstance(error, ReplyError)
     assert error.__cause__ is UNSENT
+
+
+@pytest.mark.parametrize("error", [REFUSED, LATE])
+def test_a_write_of_which_a_part_failed_says_that_others_were_done(error: ValkeyError) -> None:
+    told = overall_error("MSET", False, [b"OK", error, b"OK"])
+    assert type(told) is type(error)
+    assert str(told).startswith(str(error))
+    assert "2 of its 3 parts were done" in str(told)
+    assert told.__cause__ is error
+    if isinstance(told, ReplyError):
+        assert told.code == "WRONGTYPE"
+    assert overall_error("MGET", True, [b"v", error]) is error  # a read has done nothing

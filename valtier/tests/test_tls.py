@@ -4,17 +4,16 @@ import asyncio
 import logging
 import ssl
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wires import PATIENT, open_patient
 
 from valtier import ConfigurationError, NoPermissionError, ValkeyError
 from valtier.testing import Certificates, EmbeddedRedis, eventually
-from valtier.wire import Address, Tls, Valkey, WireOptions
+from valtier.wire import Address, Tls
 from valtier.wire import tls as tls_module
 from valtier.wire.advice import explain
 from valtier.wire.dial import dial
@@ -22,7 +21,6 @@ from valtier.wire.handshake import greet
 from valtier.wire.url import parse_url
 
 SECRET = "hunter2!"
-OPTIONS = WireOptions(deadline_s=5.0, connect_timeout_s=5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -33,22 +31,11 @@ def warned_anew() -> Iterator[None]:
     tls_module._warn_once.cache_clear()
 
 
-@asynccontextmanager
-async def client(url: str, **keywords: Any) -> AsyncIterator[Valkey]:
-    address, wire = parse_url(url, **keywords)
-    made = Valkey.open(address, replace(OPTIONS, **wire))
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
 async def why_not(url: str, **keywords: Any) -> str:
     """Returns what is told of a connection that can't be opened or greeted."""
     address, _ = parse_url(url, **keywords)
     try:
-        connection = await dial(address.endpoints[0], OPTIONS, tls=address.ssl_context())
+        connection = await dial(address.endpoints[0], PATIENT, tls=address.ssl_context())
         await greet(connection, address, client_name="test", library_version="0")
     except (OSError, ValkeyError) as exc:
         return explain(exc, address.endpoints[0], tls=address.tls is not None)
@@ -61,15 +48,15 @@ async def why_not(url: str, **keywords: Any) -> str:
 async def test_a_server_with_the_right_certificate_is_served(
     redis70: EmbeddedRedis, certificates: Certificates
 ) -> None:
-    async with client(redis70.tls_url, tls_ca=certificates.ca) as wire:
+    async with open_patient(redis70.tls_url, tls_ca=certificates.ca) as wire:
         assert await wire.call("ECHO", "hello") == b"hello"
         assert (wire.server.name, wire.server.version[:2]) == ("redis", (7, 0))
-    async with client(f"{redis70.tls_url}?tls_ca={certificates.ca}") as wire:
+    async with open_patient(f"{redis70.tls_url}?tls_ca={certificates.ca}") as wire:
         assert wire.available
 
 
 async def test_a_connection_comes_back_by_tls(redis70: EmbeddedRedis, certificates: Certificates) -> None:
-    async with client(redis70.tls_url, tls_ca=certificates.ca, client_name="comes-back") as wire:
+    async with open_patient(redis70.tls_url, tls_ca=certificates.ca, client_name="comes-back") as wire:
         me = await wire.call("CLIENT", "ID")
         redis70.call("CLIENT", "KILL", "ID", me)
         await eventually(lambda: wire.reconnects == 1 and wire.available)
@@ -79,7 +66,7 @@ async def test_a_connection_comes_back_by_tls(redis70: EmbeddedRedis, certificat
 async def test_a_user_without_any_rights_signs_in_and_is_refused_by_the_command(
     redis70: EmbeddedRedis, certificates: Certificates
 ) -> None:
-    async with client(redis70.user_tls_url("nobody"), tls_ca=certificates.ca) as wire:
+    async with open_patient(redis70.user_tls_url("nobody"), tls_ca=certificates.ca) as wire:
         assert wire.available
         with pytest.raises(NoPermissionError, match="ACL SETUSER"):
             await wire.call("GET", "k")
@@ -89,7 +76,7 @@ async def test_a_user_without_any_rights_signs_in_and_is_refused_by_the_command(
 async def test_users_of_an_access_list_sign_in_by_tls(
     user: str, redis70: EmbeddedRedis, certificates: Certificates
 ) -> None:
-    async with client(redis70.user_tls_url(user), tls_ca=certificates.ca) as wire:
+    async with open_patient(redis70.user_tls_url(user), tls_ca=certificates.ca) as wire:
         assert f" user={user} ".encode() in await wire.call("CLIENT", "INFO")
 
 
@@ -123,7 +110,7 @@ async def test_the_name_goes_unchecked_by_an_explicit_switch_only_and_the_author
     make_redis70: Callable[..., EmbeddedRedis], certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_redis70(identity=certificates.wrong_host)
-    async with client(server.tls_url, tls_ca=certificates.ca, tls_check_hostname=False) as wire:
+    async with open_patient(server.tls_url, tls_ca=certificates.ca, tls_check_hostname=False) as wire:
         assert wire.available
     assert caplog.text.count("tls_check_hostname=false") == 1
     told = await why_not(server.tls_url, tls_ca=certificates.strange_ca, tls_check_hostname=False)
@@ -135,7 +122,7 @@ async def test_verification_is_off_by_an_explicit_switch_only_and_warns_once(
 ) -> None:
     server = make_redis70(identity=certificates.strange_server)
     for _ in range(2):
-        async with client(f"{server.tls_url}?tls_verify=false") as wire:
+        async with open_patient(f"{server.tls_url}?tls_verify=false") as wire:
             assert wire.available
     assert caplog.text.count("tls_verify=false") == 1
     assert [one.levelno for one in caplog.records if "tls_verify" in one.getMessage()] == [logging.WARNING]
@@ -153,7 +140,7 @@ async def test_a_server_that_wants_a_certificate_is_shown_one(
         "tls_key_password": certificates.key_password,
     }
     for key in ({"tls_key": certificates.key}, encrypted):
-        async with client(redis70_for_certified.tls_url, **shown, **key) as wire:
+        async with open_patient(redis70_for_certified.tls_url, **shown, **key) as wire:
             assert await wire.call("PING") == b"PONG"
 
 
@@ -189,7 +176,7 @@ async def test_a_tls_client_on_a_plain_port_is_told_so(
     address = Address.parse(plain, tls_ca=certificates.ca)
     with pytest.raises((TimeoutError, OSError)) as caught:
         async with asyncio.timeout(0.5):
-            await dial(address.endpoints[0], OPTIONS, tls=address.ssl_context())
+            await dial(address.endpoints[0], PATIENT, tls=address.ssl_context())
     told = explain(caught.value, address.endpoints[0], tls=True)
     assert "redis://" in told
 

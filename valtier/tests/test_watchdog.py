@@ -33,6 +33,7 @@ class Queue:
         self.written = 0
         self.unsent = 0
         self.expired: list[int] = []
+        self.stalls = 0
 
     @property
     def sent(self) -> int:
@@ -44,6 +45,9 @@ class Queue:
         assert removed <= self.unsent
         self.unsent -= removed
         return 1, removed
+
+    def stall(self) -> None:
+        self.stalls += 1
 
     def forget_heard(self) -> None:
         pass
@@ -105,3 +109,43 @@ def test_while_nothing_new_is_late_nobody_is_told() -> None:
     timers.run(20 * TICKS)
     assert queue.expired == [301, 301]  # the second 300 have moved up to the numbers of the first
     assert queue.unsent == 0
+
+
+def test_no_whole_reply_for_two_deadlines_is_a_stall_told_once_in_each_two() -> None:
+    """Whatever bytes come in: a reply that never ends is no progress."""
+    watchdog, queue, timers = watched()
+    queue.written = 2
+    watchdog.start()
+    timers.run(TICKS // 2)
+    queue.answered = 1
+    while not queue.expired:
+        timers.run(1)
+    assert queue.stalls == 0
+    timers.run(2 * TICKS)
+    assert queue.stalls == 1
+    timers.run(2 * TICKS)
+    assert queue.stalls == 2
+
+
+def test_while_replies_come_in_nothing_is_stalled_however_late_they_are() -> None:
+    watchdog, queue, timers = watched()
+    queue.written = 100
+    watchdog.start()
+    for _ in range(10):
+        timers.run(TICKS)
+        queue.answered += 1
+    assert queue.expired
+    assert queue.stalls == 0
+
+
+def test_idle_time_is_no_stall() -> None:
+    watchdog, queue, timers = watched()
+    queue.written = 1
+    watchdog.start()
+    timers.run(TICKS - 1)
+    queue.answered = 1
+    timers.run(5 * TICKS)
+    queue.written = 2
+    watchdog.start()
+    timers.run(2 * TICKS - 1)
+    assert queue.stalls == 0

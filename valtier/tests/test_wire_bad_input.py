@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from wires import open_patient
 
 from valtier import (
     ConfigurationError,
@@ -22,23 +23,9 @@ from valtier import (
 )
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
-from valtier.wire import Address, Backoff, Valkey, WireOptions
-from valtier.wire.url import parse_url
+from valtier.wire import Address
 
 SECRET = "hunter2!"
-QUICK = Backoff(base_s=0.01, cap_s=0.05, probe_s=0.05)
-PATIENT: dict[str, Any] = {"deadline": 5, "connect_timeout": 5}
-
-
-@asynccontextmanager
-async def client(url: str, **options: Any) -> AsyncIterator[Valkey]:
-    address, wire = parse_url(url, **PATIENT | options)
-    made = Valkey.open(address, WireOptions(**wire, backoff=QUICK))
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -91,7 +78,7 @@ def test_a_tier_refuses_a_url_that_can_never_work_before_anything_is_opened(url:
 async def test_a_wrong_password_is_told_in_the_log_and_is_not_shown(
     valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with client(valkey.url, password=SECRET) as wire:
+    async with open_patient(valkey.url, password=SECRET) as wire:
         assert not wire.available
         with pytest.raises(UnavailableError):
             await wire.call("PING")
@@ -105,7 +92,7 @@ async def test_no_log_at_any_level_holds_a_password(
 ) -> None:
     own_valkey.call("ACL", "SETUSER", "ann", "on", f">{SECRET}", "~*", "+@all")
     with caplog.at_level(logging.DEBUG):
-        async with client(own_valkey.url, username="ann", password=SECRET) as wire:
+        async with open_patient(own_valkey.url, username="ann", password=SECRET) as wire:
             assert await wire.call("ACL", "WHOAMI") == b"ann"
             own_valkey.call("CLIENT", "KILL", "USER", "ann")
             await eventually(lambda: wire.reconnects and wire.available)
@@ -121,7 +108,7 @@ async def test_no_log_at_any_level_holds_a_password(
 
 async def test_what_a_user_may_not_do_says_how_to_permit_it(own_valkey: EmbeddedValkey) -> None:
     own_valkey.call("ACL", "SETUSER", "ann", "on", ">pw", "~app:*", "+get", "+client|tracking")
-    async with client(own_valkey.url, username="ann", password="pw") as wire:
+    async with open_patient(own_valkey.url, username="ann", password="pw") as wire:
         for command in (("SET", "app:k", "v"), ("GET", "other")):
             with pytest.raises(NoPermissionError, match="ACL SETUSER") as caught:
                 await wire.call(*command)
@@ -131,14 +118,14 @@ async def test_what_a_user_may_not_do_says_how_to_permit_it(own_valkey: Embedded
 
 async def test_a_key_of_another_type_says_what_to_look_for(valkey: EmbeddedValkey) -> None:
     valkey.call("RPUSH", "k", "v")
-    async with client(valkey.url) as wire:
+    async with open_patient(valkey.url) as wire:
         with pytest.raises(WrongTypeError, match="prefix"):
             await wire.call("GET", "k")
 
 
 async def test_a_full_server_says_what_to_change_and_stays_in_use(own_valkey: EmbeddedValkey) -> None:
     own_valkey.call("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
-    async with client(own_valkey.url) as wire:
+    async with open_patient(own_valkey.url) as wire:
         with pytest.raises(OutOfMemoryError, match="maxmemory"):
             await wire.call("SET", "k", "v")
         assert wire.available
@@ -147,7 +134,7 @@ async def test_a_full_server_says_what_to_change_and_stays_in_use(own_valkey: Em
 
 @pytest.mark.parametrize("args", [(None,), ("GET", None), ("SET", "k", object()), ("SET", "k", ["v"])])
 async def test_what_is_no_command_is_refused_and_harms_nobody_else(valkey: EmbeddedValkey, args: Any) -> None:
-    async with client(valkey.url) as wire:
+    async with open_patient(valkey.url) as wire:
         before = wire.call("ECHO", "before")
         with pytest.raises(TypeError):
             await wire.call(*args)
@@ -179,7 +166,7 @@ async def test_a_peer_that_does_not_speak_resp_ends_the_connection_with_advice(
         writer.write(garbage)
         await writer.drain()
 
-    async with peer(babble) as address, client(str(address), connect_timeout=0.5) as wire:
+    async with peer(babble) as address, open_patient(str(address), connect_timeout=0.5) as wire:
         assert not wire.available
         with pytest.raises(UnavailableError):
             await wire.call("PING")
@@ -187,7 +174,7 @@ async def test_a_peer_that_does_not_speak_resp_ends_the_connection_with_advice(
 
 
 async def test_garbage_in_the_place_of_a_reply_fails_that_call_and_names_the_cause() -> None:
-    async with peer(answering(b"?\r\n")) as address, client(str(address)) as wire:
+    async with peer(answering(b"?\r\n")) as address, open_patient(str(address)) as wire:
         with pytest.raises(OutcomeUnknownError) as caught:
             await wire.call("GET", "k")
         assert isinstance(caught.value.__cause__, ProtocolError)
@@ -201,7 +188,7 @@ async def test_a_reply_past_the_limit_fails_its_call_and_the_next_ones_are_serve
     valkey: EmbeddedValkey,
 ) -> None:
     valkey.call("SETRANGE", "big", 8_000_000, "x")
-    async with client(valkey.url, max_reply_bytes="1mb") as wire:
+    async with open_patient(valkey.url, max_reply_bytes="1mb") as wire:
         with pytest.raises(ReplyTooLargeError, match="raise max_reply_bytes"):
             await wire.call("GET", "big")
         await eventually(lambda: wire.reconnects == 1 and wire.available)
@@ -221,13 +208,16 @@ async def test_a_reply_of_512_megabytes_is_refused_when_the_limit_is_reached() -
             await writer.drain()
             sent += 65_536
 
-    async with peer(pour) as address, client(str(address), max_reply_bytes="2mb") as wire:
+    async with peer(pour) as address, open_patient(str(address), max_reply_bytes="2mb") as wire:
         with pytest.raises(ReplyTooLargeError, match="2097152 bytes"):
             await wire.call("GET", "k")
     assert sent < 32 << 20  # what the kernel's buffers hold, and no more
 
 
 async def test_an_array_that_claims_to_be_endless_costs_no_memory() -> None:
-    async with peer(answering(b"*2147483647\r\n")) as address, client(str(address), deadline="50ms") as wire:
+    async with (
+        peer(answering(b"*2147483647\r\n")) as address,
+        open_patient(str(address), deadline="50ms") as wire,
+    ):
         with pytest.raises(OutcomeUnknownError):
             await wire.call("KEYS", "*")

@@ -4,12 +4,14 @@ A real Valkey behind a `FaultProxy`. Hypothesis draws what happens to the connec
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wires import PATIENT, open_wire
 
 from valtier.embedded import EmbeddedValkey
 from valtier.testing.faults import Cut, FaultProxy, Way
@@ -26,7 +28,6 @@ QUICK = WireOptions(
     max_queued_bytes=4 << 20,
     backoff=Backoff(base_s=0.005, cap_s=0.02, probe_s=0.02),
 )
-PATIENT = WireOptions(deadline_s=10.0)
 
 WAYS, HOWS = st.sampled_from(Way), st.sampled_from(Cut)
 COUNTS = st.integers(0, 300) | st.integers(0, 500_000)
@@ -90,19 +91,16 @@ class Bench:
         """Raises:
         BrokenPromiseError: the first that was broken.
         """
-        control = Valkey.open(Address.parse(self.server.url), PATIENT)
-        await control.start()
-        try:
+        async with open_wire(self.server.url, PATIENT) as control:
             if self.epoch == 0:
                 await store_blobs(control)
             self.epoch += 1
-            async with asyncio.TaskGroup() as group:
-                for index, line in enumerate(lines):
-                    group.create_task(self._run(line, index, control))
-        except* BrokenPromiseError as broken:
-            raise first_of(broken) from None
-        finally:
-            await control.close()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for index, line in enumerate(lines):
+                        group.create_task(self._run(line, index, control))
+            except* BrokenPromiseError as broken:
+                raise first_of(broken) from None
 
     async def _run(self, line: Line, index: int, control: Valkey) -> None:
         async with FaultProxy(self.server.port) as proxy:
@@ -149,7 +147,12 @@ NEVER_LEFT = Line(  # commands wait behind large ones; the connection is lost, a
 
 
 @pytest.mark.timeout(600)  # Hypothesis shrinks a failure for up to five minutes
-def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(valkey: EmbeddedValkey) -> None:
+@pytest.mark.parametrize(
+    "loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(
+    valkey: EmbeddedValkey, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
     """No schedule breaks a promise, and together they show everything that can become of a command."""
     bench = Bench(valkey)
 
@@ -157,7 +160,8 @@ def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(valk
     @example(lines=[LATE, NEVER_LEFT])
     @settings(max_examples=25, deadline=None, derandomize=True, report_multiple_bugs=False)
     def under_any_schedule(lines: list[Line]) -> None:
-        asyncio.run(bench.run(lines))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(bench.run(lines))
 
     under_any_schedule()
     assert set(bench.tally.outcomes) >= set(Outcome) - {Outcome.REFUSED, Outcome.GARBLED}

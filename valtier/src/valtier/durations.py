@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from valtier.errors import ConfigurationError
 
-_FORMS = "seconds, a timedelta, or text such as '500ms', '30s', '5m', '1h', '7d'"
+_FORMS = "seconds, a timedelta, or text such as '50us', '500ms', '30s', '5m', '1h', '7d'"
 
 Duration = float | timedelta | str
 
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.ASCII)
+_UNIT_S = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w)", re.ASCII)
 
 
 def seconds(duration: Duration, *, name: str = "duration") -> float:

@@ -74,6 +74,7 @@ class RejectedError(ReplyError):
 _EXPLAINED: dict[str, tuple[type[ReplyError], str]] = {
     "WRONGTYPE": (WrongTypeError, "another part of the program uses this key: give each its own prefix"),
     "NOPERM": (NoPermissionError, "grant it with ACL SETUSER, or sign in as another user"),
+    "READONLY": (ReplyError, "this server is a replica: connect to its primary, or by its sentinels"),
     "OOM": (OutOfMemoryError, "raise maxmemory, or set a maxmemory-policy that evicts"),
 }
 

@@ -83,6 +83,11 @@ class LinkTelemetry:
     reconnects: int = 0
     """Connections that were lost."""
     breaker_opened: int = 0
+    """Deadlines were missed; also a probe's."""
+    breaker_half_opened: int = 0
+    """A probe went out."""
+    breaker_closed: int = 0
+    """A reply came in time again, or another connection was made."""
     latency: Histogram = field(default_factory=Histogram)
     """From write to reply; one command of each round trip is measured."""
 

@@ -7,7 +7,7 @@ from valtier.embedded._cluster_view import View, parse_view
 from valtier.embedded._errors import EmbeddedServerError
 from valtier.embedded._ports import free_port, port_is_free
 from valtier.embedded._resp import ServerConnection
-from valtier.embedded._valkey_config import Value
+from valtier.embedded._valkey_config import ServerTls, Value
 from valtier.embedded.valkey import EmbeddedValkey
 
 _MOVE_TIMEOUT_MS = 5000
@@ -31,8 +31,9 @@ class ClusterNode(EmbeddedValkey):
         password: str,
         settings: Mapping[str, Value],
         binary: Path | None,
+        tls: ServerTls | None = None,
     ) -> None:
-        super().__init__(data_dir, password=password, settings=settings, binary=binary)
+        super().__init__(data_dir, password=password, settings=settings, binary=binary, tls=tls)
         self._port, self._bus_port = ports
         self._id = ""  # known from the first start on, and kept in nodes.conf
 
@@ -77,6 +78,7 @@ class ClusterNode(EmbeddedValkey):
 
     def _own_directives(self) -> dict[str, Value]:
         return super()._own_directives() | {
+            **({"tls-cluster": "yes", "tls-replication": "yes"} if self._tls is not None else {}),
             "cluster-enabled": "yes",
             "cluster-port": str(self._bus_port),
             "cluster-announce-ip": "127.0.0.1",

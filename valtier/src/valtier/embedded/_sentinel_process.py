@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from valtier.embedded._resp import pairs
+from valtier.embedded._valkey_config import ServerTls
 from valtier.embedded.valkey import EmbeddedValkey
 
 # Its clockwork at about ten times its usual pace: what takes half a minute in production takes seconds in a test.
@@ -43,8 +44,11 @@ class SentinelProcess(EmbeddedValkey):
         failover_timeout_ms: int,
         password: str,
         binary: Path | None,
+        tls: ServerTls | None = None,
     ) -> None:
-        super().__init__(data_dir, password=password, settings={"save": ""}, binary=binary)
+        replication = {"tls-replication": "yes"} if tls is not None else {}
+        settings = {"save": "", **replication}
+        super().__init__(data_dir, password=password, settings=settings, binary=binary, tls=tls)
         self._service = service
         self._watch: list[Sequence[str]] = [
             ("sentinel", "monitor", service, "127.0.0.1", str(primary_port), str(quorum)),

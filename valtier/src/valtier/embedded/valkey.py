@@ -91,6 +91,11 @@ class EmbeddedValkey(EmbeddedServer):
         return f"rediss://{self._credentials()}localhost:{self.tls_port}/0"
 
     @property
+    def binary(self) -> Path:
+        """The server program."""
+        return self._binary or valkey_91()
+
+    @property
     def is_answering(self) -> bool:
         """Tells whether it runs and is not frozen."""
         return self.is_running and not self._is_frozen
@@ -179,7 +184,7 @@ class EmbeddedValkey(EmbeddedServer):
         write_private(self._config, render(self._lines()))
 
     def _command(self) -> list[str]:
-        return [str(self._binary or valkey_91()), str(self._config)]
+        return [str(self.binary), str(self._config)]
 
     def _lines(self) -> list[Sequence[str]]:
         """Returns the configuration, a line as its words."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import ssl
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,15 @@ class Endpoint:
     host: str = "127.0.0.1"
     port: int = 6379
     path: str | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is a host's name, which may lead to another server the next time that it is looked up."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return self.path is None
+        return False
 
     def __str__(self) -> str:
         if self.path is not None:

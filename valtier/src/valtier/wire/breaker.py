@@ -18,34 +18,32 @@ class State(enum.StrEnum):
 
 @dataclass(slots=True)
 class Breaker:
-    """Opens after `threshold` missed deadlines with no reply between them. Guarded by the event loop."""
+    """Opens at the first failure: a missed deadline is told once for all commands that missed it. Guarded by the event loop."""
 
-    threshold: int = 1
     open_s: float = 0.5
     state: State = State.CLOSED
-    failures: int = 0
     opened_at: float = 0.0
 
     def success(self) -> bool:
         """Notes a reply in time. Returns whether that changed the state."""
-        self.failures = 0
         changed = self.state is not State.CLOSED
         self.state = State.CLOSED
         return changed
 
     def failure(self, now: float) -> bool:
         """Notes a missed deadline. Returns whether that changed the state to open."""
-        self.failures += 1
-        if self.state is State.CLOSED and self.failures < self.threshold:
-            return False
         changed = self.state is not State.OPEN
         self.state = State.OPEN
         self.opened_at = now
         return changed
 
     def probe_due(self, now: float) -> bool:
-        """Returns whether a probe may go now; if so the breaker is half-open until its outcome is noted."""
-        if self.state is State.OPEN and now - self.opened_at >= self.open_s:
+        """Returns whether a probe may go now: the breaker has been open for long enough, and none is out."""
+        return self.state is State.OPEN and now - self.opened_at >= self.open_s
+
+    def probe(self) -> bool:
+        """Notes that a probe goes: half-open until its outcome is noted. Returns whether that changed the state."""
+        changed = self.state is State.OPEN
+        if changed:
             self.state = State.HALF_OPEN
-            return True
-        return False
+        return changed

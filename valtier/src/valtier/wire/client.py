@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from valtier.wire.breaker import State
 from valtier.wire.commands import Commands
 from valtier.wire.connection import Argument, Reply, pack
 from valtier.wire.handshake import Server
+from valtier.wire.hooks import in_hook
 from valtier.wire.link import Link, Status
 from valtier.wire.options import WireOptions
 from valtier.wire.sharing import check_shareable
@@ -50,6 +52,7 @@ class Valkey(Commands, ABC):
         self._slots_listeners: list[SlotsListener] = []
         self._dedicated: WeakSet[Dedicated] = WeakSet()
         self._hub: Hub | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @staticmethod
     def open(address: Address, options: WireOptions | None = None, *, library_version: str = "0") -> Valkey:
@@ -76,12 +79,30 @@ class Valkey(Commands, ABC):
             ConfigurationError: it was closed. Make a new one.
         """
 
-    @abstractmethod
     async def close(self) -> None:
-        """Drops every connection and stops trying. Commands in flight fail."""
+        """Drops every connection and stops trying. Commands in flight fail.
+
+        In a ready hook it ends the hook as well: what prepares the connection is cancelled there.
+        """
+        if not in_hook():
+            await self._close()
+            return
+        if self._closing is None:  # a task of its own, for the hook's is among those that are ended
+            self._closing = asyncio.get_running_loop().create_task(
+                self._close(), name="valtier-close", context=contextvars.Context()
+            )
+        await asyncio.shield(self._closing)
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Closes; called outside of any hook, perhaps more than once."""
 
     def on_ready(self, hook: ReadyHook) -> None:
-        """Registers what has to be done on each new connection before anybody else may use it."""
+        """Registers what has to be done on each new connection before anybody else may use it.
+
+        A hook may make calls: they use the connection that is being prepared. It has `connect_timeout_s` for all of
+        them on a single server; if it raises, the connection is given up and made anew. It may close the client.
+        """
         self._ready_hooks.append(hook)
 
     def on_invalidate(self, listener: InvalidateListener) -> None:
@@ -255,3 +276,7 @@ class Valkey(Commands, ABC):
         dedicated = Dedicated(self, key)
         self._dedicated.add(dedicated)
         return dedicated
+
+    def dedicated_connections(self) -> list[Dedicated]:
+        """Returns the connections of their own that somebody holds."""
+        return list(self._dedicated)

@@ -36,6 +36,7 @@ from valtier.errors import (
 )
 from valtier.telemetry import LinkTelemetry
 from valtier.wire.again import Again, fail, marked, still_open
+from valtier.wire.attributes import pieces
 from valtier.wire.options import WireOptions
 from valtier.wire.sending import CHUNK, Argument, Reply, Sending, pack
 
@@ -55,12 +56,16 @@ class Connection(Sending):
         on_lost: Callable[[Connection, Exception, list[Again]], None],
         on_deadline: Callable[[int, bool], None],
         on_alive: Callable[[bool], None],
+        on_stall: Callable[[], None] = lambda: None,
+        on_readonly: Callable[[ReplyError], None] = lambda _: None,
         on_push: Callable[[list[Any]], None] | None = None,
     ) -> None:
         super().__init__(options, telemetry)
         self._on_lost = on_lost
         self._on_deadline = on_deadline
         self._on_alive = on_alive
+        self._on_stall = on_stall
+        self._on_readonly = on_readonly
         self._on_push = on_push
 
         self._reader = hiredis.Reader(
@@ -70,6 +75,7 @@ class Connection(Sending):
         )
         self._unfinished = 0  # bytes of a reply that is still coming in
         self._heard = False  # whether anything came in since the watchdog's last tick
+        self._attribute = False  # what hiredis hands out next is no reply
 
     # -- receiving -----------------------------------------------------------------------------------------
 
@@ -79,13 +85,23 @@ class Connection(Sending):
         self._limit = self._options.max_in_flight
 
     def data_received(self, data: bytes) -> None:
+        if b"|" not in data:
+            self._receive(data)
+            return
+        for piece in pieces(data):
+            if piece[:1] == b"|" and not self._reader.has_data():
+                self._attribute = True
+            self._receive(piece)
+
+    def _receive(self, data: bytes) -> None:
         reader, pending = self._reader, self._pending
         reader.feed(data)
         self._heard = True
         before, reply = self._answered, None
         try:
             while (reply := reader.gets(False)) is not _MORE:
-                if type(reply) is not bytes and self._is_push(reply):
+                if type(reply) is not bytes and (self._attribute or self._is_push(reply)):
+                    self._attribute = False
                     continue
                 future = pending.popleft()
                 self._answered += 1
@@ -114,10 +130,8 @@ class Connection(Sending):
             return True
         if isinstance(reply, ReplyError):
             self._telemetry.reply_errors += 1
-            if (
-                reply.code == "READONLY"
-            ):  # a replica since a failover: the next connection may reach the primary
-                self._loop.call_soon(self.abort, reply)
+            if reply.code == "READONLY":
+                self._loop.call_soon(self._on_readonly, reply)
         return False
 
     def _account(self, size: int, answered: int) -> None:
@@ -222,6 +236,10 @@ class Connection(Sending):
                 "no reply from Valkey, neither before its connection was lost nor since"
             )
         return UnavailableError("Valkey reads too slowly; nothing was sent")
+
+    def stall(self) -> None:
+        """Tells that no whole reply came for long, though one is overdue."""
+        self._on_stall()
 
     def forget_heard(self) -> None:
         """Begins to listen anew for any sign of life."""

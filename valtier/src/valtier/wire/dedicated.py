@@ -22,13 +22,14 @@ from valtier.wire.blocking import block_of, patience
 from valtier.wire.connection import Argument, Connection, Reply
 from valtier.wire.dial import dial
 from valtier.wire.handshake import greet
+from valtier.wire.link import Status
 from valtier.wire.redirection import redirected
 
 if TYPE_CHECKING:
     from valtier.wire.client import Valkey
 
 _MAX_HOPS = 3
-_DEMOTED = frozenset(("READONLY", "UNBLOCKED"))
+_BEST_FIRST = (Status.READY, Status.CONNECTING, Status.DOWN, Status.NEW, Status.CLOSED)
 
 
 class _Derive(enum.Enum):
@@ -61,6 +62,7 @@ class Dedicated:
         self._gone.set()
         self._busy = False
         self._closed = False
+        self._status = Status.NEW
         self._failures = 0
         self._not_before = 0.0
 
@@ -74,11 +76,17 @@ class Dedicated:
         """Drops the connection. A command in flight fails."""
         self._closed = True
         self._drop(ConnectionAbortedError("closed by this process"))
+        self._note(Status.CLOSED)
         await self._gone.wait()
 
     @property
     def connected(self) -> bool:
         return self._connection is not None
+
+    @property
+    def status(self) -> Status:
+        """What it can do right now: NEW before the first call, then CONNECTING, READY or DOWN, and CLOSED at the end."""
+        return self._status
 
     async def call(
         self,
@@ -128,7 +136,7 @@ class Dedicated:
             try:
                 return await self._ask(connection, args, patience_s, asking=asking)
             except ReplyError as exc:
-                if exc.code in _DEMOTED:
+                if exc.code == "UNBLOCKED" or (exc.code == "READONLY" and self._may_be_elsewhere):
                     self._drop(exc)
                     raise UnavailableError(
                         f"the server is no primary any more, and ran nothing: {exc}"
@@ -155,9 +163,19 @@ class Dedicated:
             raise
         if not done:
             error = DeadlineError(f"no reply from Valkey within {patience_s:g} s; the connection was dropped")
+            self._telemetry.deadlines_missed += 1
             self._drop(error)
             raise error
         return future.result()
+
+    @property
+    def _may_be_elsewhere(self) -> bool:
+        """Whether another connection may lead to another server."""
+        return (
+            self._valkey.address.topology is not Topology.STANDALONE
+            or self._endpoint is None
+            or self._endpoint.is_named
+        )
 
     # -- the connection ------------------------------------------------------------------------------------
 
@@ -184,6 +202,7 @@ class Dedicated:
             raise UnavailableError("this connection was closed; make a new one with dedicated()")
         valkey, options = self._valkey, self._options
         connection: Connection | None = None
+        self._note(Status.CONNECTING)
         try:
             async with asyncio.timeout(options.connect_timeout_s):
                 connection = await self._open(endpoint)
@@ -196,6 +215,8 @@ class Dedicated:
                 )
         except BaseException as exc:
             self._drop(exc if isinstance(exc, Exception) else ConnectionAbortedError("cancelled"))
+            self._note(Status.DOWN)
+            self._telemetry.connects_failed += 1
             if isinstance(exc, Exception):
                 self._failures += 1
                 delay_s = options.backoff.delay_s(self._failures, random.random())
@@ -209,6 +230,8 @@ class Dedicated:
         if connection is not self._connection:
             raise UnavailableError(f"Valkey at {endpoint} hung up; nothing was sent")
         self._failures = 0
+        self._telemetry.connects += 1
+        self._note(Status.READY)
         self._endpoint, self._home = endpoint, home
         return connection
 
@@ -229,6 +252,7 @@ class Dedicated:
     def _drop(self, cause: Exception) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._note(Status.DOWN)
             connection.abort(cause)
 
     async def _disconnect(self, cause: Exception) -> None:
@@ -238,7 +262,16 @@ class Dedicated:
     def _on_lost(self, connection: Connection, cause: Exception) -> None:
         if connection is self._connection:
             self._connection = None
+            self._telemetry.reconnects += 1
+            self._note(Status.DOWN)
         self._gone.set()
+
+    def _note(self, status: Status) -> None:
+        """Notes what it can do, and tells of the best among those that are counted together: all of this client."""
+        if self._status is not Status.CLOSED:
+            self._status = status
+        together = {each.status for each in self._valkey.dedicated_connections()} | {self._status}
+        self._telemetry.status = next(each.value for each in _BEST_FIRST if each in together)
 
 
 def _swallow(future: asyncio.Future[Reply]) -> None:

@@ -2,10 +2,11 @@
 
 Design
     What is wanted is a set; the feed compares it with what has been asked for and confirmed on the present connection,
-    and asks for the rest: after a reconnect, after a refusal that may pass, after a change of mind.
+    and asks for the rest: after a reconnect, after a refusal that may pass, after a change of mind. At most `BATCH` are
+    asked for and not confirmed at any moment, and each of them has its own time: any number of topics comes through.
 
-    A silent connection is asked for a sign of life by PING, and dropped without it. Silence is counted in ticks that ran:
-    a stalled process blames nobody.
+    A silent connection is asked for a sign of life by PING, and dropped without it; one over which bytes trickle that
+    make no whole message, after twice that time. Silence is counted in ticks that ran: a stalled process blames nobody.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from valtier.errors import ReplyError, UnavailableError
@@ -28,7 +28,7 @@ from valtier.wire.subscription import Gap
 from valtier.wire.topics import SHARD, UNDO, VERBS, Ask, FeedConnection, Topic
 
 _PASSING = frozenset(("CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN", "BUSY"))
-_BATCH = 1000
+BATCH = 1000
 _TICKS = 4  # a connection may be silent for so many ticks; PING goes out after half of them
 
 
@@ -44,6 +44,7 @@ class Feed:
         *,
         telemetry: LinkTelemetry | None = None,
         purpose: str = "pubsub",
+        logs_retries: bool = True,
         library_version: str = "0",
     ) -> None:
         """Prepares; nothing is opened before `start`.
@@ -55,17 +56,20 @@ class Feed:
             listener: who is told.
             telemetry: where to count.
             purpose: what the connection is for, in logs and telemetry.
+            logs_retries: as for `Link`.
             library_version: told to the server.
         """
         self._where = where
         self._listener = listener
         self._tick_s = options.drop_after_s / _TICKS
         self._wanted: set[Topic] = set()
+        self._to_ask: dict[Topic, None] = {}  # wanted, and not asked for yet
         self._asked: dict[Topic, Ask] = {}
         self._live: set[Topic] = set()
         self._undone: set[Ask] = set()
+        self._greeted = False  # the connection is up to be asked
         self._silent_ticks = 0
-        self._heard = 0  # bytes, by the last tick
+        self._heard = (0, 0)  # messages and bytes, by the last tick
         self._timer: asyncio.TimerHandle | None = None
         self.link = Link(
             self._locate,
@@ -77,6 +81,7 @@ class Feed:
             on_status=self._on_status,
             on_push=self._on_push,
             make_connection=FeedConnection,
+            logs_retries=logs_retries,
             library_version=library_version,
         )
 
@@ -111,13 +116,14 @@ class Feed:
     def add(self, topic: Topic) -> None:
         """Wants a topic: the listener hears when it is confirmed."""
         self._wanted.add(topic)
-        if self.link.connection is not None:
-            with contextlib.suppress(UnavailableError):  # the next tick, or connection, asks
-                self._ask(self.link.connection, topic)
+        if topic not in self._asked and topic not in self._live:
+            self._to_ask[topic] = None
+            self._ask_more()
 
     def remove(self, topic: Topic) -> None:
         """Wants a topic no more."""
         self._wanted.discard(topic)
+        self._to_ask.pop(topic, None)
         asked = topic in self._live or topic in self._asked
         self._forget(topic)
         if asked and self.link.connection is not None:
@@ -135,34 +141,43 @@ class Feed:
         if (ask := self._asked.pop(topic, None)) is not None:
             ask.cancel()
 
-    def _ask(self, connection: Connection, topic: Topic) -> Ask:
+    def _ask(self, connection: Connection, topic: Topic) -> None:
         ask = Ask(VERBS[topic.kind], topic, self._on_confirmed)
         connection.submit(ask, pack((ask.verb, topic.name)))
         ask.add_done_callback(self._on_answered)
         self._asked[topic] = ask
-        return ask
 
     def _unsettled(self) -> list[Topic]:
         return [topic for topic in self._wanted if topic not in self._live]
 
-    def _unasked(self) -> list[Topic]:
-        return [topic for topic in self._unsettled() if topic not in self._asked]
+    def _ask_more(self) -> None:
+        """Asks for topics, as long as not too many are awaited; each that is answered makes room for another."""
+        connection = self.link.connection
+        if connection is None or not self._greeted:
+            return
+        while self._to_ask and len(self._asked) < BATCH:
+            topic, _ = self._to_ask.popitem()
+            try:
+                self._ask(connection, topic)
+            except UnavailableError:  # the next answer, tick or connection asks
+                self._to_ask[topic] = None
+                return
 
     async def _set_up(self, connection: Connection) -> None:
-        """Asks for everything on a new connection, before it counts as ready."""
+        """Asks for the first topics on a new connection, before it counts as ready; for the others as these are answered."""
         self._reset()
-        topics = iter(self._unasked())
-        while batch := [topic for topic in islice(topics, _BATCH) if topic in self._wanted]:
-            asks = [self._asked.get(topic) or self._ask(connection, topic) for topic in batch]
-            await asyncio.wait(asks)
-            if connection is not self.link.connection:
-                return  # lost meanwhile: the next one does it all again
+        self._greeted = True
+        self._ask_more()
+        if self._asked:
+            await asyncio.wait(list(self._asked.values()))
 
     def _reset(self) -> None:
         for ask in (*self._asked.values(), *self._undone):
             ask.cancel()  # else the next connection would be sent what this one had not yet written
         self._asked.clear()
         self._undone.clear()
+        self._to_ask = dict.fromkeys(self._wanted)
+        self._greeted = False
         live, self._live = self._live, set()
         gap = Gap("reconnected")
         for topic in live:
@@ -187,6 +202,7 @@ class Feed:
             del self._asked[ask.topic]
             self._live.add(ask.topic)
             self._listener.confirmed(ask.topic)
+            self._ask_more()
 
     def _on_answered(self, ask: Ask) -> None:
         if ask.cancelled() or (error := ask.exception()) is None:
@@ -196,8 +212,10 @@ class Feed:
         del self._asked[ask.topic]
         if not isinstance(error, ReplyError):  # lost, or too slow: what the server has done is unknown
             self.link.drop(UnavailableError("Valkey did not confirm a subscription in time"))
-        elif error.code not in _PASSING:
+            return
+        if error.code not in _PASSING:
             self._give_up(ask.topic, error)
+        self._ask_more()
 
     def _on_undone(self, ask: Ask) -> None:
         self._undone.discard(ask)
@@ -206,6 +224,7 @@ class Feed:
 
     def _give_up(self, topic: Topic, error: ReplyError) -> None:
         self._wanted.discard(topic)
+        self._to_ask.pop(topic, None)
         self._forget(topic)
         self._listener.refused(topic, error)
 
@@ -215,23 +234,21 @@ class Feed:
         self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
         if self.link.connection is not None:
             self._check(self.link.connection)
-        if unsettled := self._unsettled():
-            self._listener.unsettled(unsettled)
-        connection = self.link.connection
-        if connection is not None and self.link.available:
-            with contextlib.suppress(UnavailableError):
-                for topic in self._unasked():
-                    self._ask(connection, topic)
+        if len(self._live) < len(self._wanted):
+            self._listener.unsettled(self._unsettled())
+            self._to_ask = dict.fromkeys(topic for topic in self._unsettled() if topic not in self._asked)
+            self._ask_more()
 
     def _check(self, connection: Connection) -> None:
         """Drops a connection that goes elsewhere than it should, or that stays mute."""
-        heard, self._heard = self._heard, self.link.telemetry.bytes_received
+        telemetry, before = self.link.telemetry, self._heard
+        self._heard = (telemetry.replies + telemetry.pushes, telemetry.bytes_received)
         where = self._where()
         if where is not None and where != self.link.endpoint:
             self.link.drop(UnavailableError(f"Valkey is at {where} now"))
             return
-        self._silent_ticks = self._silent_ticks + 1 if heard == self._heard else 0
-        if self._silent_ticks >= _TICKS:
+        self._silent_ticks = self._silent_ticks + 1 if before[0] == self._heard[0] else 0
+        if self._silent_ticks >= (_TICKS if before == self._heard else 2 * _TICKS):
             self._silent_ticks = 0
             self.link.drop(TimeoutError("no sign of life"))
         elif self._silent_ticks == _TICKS // 2:

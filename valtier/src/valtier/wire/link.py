@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import logging
 import random
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
-from valtier.errors import ConfigurationError, DeadlineError, RejectedError, UnavailableError, ValkeyError
+from valtier.errors import (
+    ConfigurationError,
+    ReplyError,
+    UnavailableError,
+)
 from valtier.telemetry import LinkTelemetry
-from valtier.wire.address import Address, Endpoint
+from valtier.wire.address import Address, Endpoint, Topology
 from valtier.wire.advice import explain
 from valtier.wire.again import Again, fail, lost
 from valtier.wire.breaker import State
@@ -21,10 +25,12 @@ from valtier.wire.connection import Argument, Connection, Reply
 from valtier.wire.dial import connect
 from valtier.wire.handshake import Server, greet
 from valtier.wire.health import Health
+from valtier.wire.hooks import may_use
+from valtier.wire.linklog import LinkLog
 from valtier.wire.options import WireOptions
 
-log = logging.getLogger("valtier")
-
+_LEAVE_REPLICA_EVERY_S = 5.0
+"""So often at most a fixed address is looked up anew because its server is a replica."""
 _STABLE_S = 1.0
 """A connection that has stood for so long counts as a success: the backoff begins anew."""
 
@@ -64,6 +70,8 @@ class Link:
         on_push: Callable[[list[Any]], None] | None = None,
         make_connection: type[Connection] = Connection,
         carries: bool = True,
+        logs_retries: bool = True,
+        follows_primary: bool = False,
         library_version: str = "0",
     ) -> None:
         """Prepares a link; nothing is opened yet.
@@ -80,6 +88,8 @@ class Link:
             make_connection: a subclass of `Connection`, for another way to read replies.
             carries: whether commands that may be sent again wait for the next connection; else they fail at once,
                 for an owner who knows of another server.
+            logs_retries: whether each try to connect that fails is logged; else each reason once, until one succeeds.
+            follows_primary: `locate` finds the primary: a server that says that it is none is left at once.
             library_version: told to the server.
         """
         self.options = options
@@ -96,9 +106,14 @@ class Link:
         self._on_push = on_push
         self._make_connection = make_connection
         self._carries = carries
+        self._log = LinkLog(
+            purpose, lambda: self.endpoint or address, options.backoff, each_retry=logs_retries
+        )
+        self._follows_primary = follows_primary
+        self._left_replica_at = -inf  # on the loop's clock
         self._library_version = library_version
         self._status = Status.NEW
-        self._health = Health(self.telemetry, drop_after_s=options.drop_after_s, on_change=self._on_health)
+        self._health = Health(self.telemetry, drop_after_s=options.drop_after_s, on_change=self._on_breaker)
         self._carry = Carry(self.telemetry, self.submit)
         self._supervisor: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -178,18 +193,31 @@ class Link:
             ReplyError: (from the future) Valkey refused it.
         """
         if self._status is not Status.READY:
-            raise self._refusal()
+            return self._connection_of_hook().send(*args)
         return self.connection.send(*args)  # type: ignore[union-attr]  # READY implies a connection
 
-    def submit(self, future: asyncio.Future[Reply], packed: bytes, *, written_before: bool = False) -> None:
-        """Sends a packed command whose reply goes to a future of the caller's own.
+    def submit(
+        self,
+        future: asyncio.Future[Reply],
+        packed: bytes,
+        *,
+        written_before: bool = False,
+        ahead: asyncio.Future[Reply] | None = None,
+    ) -> None:
+        """Sends a packed command whose reply goes to a future of the caller's own, as `Connection.submit` does.
 
         Raises:
             UnavailableError: as `send` does; the future is left as it is.
         """
-        if self._status is not Status.READY:
+        ready = self._status is Status.READY and self.connection is not None
+        connection = self.connection if ready else self._connection_of_hook()
+        connection.submit(future, packed, written_before=written_before, ahead=ahead)  # type: ignore[union-attr]
+
+    def _connection_of_hook(self) -> Connection:
+        """Returns the connection that is being prepared, if it is a ready hook that asks."""
+        if self.connection is None or self._status is Status.SLOW or not may_use(self.connection):
             raise self._refusal()
-        self.connection.submit(future, packed, written_before=written_before)  # type: ignore[union-attr]
+        return self.connection
 
     def _refusal(self) -> UnavailableError:
         self.telemetry.refused += 1
@@ -204,7 +232,7 @@ class Link:
             ValkeyError: as `send` does.
         """
         if self._status is not Status.READY:
-            raise self._refusal()
+            return self._connection_of_hook().send_repeatable(*args)
         return self.connection.send_repeatable(*args)  # type: ignore[union-attr]
 
     # -- connecting ----------------------------------------------------------------------------------------
@@ -264,7 +292,7 @@ class Link:
         self._health.begin(connection)
         self.telemetry.connects += 1
         self._change(Status.READY)
-        log.info("Redis connection established (%s, %s, %s)", self.endpoint, self.server, self.purpose)
+        self._log.connected(self.server)
         self._carry.resend()
 
     def _check_kept(self) -> None:
@@ -281,6 +309,8 @@ class Link:
                 on_lost=self._on_lost,
                 on_deadline=self._health.on_deadline,
                 on_alive=self._health.on_alive,
+                on_stall=self._health.on_stall,
+                on_readonly=self._on_readonly,
                 on_push=self._on_push,
             )
 
@@ -292,31 +322,13 @@ class Link:
         changed = status is not self._status
         self._status = status
         self.telemetry.status = status.value
-        self.telemetry.breaker = self._health.state.value
         if changed and self._on_status is not None:
             self._on_status(self)
 
     def _note_failure(self, exc: Exception, failures: int, delay_s: float) -> None:
         self._change(Status.DOWN)
         why = explain(exc, self.endpoint or self._address, tls=self._address.tls is not None)
-        if isinstance(exc, RejectedError):
-            what = "Redis connection refused by the server"
-        elif isinstance(exc, TimeoutError | DeadlineError):
-            what = "Redis connection timeout"
-        else:
-            what = "Redis connection failed"
-        if not isinstance(exc, OSError | TimeoutError | ValkeyError):
-            log.error("An unforeseen error while connecting to Redis", exc_info=exc)
-        if failures <= self.options.backoff.max_retries:
-            log.warning("%s (retry in %.1fs): %s", what, delay_s, why)
-        elif failures == self.options.backoff.max_retries + 1:
-            log.error(
-                "Redis max retries reached, giving up: %s is probed every %.0fs from now on",
-                self.endpoint or self._address,
-                self.options.backoff.probe_s,
-            )
-        if failures == 1 and self.purpose == "commands":
-            log.warning("Continuing without cache")
+        self._log.failed(exc, why, failures, delay_s)
 
     # -- what the connection tells -------------------------------------------------------------------------
 
@@ -333,16 +345,33 @@ class Link:
             if self._status in (Status.READY, Status.SLOW):
                 self.telemetry.reconnects += 1
                 self._change(Status.DOWN)
-                log.warning("Redis connection lost: %s (%s)", cause, self.purpose)
+                self._log.lost(cause)
 
-    def _on_health(self, well: bool, missed: int) -> None:
-        if well and self._status is Status.SLOW:
+    def _on_readonly(self, error: ReplyError) -> None:
+        """Leaves a server that was demoted for where the primary is now, if there is a way to find it.
+
+        Sentinels know it; a host's name may lead to it; a number leads to the same server again.
+        """
+        if not self._follows_primary:
+            now = asyncio.get_running_loop().time()
+            if not self._is_named or now - self._left_replica_at < _LEAVE_REPLICA_EVERY_S:
+                return
+            self._left_replica_at = now
+        self.drop(error)
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether the server was found by a host's name, and was a primary then."""
+        return (
+            self._address.topology is Topology.STANDALONE
+            and self.endpoint is not None
+            and self.endpoint.is_named
+            and self.server.role == "master"
+        )
+
+    def _on_breaker(self, before: State, now: State, missed: int) -> None:
+        self._log.breaker(before, now, missed)
+        if now is State.CLOSED and self._status is Status.SLOW:
             self._change(Status.READY)
-            log.info("Redis answers again; the cache is back (%s)", self.purpose)
-        elif not well and self._status is Status.READY:
+        elif now is State.OPEN and self._status is Status.READY:
             self._change(Status.SLOW)
-            log.warning(
-                "Redis connection timeout (%d commands unanswered, %s); Continuing without cache",
-                missed,
-                self.purpose,
-            )

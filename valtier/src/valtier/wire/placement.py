@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _MAX_HOPS = 5
 _RETRIES_PER_DROP = 4
+_MOVE_S = 0.05
+"""What moves within so long is told as one loss, once it is confirmed elsewhere."""
 
 
 class Subscribers(Protocol):
@@ -50,6 +52,7 @@ class Placement:
         self._retry: asyncio.TimerHandle | None = None
         self._hops: dict[Topic, int] = {}  # how often they were sent elsewhere in a row
         self._known: Endpoint | None = None  # where the one server is
+        self._moved: Gap | None = None  # told of whatever moves just now
         self._listening = False
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -112,12 +115,18 @@ class Placement:
 
     def _move(self, topic: Topic, endpoint: Endpoint | None) -> None:
         """Asks for a topic at another server; `None`: wherever it belongs."""
-        self._subscribers.lost(topic, Gap("moved"))
+        if self._moved is None:  # one gap for all that move now
+            self._moved = Gap("moved")
+            asyncio.get_running_loop().call_later(_MOVE_S, self._end_move)
+        self._subscribers.lost(topic, self._moved)
         old = self._homes.pop(topic, None)
         self._settle(topic, endpoint)
         if old is not None and old is not self._homes.get(topic):
             old.remove(topic)
             self._close_if_idle(old)
+
+    def _end_move(self) -> None:
+        self._moved = None
 
     def _where(self, topic: Topic) -> Endpoint | None:
         """Returns which node of the cluster a topic belongs to; `None` while nobody knows."""
@@ -150,6 +159,7 @@ class Placement:
             valkey.options,
             self,
             telemetry=valkey.telemetry.new_link(server=str(endpoint or valkey.address), purpose="pubsub"),
+            logs_retries=not self._cluster,
             library_version=valkey.library_version,
         )
         feed.start()
@@ -197,9 +207,11 @@ class Placement:
                 feed.link.drop(UnavailableError("the primary is elsewhere now"))
             return
         for topic in topics:
-            home, where = self._homes.get(topic), self._where(topic)
-            if home is not None and not home.link.available and where not in (None, home.link.endpoint):
-                self._move(topic, where)
+            home = self._homes.get(topic)
+            if home is not None and not home.link.available:
+                where = self._where(topic)
+                if where not in (None, home.link.endpoint):
+                    self._move(topic, where)
 
     def _on_slots_changed(self, *_: object) -> None:
         nodes = {link.endpoint for link in self._valkey.nodes()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from valtier.errors import ConfigurationError, ReplyError, UnavailableError
+from valtier.wire.feed import BATCH
 from valtier.wire.placement import Placement
 from valtier.wire.subscription import Gap, Message, Subscription
 from valtier.wire.topics import CHANNEL, PATTERN, SHARD, Topic
@@ -40,7 +41,8 @@ class Hub:
             patterns: what to hear, as globs such as `user:*`.
             sharded: the channels are sharded ones (Redis 7 or newer), to which SPUBLISH publishes.
             max_queue: how many messages may wait for a slow consumer.
-            wait: entering waits for as long as Valkey is away, and does not raise `UnavailableError`.
+            wait: entering waits for as long as Valkey is away, and does not raise `UnavailableError`; else it does so after
+                `connect_timeout_s` for each thousand channels.
 
         Raises:
             ConfigurationError: nothing to hear is named, or something that can't be.
@@ -56,7 +58,7 @@ class Hub:
         kind = SHARD if sharded else CHANNEL
         topics = [Topic(kind, _bytes(name)) for name in channels]
         topics += [Topic(PATTERN, _bytes(name)) for name in patterns]
-        patience_s = None if wait else self._options.connect_timeout_s
+        patience_s = None if wait else self._options.connect_timeout_s * (1 + len(topics) // BATCH)
         return Subscription(self, dict.fromkeys(topics), max_queue=max_queue, patience_s=patience_s)
 
     async def close(self) -> None:
@@ -102,7 +104,7 @@ class Hub:
         else:
             message = Message(topic.name, reply[2])
         for subscription in self._subscribers.get(topic, ()):
-            subscription.put(message)
+            subscription.heard(topic, message)
 
     def confirmed(self, topic: Topic) -> None:
         for subscription in self._subscribers.get(topic, ()):

@@ -75,6 +75,10 @@ class Sending(asyncio.Protocol, ABC):
         """Fails the commands up to number `upto`: the half that receives knows how."""
 
     @abstractmethod
+    def stall(self) -> None:
+        """Tells that no whole reply came for long, though one is overdue."""
+
+    @abstractmethod
     def forget_heard(self) -> None:
         """Begins to listen anew for any sign of life."""
 
@@ -107,16 +111,33 @@ class Sending(asyncio.Protocol, ABC):
         self._repeatable.append((future, self._out[-1]))
         return future
 
-    def submit(self, future: asyncio.Future[Reply], packed: bytes, *, written_before: bool = False) -> None:
-        """Queues a packed command (or several that go together, with the futures of the others queued before).
+    def submit(
+        self,
+        future: asyncio.Future[Reply],
+        packed: bytes,
+        *,
+        written_before: bool = False,
+        ahead: asyncio.Future[Reply] | None = None,
+    ) -> None:
+        """Queues a packed command.
+
+        Args:
+            future: of its reply.
+            packed: its bytes.
+            written_before: it was sent on another connection, where it may have run.
+            ahead: of the reply to a command that has to come right before it, whose bytes `packed` begins with. Both leave,
+                or neither does.
 
         Raises:
             UnavailableError: as `send` does.
         """
-        if len(self._pending) >= self._limit or self._queued > self._max_queued:
+        if len(self._pending) + (ahead is not None) >= self._limit or self._queued > self._max_queued:
             raise self._refusal()
-        if written_before:  # on another connection, where it may have run
+        if written_before:
             self._written_before.add(future)
+        if ahead is not None:
+            self._pending.append(ahead)
+            self._out.append(b"")  # leaves with the next, see `_write_in_chunks`
         self._pending.append(future)
         self._out.append(packed)
         self._queued += len(packed)
@@ -184,7 +205,7 @@ class Sending(asyncio.Protocol, ABC):
         out, written = self._out, 0
         while written < len(out) and not self._paused:
             first, size = written, 0
-            while written < len(out) and size < CHUNK:
+            while written < len(out) and (size < CHUNK or not out[written - 1]):
                 size += len(out[written])
                 written += 1
             self._telemetry.commands += written - first

@@ -14,6 +14,7 @@ from valtier.wire.client import InvalidateListener, Valkey
 from valtier.wire.connection import Argument, Connection, Reply, pack
 from valtier.wire.futures import Sunk
 from valtier.wire.handshake import Server
+from valtier.wire.hooks import preparing
 from valtier.wire.link import Link, Status
 from valtier.wire.locator import Guided, SentinelLocator, check_primary
 from valtier.wire.options import WireOptions
@@ -57,6 +58,7 @@ class Standalone(Valkey):
             on_status=follow,
             on_push=self._on_push,
             carries=purpose != "tracked",  # a sink must not be filled where nothing is tracked
+            follows_primary=guided is not None,
             library_version=self.library_version,
         )
 
@@ -80,7 +82,7 @@ class Standalone(Valkey):
             await self.close()
             raise
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         if self._watcher is not None:
             await self._watcher.stop()
         await self._close_others()
@@ -95,7 +97,8 @@ class Standalone(Valkey):
 
     async def _set_up(self, connection: Connection) -> None:
         self._check_primary(self._link)
-        await self._run_ready_hooks()
+        with preparing(connection):
+            await self._run_ready_hooks()
 
     def _check_primary(self, link: Link) -> None:
         if self._locator is not None:

@@ -24,7 +24,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Here messages may be missing: whoever keeps a state built from them has to read it anew."""
+    """Here messages may be missing: whoever keeps a state built from them has to read it anew.
+
+    It comes when the channels concerned are heard again, and before the first message of any of them.
+    """
 
     reason: str
     """`reconnected`, `moved` (to another node of the cluster) or `overflow` (the consumer was too slow)."""
@@ -42,8 +45,9 @@ class Subscription:
     """An async context manager and an async iterator over `Message` and `Gap`. Guarded by the event loop.
 
     Within `async with` the server has confirmed the subscription. It is made anew after each reconnect; then there is
-    one `Gap` for the connection that was lost. Messages of one channel keep their order. A message that a channel and
-    a pattern of the same subscription both fit comes twice, as Valkey sends it.
+    one `Gap` for all channels that were lost together, when the last of them is confirmed. Where messages come in before
+    that, a `Gap` stands ahead of them, and another one follows for the rest. Messages of one channel keep their order. A
+    message that a channel and a pattern of the same subscription both fit comes twice, as Valkey sends it.
 
     A slow consumer loses the *oldest* messages: at most `max_queue` wait, and one `Gap("overflow")` stands for those that
     were dropped. The iteration ends when the client is closed; it raises if Valkey takes the permission away.
@@ -61,6 +65,7 @@ class Subscription:
             self.topics
         )  # and with which loss it became so
         self._open: Counter[int] = Counter()  # how many topics each loss (by identity) still wants
+        self._untold: dict[Topic, Gap] = {}  # confirmed again, and the consumer does not know of the loss yet
         self._confirmed: asyncio.Future[None] | None = None
         self._something = asyncio.Event()
         self._ended = False
@@ -70,7 +75,8 @@ class Subscription:
         """Returns when the server has confirmed every channel. One round trip; a connection too if it is the first.
 
         Raises:
-            UnavailableError: that took longer than `connect_timeout_s` (with `wait`: never raised).
+            UnavailableError: that took longer than `connect_timeout_s`, or than so much for each thousand channels (with
+                `wait`: never raised).
             NoPermissionError: the user may not hear one of the channels.
             ReplyError: the server refuses otherwise; one older than Redis 7 knows no sharded channels.
         """
@@ -133,25 +139,42 @@ class Subscription:
         self._queue.append(item)
         self._something.set()
 
+    def heard(self, topic: Topic, message: Message) -> None:
+        """Queues a message of `topic`, behind the gap that came before it."""
+        if self._untold and topic in self._untold:
+            self._tell(self._untold[topic])
+        self.put(message)
+
     def confirmed(self, topic: Topic) -> None:
         """The server sends `topic` from now on."""
         if topic not in self._unconfirmed or self._confirmed is None:
             return
         gap = self._unconfirmed.pop(topic)
-        if gap is not None:
+        if gap is None:
+            complete = False
+        else:
             self._open[id(gap)] -= 1
+            if complete := not self._open[id(gap)]:
+                del self._open[id(gap)]
         if not self._confirmed.done():
             if not self._unconfirmed:
                 self._confirmed.set_result(None)
-        elif gap is not None and not self._open[id(gap)]:
-            del self._open[id(gap)]
-            self.put(gap)
+        elif gap is not None:
+            self._untold[topic] = gap
+            if complete:
+                self._tell(gap)
 
     def lost(self, topic: Topic, gap: Gap) -> None:
         """The server sends `topic` no more. When all that were lost with this `gap` are confirmed again, it is told."""
         if topic not in self._unconfirmed:
             self._unconfirmed[topic] = gap
             self._open[id(gap)] += 1
+            self._untold.pop(topic, None)
+
+    def _tell(self, gap: Gap) -> None:
+        """Queues one gap for whatever was confirmed again by now."""
+        self._untold.clear()
+        self.put(gap)
 
     def end(self, error: Exception | None = None) -> None:
         """Ends the iteration when what is queued has been read; with `error`, by raising it."""

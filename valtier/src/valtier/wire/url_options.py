@@ -58,7 +58,7 @@ def _duration(value: float | timedelta | str) -> float:
 
 
 def _duration_or_none(value: float | timedelta | str) -> float:
-    if not isinstance(value, bool) and value in (0, timedelta(0), "0", "0s", "0ms"):
+    if not isinstance(value, bool) and value in (0, timedelta(0), "0", "0s", "0ms", "0us"):
         return 0.0
     return _duration(value)
 
@@ -117,7 +117,7 @@ KINDS: Mapping[str, _Kind] = {
     "max_queued_bytes": _BYTES,
     "max_reply_bytes": _BYTES,
     "protocol": _Kind(_protocol, "2 or 3"),
-    "spin": _Kind(_duration_or_none, "a duration such as 50ms, or 0 for none"),
+    "spin": _Kind(_duration_or_none, "a duration such as 50us, or 0 for none"),
 }
 _KEYWORDS_ONLY = {
     "username": "before the host, as in redis://user:password@host",

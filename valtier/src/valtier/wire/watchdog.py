@@ -8,6 +8,9 @@ Design
     Age is counted in ticks that ran, not in time that passed: a process that was itself too busy to read blames nobody.
     A caller waits 0.8 to 1.0 of its deadline, plus what its own process was stalled. Before a deadline counts as missed
     the loop polls its sockets once more.
+
+    Progress is counted in whole replies, not in bytes: a server that goes on sending bytes of one reply that never ends
+    is stalled after two deadlines.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections import deque
 from typing import Protocol
 
 _TICKS_PER_DEADLINE = 10
+_TICKS_TO_STALL = 2 * _TICKS_PER_DEADLINE
 _CONFIRM_S = 0.001
 
 
@@ -31,6 +35,8 @@ class Watched(Protocol):
 
     def expire(self, upto: int) -> tuple[int, int]: ...
 
+    def stall(self) -> None: ...
+
     def forget_heard(self) -> None: ...
 
 
@@ -42,6 +48,8 @@ class Watchdog:
         "_loop",
         "_marks",
         "_queue",
+        "_seen",
+        "_still",
         "_tick_s",
         "_ticks",
         "_timer",
@@ -57,6 +65,8 @@ class Watchdog:
         self._timer: asyncio.TimerHandle | None = None
         self._marks: deque[tuple[int, int]] = deque()  # (number of the tick before, commands sent by then)
         self._ticks = 0
+        self._seen = 0  # replies by the last tick
+        self._still = 0  # ticks since there was one, while something is in flight
         self.enabled = False  # not while the server is being greeted
         self.expired = 0  # commands up to this number have missed their deadline
 
@@ -67,6 +77,7 @@ class Watchdog:
     def start(self) -> None:
         """Begins to look, until nothing is in flight any more."""
         if self.enabled:
+            self._seen, self._still = self._queue.answered, 0
             self._marks.append((self._ticks, self._queue.sent))
             self._timer = self._loop.call_later(self._tick_s, self._tick)
 
@@ -104,12 +115,21 @@ class Watchdog:
         self.expired = upto - removed
 
     def _go_on(self) -> None:
+        self._note_progress()
         self._queue.forget_heard()
         if self._queue.sent > self._queue.answered:
             self._marks.append((self._ticks - 1, self._queue.sent))
             self._timer = self._loop.call_later(self._tick_s, self._tick)
         else:
             self._marks.clear()
+
+    def _note_progress(self) -> None:
+        answered, before = self._queue.answered, self._seen
+        self._seen = answered
+        self._still = self._still + 1 if answered == before else 0
+        if self._still >= _TICKS_TO_STALL and self.expired > answered:
+            self._still = 0  # told once, and again if it lasts
+            self._queue.stall()
 
     def _overdue(self) -> int:
         """Returns the number of the last command that will have missed its deadline before the next tick, or 0."""

@@ -1,4 +1,7 @@
-"""Admission: runs the ready hooks before anybody may use a primary that is new, or newly connected."""
+"""Admission: runs the ready hooks before anybody may use a primary that is new, or newly connected.
+
+They also run when a primary has left, which changes what the cluster as a whole is to them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from valtier.wire.backoff import Backoff
-from valtier.wire.cluster.node import IN_HOOK, Node
+from valtier.wire.cluster.node import ADMITTING, Node
+from valtier.wire.hooks import preparing
 from valtier.wire.link import Status
 
 log = logging.getLogger("valtier")
@@ -22,6 +26,7 @@ class Admission:
         self,
         primaries: Callable[[], Sequence[Node]],
         run_hooks: Callable[[], Awaitable[None]],
+        identity: Callable[[], object],
         *,
         backoff: Backoff,
         patience_s: float,
@@ -32,12 +37,15 @@ class Admission:
         Args:
             primaries: the primaries of the cluster as it is known.
             run_hooks: runs every hook.
+            identity: what the primaries are together; another one calls for the hooks.
             backoff: how long to wait after a hook has failed.
             patience_s: how long the others wait for a primary that is being connected to for the first time.
             on_admitted: called after each run that was of use.
         """
         self._primaries = primaries
         self._run_hooks = run_hooks
+        self._identity = identity
+        self._shown: object = None  # the identity that the hooks have seen last
         self._backoff = backoff
         self._patience_s = patience_s
         self._on_admitted = on_admitted
@@ -58,32 +66,31 @@ class Admission:
         self._wanted.set()
 
     async def _run(self) -> None:
-        failures = 0
+        failures, told = 0, ""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self._admit()
-                failures = 0
+                failures, told = 0, ""
             except Exception as exc:  # noqa: BLE001 - of the hooks' own; the next run may succeed
                 failures += 1
                 delay_s = self._backoff.delay_s(failures, random.random())
-                log.warning("A ready hook failed: %r (again in %.1fs)", exc, delay_s)
+                level = logging.DEBUG if repr(exc) == told else logging.WARNING
+                log.log(level, "A ready hook failed: %r (again in %.1fs)", exc, delay_s)
+                told = repr(exc)
                 await asyncio.sleep(delay_s)
                 self._wanted.set()
 
     async def _admit(self) -> None:
-        if not self._candidates():
-            return
-        await self._wait_for_first_tries()
+        if self._candidates():
+            await self._wait_for_first_tries()
         candidates = {node: node.link.connection for node in self._candidates()}
-        if not candidates:
+        if not candidates and (self._shown in (None, self._identity()) or not self._primaries()):
             return
-        token = IN_HOOK.set(True)
-        try:
+        self._shown = self._identity()
+        with preparing(ADMITTING):
             await self._run_hooks()
-        finally:
-            IN_HOOK.reset(token)
         for node, connection in candidates.items():
             if node.is_primary and node.link.connection is connection:
                 node.admit()

@@ -43,8 +43,10 @@ class Cluster(Valkey):
 
     *`server`.* The oldest version among the primaries, and a run id made of all of theirs: it changes with every failover.
 
-    *Ready hooks* run before the cluster is used first, and again for each primary that is new or newly connected, before
-    anybody else may use that one. A hook may make calls.
+    *Tracked reads.* Names in a slot that moves away are told as changed: their server tells nothing of them any more.
+
+    *Ready hooks* run before the cluster is used first, again for each primary that is new or newly connected, before
+    anybody else may use that one, and when a primary has left, so that they have seen the run id that there is. A hook may make calls.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Cluster(Valkey):
         self._admission = Admission(
             lambda: self._nodes.primaries,
             self._run_ready_hooks,
+            lambda: self.server.run_id,
             backoff=self.options.backoff,
             patience_s=self.options.connect_timeout_s,
             on_admitted=self._on_change,
@@ -96,6 +99,7 @@ class Cluster(Valkey):
             self.options,
             telemetry=self.telemetry.new_link(server=str(endpoint), purpose=wishes["purpose"]),
             carries=False,  # another node may have taken the slots over
+            logs_retries=False,
             library_version=self.library_version,
             **wishes,
         )
@@ -121,7 +125,7 @@ class Cluster(Valkey):
             await self.close()
             raise
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         self._status = Status.CLOSED
         self._router.close()
         await self._refresher.stop()
@@ -150,10 +154,10 @@ class Cluster(Valkey):
             self._admission.look()
         self._on_change()
 
-    def _on_moved(self, slots: Sequence[int]) -> None:
+    def _on_moved(self, slots: Sequence[int], names: list[bytes] | None) -> None:
         self._admission.look()
-        if self._tracks:
-            self._tell_invalidated(None)
+        if self._tracks and names != []:
+            self._tell_invalidated(names)
         for listener in self._slots_listeners:
             try:
                 listener(slots)
@@ -164,6 +168,8 @@ class Cluster(Valkey):
     def _on_refreshed(self) -> None:
         self._asked = True
         self._nodes.confirm_losses()
+        if self._maps.is_hearsay:
+            self._refresher.request(urgent=False)
         self._on_change()
 
     def _on_change(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from valtier.errors import ConfigurationError, UnavailableError
+from valtier.errors import ConfigurationError, NoPermissionError, UnavailableError
 from valtier.wire.cluster import everywhere, splitting
 from valtier.wire.cluster.commands import FIRST_IS_KEY, capitals, lookup, name_of
 from valtier.wire.cluster.joined import Joined, Part, Pinned
@@ -50,10 +50,11 @@ class Dispatcher:
         if not args or args[0] not in FIRST_IS_KEY:
             check_shareable(args)
         command = lookup(args) if args else None
-        slots = {slot_of(args[position]) for position in command.key_positions(args)} if command else set()
+        names = [_name(args[position]) for position in command.key_positions(args)] if command else []
+        slots = set(map(slot_of, names))
         if len(slots) != 1:
             return self.call(args, False)
-        call = Tracked(self._router, pack(args), slots.pop(), sink)
+        call = Tracked(self._router, pack(args), slots.pop(), names, sink)
         self._router.send(call)
         if call.done() and (error := call.exception()) is not None:
             raise error
@@ -153,10 +154,23 @@ class Dispatcher:
         if question is None:
             question = self._asking[name] = self._send(("COMMAND", "INFO", name), ANY, False, True)
             question.add_done_callback(lambda _: self._asking.pop(name, None))
-        reply = await asyncio.shield(question)
+        try:
+            reply = await asyncio.shield(question)
+        except NoPermissionError as exc:
+            raise NoPermissionError(
+                f"NOPERM {name} was not sent: in a cluster one has to know where its keys are, and to ask that once needs "
+                f"the permission +command|info: {exc}"
+            ) from exc
         for entry in reply if isinstance(reply, list) else ():
             self._learned |= parse_command_info(entry)
 
     def _recall(self, args: tuple[Argument, ...]) -> Command | None:
         name = name_of(args)
         return self._learned.get(name) or self._learned.get(" ".join((name, *map(capitals, args[1:2]))))
+
+
+def _name(key: Argument) -> bytes:
+    """Returns a key as the server knows it."""
+    if isinstance(key, bytes):
+        return key
+    return key.encode() if isinstance(key, str) else repr(key).encode()

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from valtier.errors import ReplyError, UnavailableError
+from valtier.errors import NoPermissionError, RejectedError, ReplyError, UnavailableError
 from valtier.wire.address import Endpoint
+from valtier.wire.cluster.tracked import TrackedNames
 from valtier.wire.connection import Connection, Reply
+from valtier.wire.hooks import may_use
 from valtier.wire.link import Link, Status
 
 log = logging.getLogger("valtier")
 
-Submit = Callable[[asyncio.Future[Reply], bytes], None]
+
+class Submit(Protocol):
+    """Sends a packed command, as `Connection.submit` does."""
+
+    def __call__(
+        self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
+    ) -> None: ...
+
+
 MakeLink = Callable[..., Link]
 Make = Callable[[Endpoint], "Node"]
 
-IN_HOOK: contextvars.ContextVar[bool] = contextvars.ContextVar("valtier_in_ready_hook", default=False)
-"""True inside a ready hook: its own calls may use a node that nobody else may use yet."""
+ADMITTING = object()
+"""What a ready hook of a cluster prepares: its own calls may use every node that nobody else may use yet."""
 
 
 class Nowhere:
@@ -30,8 +39,14 @@ class Nowhere:
     tracks_now = False
     hopeless = True
 
-    def submit(self, future: asyncio.Future[Reply], packed: bytes) -> None:
-        raise UnavailableError("no node of the cluster serves this slot now; nothing was sent")
+    def __init__(self) -> None:
+        self.names = TrackedNames(0)
+        self.why = ""  # what is known of the reason, to be said to callers
+
+    def submit(
+        self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
+    ) -> None:
+        raise UnavailableError(f"no node of the cluster serves this slot now; nothing was sent{self.why}")
 
     submit_tracked = submit
 
@@ -69,6 +84,7 @@ class Node:
             on_status=self._follow,
         )
         self.tracked: Link | None = None
+        self.names = TrackedNames()
 
     def start(self) -> None:
         self.link.start()
@@ -138,9 +154,11 @@ class Node:
     def _may_be_used(self) -> bool:
         return self.admitted or not self.is_primary
 
-    def _refuse(self, future: asyncio.Future[Reply], packed: bytes) -> None:
-        if self.link.connection is not None and self.link.status is Status.READY and IN_HOOK.get():
-            self.link.submit(future, packed)
+    def _refuse(
+        self, future: asyncio.Future[Reply], packed: bytes, *, ahead: asyncio.Future[Reply] | None = None
+    ) -> None:
+        if self.link.connection is not None and self.link.status is Status.READY and may_use(ADMITTING):
+            self.link.submit(future, packed, ahead=ahead)
             return
         raise UnavailableError(f"Valkey at {self.endpoint} is {self._condition()}; nothing was sent")
 
@@ -181,14 +199,32 @@ class Node:
             self.tracking = False
         self._choose()
         if lost:
-            self._on_invalidate(None)
+            names = self.names.take_all()
+            if link.status is not Status.CLOSED:  # what it told and has not arrived is not known
+                self._on_invalidate(None)
+            elif names != []:  # it left the cluster: its slots, and their names with them, went before
+                self._on_invalidate(names)
         self._on_change(self)
 
     def _on_push(self, message: list[Any]) -> None:
         if message[0] == b"invalidate":
-            self._on_invalidate(message[1])
+            names = message[1]
+            if names is None:
+                self.names.take_all()
+            else:
+                self.names.discard(names)
+            self._on_invalidate(names)
 
 
 async def _read_only(connection: Connection) -> None:
-    """Lets a replica answer reads; a primary does not mind."""
-    await connection.send("READONLY")
+    """Lets a replica answer reads; a primary does not mind.
+
+    Raises:
+        RejectedError: the user may not say so.
+    """
+    try:
+        await connection.send("READONLY")
+    except NoPermissionError as exc:
+        raise RejectedError(
+            f"NOPERM reads from replicas need the permission +readonly (or leave read_from_replicas out): {exc}"
+        ) from exc

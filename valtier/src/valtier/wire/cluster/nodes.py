@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from valtier.wire.address import Endpoint
 from valtier.wire.cluster.node import Make, Node, Nowhere
@@ -25,7 +25,7 @@ class Nodes:
         *,
         with_replicas: bool,
         drain_s: float,
-        on_moved: Callable[[Sequence[int]], None],
+        on_moved: Callable[[Sequence[int], list[bytes] | None], None],
     ) -> None:
         """Prepares an empty table.
 
@@ -34,7 +34,8 @@ class Nodes:
             seeds: where the cluster is first asked for its map, and again when nobody else answers.
             with_replicas: whether replicas are connected to.
             drain_s: how long a node that has left the map may finish what it was sent.
-            on_moved: told which slots have another primary now.
+            on_moved: told which slots have another primary now, and which names in them their former ones would have
+                told the changes of; `None`: not known.
         """
         self.nowhere = Nowhere()
         self.table: list[Node | Nowhere] = [self.nowhere] * SLOTS
@@ -122,9 +123,11 @@ class Nodes:
         for node in changed:
             node.tell_change()
         if before != table:
-            self._on_moved(
-                [slot for slot, (old, new) in enumerate(zip(before, table, strict=True)) if old is not new]
-            )
+            moved: dict[Node | Nowhere, list[int]] = {}  # by their former primary
+            for slot, (old, new) in enumerate(zip(before, table, strict=True)):
+                if old is not new:
+                    moved.setdefault(old, []).append(slot)
+            self._tell_moved(moved)
 
     def move(self, slot: int, endpoint: Endpoint) -> bool:
         """Follows a MOVED. Returns whether the slot's new primary was none before: a failover, or a new node."""
@@ -132,11 +135,19 @@ class Nodes:
         if self.table[slot] is node:
             return False
         changed = [] if node.is_primary else self._name_primaries([*self.primaries, node])
-        self.table[slot] = node
+        before, self.table[slot] = self.table[slot], node
         for each in changed:
             each.tell_change()
-        self._on_moved([slot])
+        self._tell_moved({before: [slot]})
         return bool(changed)
+
+    def _tell_moved(self, moved: Mapping[Node | Nowhere, list[int]]) -> None:
+        slots = sorted(slot for several in moved.values() for slot in several)
+        names: list[bytes] | None = []
+        for old, several in moved.items():
+            taken = old.names.take(several) if isinstance(old, Node) else []
+            names = None if names is None or taken is None else names + taken
+        self._on_moved(slots, names)
 
     def _name_primaries(self, primaries: Iterable[Node]) -> list[Node]:
         """Gives each node its part before anything is sent by the new table; returns those whose part is another now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from valtier.errors import DeadlineError, OutcomeUnknownError, OverloadedError, ReplyError, UnavailableError
@@ -133,12 +133,18 @@ class Routed(asyncio.Future[Reply]):
 
 
 class Tracked(Routed):
-    """A read on a connection that tracks, whose reply is handed to a sink in socket order."""
+    """A read on a connection that tracks, whose reply is handed to a sink in socket order.
 
-    __slots__ = ("_is_tracked", "_sink")
+    One that comes when its slot has another primary already is not tracked any more.
+    """
 
-    def __init__(self, router: Router, packed: bytes, slot: int, sink: Sink | None) -> None:
+    __slots__ = ("_is_tracked", "_names", "_sink")
+
+    def __init__(
+        self, router: Router, packed: bytes, slot: int, names: Sequence[bytes], sink: Sink | None
+    ) -> None:
         super().__init__(router, packed, slot, repeatable=False)
+        self._names = names
         self._sink = sink
         self._is_tracked = False
 
@@ -147,9 +153,15 @@ class Tracked(Routed):
         return node.submit_tracked if self._is_tracked else node.submit
 
     def set_result(self, result: Reply) -> None:
-        if self._is_tracked and self._sink is not None:
+        node = self.router.nodes.table[self.slot]
+        if self._is_tracked and node is self.node:
+            node.names.add(self.slot, self._names)
+            self._hand_on(result)
+        super().set_result(result)
+
+    def _hand_on(self, result: Reply) -> None:
+        if self._sink is not None:
             try:
                 self._sink(result)
             except Exception:  # the connection and its other callers have no part in it
                 log.exception("A sink of tracked replies failed")
-        super().set_result(result)

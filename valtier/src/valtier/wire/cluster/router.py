@@ -2,7 +2,7 @@
 
 Design
     *Redirections.* MOVED corrects the table at once and asks for a refresh; ASK sends `ASKING` and the command back to
-    back on one connection. The first few are followed at once, more of them with pauses, since nodes that point at each
+    back on one connection, or not at all. The first few are followed at once, more of them with pauses, since nodes that point at each
     other are usually about to agree; after 16 the caller is told.
 
     *Waiting.* What can't be sent now waits, but only while there is hope: a connection is being made, a refresh is under
@@ -69,9 +69,7 @@ class Router:
         announced: asyncio.Future[Reply] = self.loop.create_future()
         announced.add_done_callback(_swallow)
         call.node = node
-        submit = call.lane(node)
-        submit(announced, _ASKING)
-        submit(call, call.packed)
+        call.lane(node)(call, _ASKING + call.packed, ahead=announced)
 
     def held_up(self, call: Routed, error: UnavailableError) -> None:
         """Decides about a call that could not be sent: it waits while there is hope, else fails at once."""

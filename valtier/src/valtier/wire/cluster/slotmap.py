@@ -2,11 +2,12 @@
 
 `CLUSTER SLOTS` is asked, not `CLUSTER SHARDS`: every server and every managed service knows it, it leaves failed
 replicas out, and it gives the endpoint and the port (of TLS or not) that fit the connection on which it was asked.
+`CLUSTER NODES` adds the config epochs, by which maps are dated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from valtier.wire.address import Endpoint
 from valtier.wire.cluster.slots import SLOTS
 
 _MAX_PORT = 65_535
+_EPOCH_FIELD = 6
+_NONE: Mapping[bytes, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class SlotMap:
     """What one node said of the whole cluster."""
 
     ranges: tuple[SlotRange, ...] = ()
+    epoch: int = -1
+    """The highest config epoch of a primary that serves slots: every change of who does raises it. -1: not told."""
 
     @property
     def covered(self) -> int:
@@ -57,16 +62,32 @@ class Redirection:
     endpoint: Endpoint
 
 
-def parse_slots(reply: Any, asked: Endpoint) -> SlotMap:
+def parse_slots(reply: Any, asked: Endpoint, epochs: Mapping[bytes, int] = _NONE) -> SlotMap:
     """Reads the reply to `CLUSTER SLOTS`. A node that does not know its own endpoint is the one that was asked.
+
+    Args:
+        reply: what was answered.
+        asked: who answered.
+        epochs: the config epochs of the nodes by their ids.
 
     Raises:
         ProtocolError: it is not such a reply.
     """
     try:
-        return SlotMap(tuple(_parse_range(entry, asked) for entry in _listed(reply)))
+        ranges = tuple(_parse_range(entry, asked) for entry in _listed(reply))
+        return SlotMap(ranges, max((epochs.get(_id(entry) or b"", -1) for entry in reply), default=-1))
     except (IndexError, TypeError, ValueError) as exc:
         raise ProtocolError(f"{asked} answered CLUSTER SLOTS with something else: {exc}") from exc
+
+
+def parse_epochs(reply: Any) -> dict[bytes, int]:
+    """Reads the config epochs from the reply to `CLUSTER NODES`, by the nodes' ids; none where it is another one."""
+    epochs: dict[bytes, int] = {}
+    for line in reply.splitlines() if isinstance(reply, bytes) else ():
+        fields = line.split(b" ")
+        if len(fields) > _EPOCH_FIELD and fields[_EPOCH_FIELD].isdigit():
+            epochs[fields[0]] = int(fields[_EPOCH_FIELD])
+    return epochs
 
 
 def parse_redirection(error: ReplyError, asked: Endpoint) -> Redirection | None:
@@ -83,8 +104,8 @@ def parse_redirection(error: ReplyError, asked: Endpoint) -> Redirection | None:
 
 
 def best_of(maps: Iterable[SlotMap]) -> SlotMap | None:
-    """Returns the map that covers most; the first of several such."""
-    return max(maps, key=lambda each: each.covered, default=None)
+    """Returns the newest map, and of several such the one that covers most; the first of equals."""
+    return max(maps, key=lambda each: (each.epoch, each.covered), default=None)
 
 
 def _parse_range(entry: Any, asked: Endpoint) -> SlotRange:
@@ -93,6 +114,12 @@ def _parse_range(entry: Any, asked: Endpoint) -> SlotRange:
         raise ValueError(f"a range from {first} to {last} with {len(nodes)} nodes")
     primary, *replicas = (_endpoint(node[0], node[1], asked) for node in map(_listed, nodes))
     return SlotRange(first, last, primary, tuple(dict.fromkeys(replicas)))
+
+
+def _id(entry: Any) -> bytes | None:
+    """Returns the id of a range's primary, behind its host and port; an old server does not tell it."""
+    primary = entry[2]
+    return primary[2] if len(primary) > 2 and isinstance(primary[2], bytes) else None
 
 
 def _endpoint(host: Any, port: Any, asked: Endpoint) -> Endpoint:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from valtier.errors import OutcomeUnknownError, ReplyError, UnavailableError
+from valtier.errors import OutcomeUnknownError, ReplyError, UnavailableError, ValkeyError
 from valtier.wire.cluster.keyspec import Argument
 from valtier.wire.cluster.slots import slot_of
 
@@ -83,22 +83,31 @@ def merge(name: str, parts: Sequence[Part], replies: Sequence[Any]) -> Any:
 def overall_error(name: str, read: bool, results: Sequence[Any]) -> BaseException | None:
     """Returns what the whole call fails with, or `None` if no part failed.
 
-    A write of which a part was done and another was not sent can't be called unsent: its outcome is unknown.
+    A write of which a part was done and another was not sent can't be called unsent: its outcome is unknown. Whatever the
+    error of a write is, it says how many of the parts were done.
     """
     errors = [result for result in results if isinstance(result, BaseException)]
     if not errors:
         return None
-    for kind in (OutcomeUnknownError, ReplyError):
-        for error in errors:
-            if isinstance(error, kind):
-                return error
-    if not read and len(errors) < len(results) and isinstance(errors[0], UnavailableError):
-        error = OutcomeUnknownError(
+    gravest = next(
+        (error for kind in (OutcomeUnknownError, ReplyError) for error in errors if isinstance(error, kind)),
+        errors[0],
+    )
+    done = len(results) - len(errors)
+    if read or not done:
+        return gravest
+    if isinstance(gravest, UnavailableError):
+        error: ValkeyError = OutcomeUnknownError(
             f"{name} went to several nodes: {len(errors)} of its {len(results)} parts could not be sent, the rest was done"
         )
-        error.__cause__ = errors[0]
-        return error
-    return errors[0]
+    elif isinstance(gravest, ValkeyError):
+        error = type(gravest)(
+            f"{gravest}; {name} went to several nodes, and {done} of its {len(results)} parts were done all the same"
+        )
+    else:
+        return gravest
+    error.__cause__ = gravest
+    return error
 
 
 def cross_slot(name: str) -> ReplyError:
