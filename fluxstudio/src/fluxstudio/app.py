@@ -224,6 +224,9 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stack.push_async_callback(courier.stop)
     else:
         log.warning("SMTP_URL is not set: mail waits in the queue")
+    images = Images(pool, Storage.open(settings.assets_url), projects=projects)
+    images.start()
+    stack.push_async_callback(images.stop)
     door = Doorkeeper(sessions, ClientAddress(settings.trusted_proxies), secure=settings.secure_cookies)
     accounts = Accounts(pool, cache, writes, post, sessions=sessions, projects=projects)
     messages = Messages(pool, cache, writes, projects=projects)
@@ -268,7 +271,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         search=Search(pool, cache),
         showcase=Showcase(pool, cache, writes, projects=projects),
         boards=boards,
-        images=Images(pool, Storage.open(settings.assets_url), projects=projects),
+        images=images,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
         operations=Operations(tier, probe),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import random
 import tempfile
 import warnings
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ MAX_PIXELS = 50_000_000
 UPLOAD_DEADLINE_S = 60.0
 KEEP_UNUSED_S = 24 * 3600.0
 """For how long an image stays that nothing names: somebody's undo, or a board that was edited offline, may name it."""
+COLLECT_EVERY_S = 3600.0
 _BATCH = 100
 
 _TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
@@ -50,6 +52,29 @@ class Images:
         self._pool = pool
         self._storage = storage
         self._projects = projects
+        self._collector: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to collect, once an hour; workers at different times."""
+        self._collector = asyncio.get_running_loop().create_task(self._collect_for_ever(), name="collector")
+
+    async def stop(self) -> None:
+        if self._collector is not None:
+            self._collector.cancel()
+            await asyncio.gather(self._collector, return_exceptions=True)
+
+    async def _collect_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_S * random.uniform(0.5, 1.0))
+            try:
+                deleted = await self.collect()
+            except Exception:
+                log.exception(
+                    "Images that nothing names could not be collected; it is tried again in an hour"
+                )
+            else:
+                if deleted:
+                    log.info("Collected %d images that nothing names any more", deleted)
 
     async def put(
         self, actor: Actor, board_id: int, file_id: str, chunks: AsyncIterator[bytes], length: int | None
@@ -136,7 +161,10 @@ class Images:
             raise unavailable("storage-unavailable", "Images can't be read now. Try again soon.") from exc
 
     async def collect(self, *, older_s: float = KEEP_UNUSED_S) -> int:
-        """Deletes what nothing names any more and has been there for a while; returns how many contents."""
+        """Deletes what nothing names any more and has been there for a while; returns how many contents.
+
+        Two at the same time do each other no harm.
+        """
         deleted = 0
         async with self._pool.acquire() as connection:
             await queries.drop_unused_images(connection, older_s)
