@@ -4,6 +4,7 @@ The application's own connections fire no triggers, so that a write around `Writ
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from fluxstudio.db.counter import nature_of
 _SOURCE = Path(fluxstudio.__file__).parent
 _NO_PART_OF_THE_APPLICATION = {"seed", "benchmark", "migrations", "testing.py"}
 _INVALIDATING = {"invalidate", "invalidate_tags", "deliver", "drop_local"}
+
+
+CACHED = {"users", "projects", "members", "messages", "assets", "showcase_pages"}
+UNSEEN = {"update_password", "set_new_email", "set_totp_secret", "use_totp_step", "note_verified"}
+"""They change what no entry shows: secrets, what is not confirmed, and when something was."""
+_CHANGES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)")
+
+
+def changed_by(sql: str) -> set[str]:
+    """The tables that a statement changes."""
+    return set(_CHANGES.findall(sql))
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
@@ -29,7 +41,7 @@ def called(node: ast.AST) -> Iterator[tuple[ast.Call, str, str]]:
 
 
 def writing_queries() -> set[str]:
-    """The functions whose SQL changes something."""
+    """The functions whose SQL changes a table of which the cache shows something."""
     names = set()
     for path, tree in modules():
         if path.name != "queries.py":
@@ -38,14 +50,15 @@ def writing_queries() -> set[str]:
             if not isinstance(function, ast.AsyncFunctionDef):
                 continue
             texts = (part.value for part in ast.walk(function) if isinstance(part, ast.Constant))
-            if any(isinstance(text, str) and nature_of(text).kind == "writes" for text in texts):
-                names.add(function.name)
+            for text in texts:
+                if isinstance(text, str) and nature_of(text).kind == "writes" and CACHED & changed_by(text):
+                    names.add(function.name)
     return names
 
 
 def test_no_query_that_writes_runs_on_a_connection_of_its_own() -> None:
     writers = writing_queries()
-    assert {"insert_message", "update_user", "delete_session"} & writers
+    assert writers >= {"insert_message", "update_project", "upsert_member"}
     around = [
         f"{path.relative_to(_SOURCE)}:{call.lineno} {name}"
         for path, tree in modules()
@@ -54,8 +67,9 @@ def test_no_query_that_writes_runs_on_a_connection_of_its_own() -> None:
         if isinstance(block, ast.AsyncWith)
         and any("acquire(" in ast.unparse(item.context_expr) for item in block.items)
         for call, _, name in called(block)
-        if name in writers
+        if name in writers - UNSEEN
     ]
+    assert writers >= UNSEEN, "a name that nobody has any more"
     assert not around, "these writes say to nobody what they make stale: use Writes.run"
 
 
