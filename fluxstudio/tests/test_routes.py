@@ -19,6 +19,7 @@ from fluxstudio.testing import Caller, Database, Inbox, World, expect, running, 
 from valtier.embedded import EmbeddedValkey
 
 LIST = Path(__file__).parents[2] / "docs" / "routes.md"
+WEB = Path(__file__).parents[1] / "web"
 ROUTES = [
     (method, route)
     for router in ROUTERS
@@ -42,6 +43,15 @@ def test_23_the_list_of_routes_is_that_of_the_code() -> None:
     made = CliRunner().invoke(cli, ["routes"])
     assert made.exit_code == 0
     assert made.output == LIST.read_text("utf-8"), "run: fluxstudio routes > docs/routes.md"
+
+
+def test_the_browsers_api_document_is_that_of_the_code() -> None:
+    made = CliRunner().invoke(cli, ["openapi"])
+    assert made.exit_code == 0
+    kept = (WEB / "openapi.json").read_text("utf-8")
+    assert made.output == kept, (
+        "run: fluxstudio openapi > fluxstudio/web/openapi.json, then npm run api in fluxstudio/web"
+    )
 
 
 def test_23_every_route_has_a_limit_or_is_on_the_short_list_of_exemptions() -> None:

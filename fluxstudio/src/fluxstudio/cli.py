@@ -93,6 +93,18 @@ def routes() -> None:
 
 
 @app.command()
+def openapi() -> None:
+    """Prints the OpenAPI document, from which the browser's API client is generated."""
+    import msgspec
+
+    from fluxstudio.app import Application
+    from fluxstudio.settings import Settings
+
+    document = Application(Settings(database_url="postgresql://nowhere/none", use_redis=False)).openapi()
+    print(msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1).decode())
+
+
+@app.command()
 def bench(
     size: Annotated[Size, typer.Option(help="The data set.")] = Size.MEDIUM,
     clients: Annotated[str, typer.Option(help="How many at once, one load each.")] = "1,100,1000",
