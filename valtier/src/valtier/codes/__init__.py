@@ -22,6 +22,7 @@ from valtier.codes.errors import (
 from valtier.codes.forms import MalformedEmailError, normalise_digits, normalise_email
 from valtier.codes.issuing import CodeStats, new_binding
 from valtier.codes.onetime import OneTimeCodes
+from valtier.codes.rules import CodeStore
 from valtier.codes.store import COMMANDS, key_pattern
 from valtier.codes.tokens import Codes
 
@@ -29,6 +30,7 @@ __all__ = [
     "COMMANDS",
     "CodeError",
     "CodeStats",
+    "CodeStore",
     "Codes",
     "CodesUnavailableError",
     "CooldownError",
