@@ -22,7 +22,6 @@ WRITE = "set one field, 100 in flight"
 CREATE = "create a session, 100 in flight"
 
 ADDED = "CPU that the middleware adds to a request, L1"
-WITH_LIMITS = "CPU that session and limit add to a request, L1"
 
 
 @dataclass(frozen=True, kw_only=True)

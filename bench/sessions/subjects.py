@@ -130,6 +130,6 @@ async def starsessions(server: EmbeddedValkey) -> AsyncIterator[Subject]:
         data["last_project"] = value
         await store.write(token, serializer.serialize(data), lifetime, lifetime)
 
-    app: Any = StarMiddleware(SessionAutoloadMiddleware(answer), store=store, lifetime=lifetime)  # type: ignore[arg-type]
+    app: Any = StarMiddleware(SessionAutoloadMiddleware(answer), store=store, lifetime=lifetime)
     yield Subject(create, load, write, app, b"session")
     await client.aclose()

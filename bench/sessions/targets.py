@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cache.options import Figure
-from bench.sessions.options import LOAD, PEER, REMOTE, VALTIER, Added, find
+from bench.sessions.options import LOAD, PEER, VALTIER, Added, find
 from bench.wire.results import Target
 
 TIMES_PEER = 8.0
@@ -14,7 +14,6 @@ def judge(figures: list[Figure], added: list[Added]) -> list[Target]:
     """Each target against what was measured."""
     return [
         _against_peer(figures, VALTIER),
-        _against_peer(figures, REMOTE),
         *(
             Target(
                 name=one.what,

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import asyncpg
 import pytest
@@ -47,6 +48,19 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """The URL of an empty database, which is dropped after the test."""
+    with _database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a database for all tests of a module: each has to clean up what it finds."""
+    with _database(postgres_server) as url:
+        yield url
+
+
+@contextmanager
+def _database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     name = f"valtier_{next(_numbers)}"
 
     async def execute(statement: str) -> None:

@@ -42,9 +42,9 @@ class World:
     async def prepare(self) -> None:
         if self.durable:
             connection = await asyncpg.connect(self.database_url)
-            for statement in SessionSchema().create():
-                await connection.execute(statement)
-            await connection.execute("CREATE TABLE test_clock (at timestamptz)")
+            await _clean(connection)
+            await connection.execute("CREATE TABLE IF NOT EXISTS test_clock (at timestamptz)")
+            await connection.execute("DELETE FROM test_clock")
             await connection.execute("INSERT INTO test_clock VALUES (now())")
             await connection.close()
         await self._set_clocks()
@@ -87,21 +87,31 @@ class World:
 
 @asynccontextmanager
 async def real_worker(
-    valkey_url: str | None, durable: Any = None, *, deadline: Any = 5.0, **options: Any
+    valkey_url: str | None, durable: Any = None, *, deadline: Any = 5.0, drop_after: Any = 2.0, **options: Any
 ) -> AsyncIterator[Sessions[Any]]:
     """A worker with the real clocks."""
     url = valkey_url or "redis://127.0.0.1:1/0"
     options = {"look_every": "50ms", "durable_deadline": "5s", **options}
     async with (
-        Tier.from_url(url, use_redis=valkey_url is not None, deadline=deadline, connect_timeout=0.5) as tier,
+        Tier.from_url(
+            url,
+            use_redis=valkey_url is not None,
+            deadline=deadline,
+            connect_timeout=0.5,
+            drop_after=drop_after,
+        ) as tier,
         tier.sessions(durable=durable, **options) as sessions,
     ):
         yield sessions
 
 
 async def prepare(database_url: str) -> None:
-    """Makes the tables."""
+    """Makes the tables, empty."""
     connection = await asyncpg.connect(database_url)
-    for statement in SessionSchema().create():
-        await connection.execute(statement)
+    await _clean(connection)
     await connection.close()
+
+
+async def _clean(connection: asyncpg.Connection) -> None:
+    for statement in (*SessionSchema().drop(), *SessionSchema().create()):
+        await connection.execute(statement)

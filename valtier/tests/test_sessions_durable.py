@@ -27,9 +27,9 @@ from valtier.testing import Cut, FaultProxy, eventually
 
 
 @pytest.fixture
-async def database(database_url: str) -> str:
-    await prepare(database_url)
-    return database_url
+async def database(shared_database_url: str) -> str:
+    await prepare(shared_database_url)
+    return shared_database_url
 
 
 @pytest.fixture
@@ -68,11 +68,36 @@ async def warm(sessions: Sessions[Any], token: str) -> None:
     await eventually(known)
 
 
+def reaches_valkey(sessions: Sessions[Any]) -> Any:
+    store = backend(sessions)._store
+    assert store is not None
+    return lambda: store.valkey.available
+
+
 def believes(sessions: Sessions[Any]) -> Any:
     return lambda: backend(sessions)._trusted
 
 
 # -- requirement 13: what becomes of Valkey logs nobody out ---------------------------------------------------
+
+
+def harm(server: EmbeddedValkey, fault: str) -> None:
+    if fault == "flush":
+        server.flush()
+    elif fault == "evict":
+        keys: Any = server.call("KEYS", "valtier:s:*")
+        for key in keys:
+            server.call("DEL", key.decode())
+    elif fault == "restart":
+        server.kill()
+        server.start()
+    elif fault == "kill":
+        server.kill()
+    elif fault == "freeze":
+        server.freeze()
+    else:
+        server.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        server.call("CONFIG", "SET", "maxmemory", "1")
 
 
 @pytest.mark.parametrize("fault", ["flush", "evict", "restart", "kill", "freeze", "out of memory"])
@@ -88,21 +113,7 @@ async def test_req13_whatever_becomes_of_valkey_nobody_is_signed_out(
         for worker in (here, there):
             for session in made:
                 await warm(worker, session.token)
-        if fault == "flush":
-            own_valkey.flush()
-        elif fault == "evict":
-            for key in own_valkey.call("KEYS", "valtier:s:*"):  # type: ignore[union-attr]
-                own_valkey.call("DEL", key.decode())
-        elif fault == "restart":
-            own_valkey.kill()
-            own_valkey.start()
-        elif fault == "kill":
-            own_valkey.kill()
-        elif fault == "freeze":
-            own_valkey.freeze()
-        else:
-            own_valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-            own_valkey.call("CONFIG", "SET", "maxmemory", "1")
+        harm(own_valkey, fault)
         for _ in range(3):
             for worker in (here, there):
                 for at, session in enumerate(made):
@@ -120,9 +131,9 @@ async def test_req13_whatever_becomes_of_valkey_nobody_is_signed_out(
             own_valkey.start()
         for worker in (here, there):
             assert await worker.load(made[0].token) is None
-            await eventually(lambda worker=worker: backend(worker)._store.valkey.available)  # type: ignore[union-attr]
+            await eventually(reaches_valkey(worker))
             assert await worker.load(made[0].token) is None
-            assert await load(worker, made[1].token)
+            await load(worker, made[1].token)
 
 
 async def test_req13_a_restart_of_the_application_signs_nobody_out(
@@ -169,10 +180,13 @@ async def test_req13_a_logout_committed_while_valkey_was_away_holds_when_it_is_b
     own_valkey: EmbeddedValkey, database: str, fault: str, listen: bool
 ) -> None:
     """Requirements 4 and 13: the copy that survived in Valkey is believed by nobody."""
+    # A frozen server's connections are kept: nothing but the notes tells.
+    options: dict[str, Any] = {"deadline": 0.1, "listen": listen, "local_age": 60}
+    options["drop_after"] = 60 if fault == "freeze" else 2
     async with (
         FaultProxy(own_valkey.port) as proxy,
-        real_worker(proxy.url(own_valkey.url), database, deadline=0.1, listen=listen) as here,
-        real_worker(own_valkey.url, database, deadline=0.1, listen=listen) as there,
+        real_worker(proxy.url(own_valkey.url), database, **options) as here,
+        real_worker(own_valkey.url, database, **options) as there,
     ):
         session = await here.create("ada")
         for worker in (here, there):
@@ -189,7 +203,7 @@ async def test_req13_a_logout_committed_while_valkey_was_away_holds_when_it_is_b
             await eventually(lambda: not backend(here)._store.valkey.available)  # type: ignore[union-attr]
         assert await here.destroy(session) is True
         assert await here.load(session.token) is None
-        await eventually(is_gone(there, session.token), 5)
+        await eventually(is_gone(there, session.token))
         if fault == "freeze":
             own_valkey.thaw()
         elif fault == "restart from disk":
@@ -204,6 +218,40 @@ async def test_req13_a_logout_committed_while_valkey_was_away_holds_when_it_is_b
             await eventually(lambda: _nothing_waits(database))
 
 
+async def test_an_end_reaches_other_workers_by_valkey_at_once(valkey: EmbeddedValkey, database: str) -> None:
+    """Nobody looks for notes, and PostgreSQL notifies nobody: a push of Valkey's drops what another process keeps."""
+    options: dict[str, Any] = {"look_every": "1h", "listen": False, "local_age": 60}
+    async with (
+        real_worker(valkey.url, database, **options) as here,
+        real_worker(valkey.url, database, **options) as there,
+    ):
+        heard: list[SessionEnd] = []
+        for end in ("destroy", "revoke", "destroy_all", "replace", "rotate", "write"):
+            session = await here.create("ada", data={"n": 1})
+            await warm(there, session.token)
+            there.watch(session, heard.append)
+            await eventually(lambda: _subscribed(valkey))
+            token = session.token
+            if end == "destroy":
+                await here.destroy(session)
+            elif end == "revoke":
+                await here.revoke("ada", session.device_id)
+            elif end == "destroy_all":
+                await here.destroy_all("ada")
+            elif end == "replace":
+                await here.create("bob", replaces=session)
+            elif end == "rotate":
+                await session.rotate()
+            else:
+                await session.set(n=2)
+                await eventually(lambda: there.peek(token) is None)  # noqa: B023 - called in this turn
+                assert (await load(there, token)).data == {"n": 2}
+                continue
+            await eventually(is_gone(there, token))
+        await eventually(lambda: len(heard) == 4)
+        assert {end.reason for end in heard} == {EndReason.SIGNED_OUT, EndReason.REVOKED, EndReason.REPLACED}
+
+
 async def _nothing_waits(database_url: str) -> bool:
     connection = await asyncpg.connect(database_url)
     try:
@@ -212,13 +260,33 @@ async def _nothing_waits(database_url: str) -> bool:
         await connection.close()
 
 
+async def test_req13_a_logout_holds_when_a_snapshot_brings_the_copy_back(
+    own_valkey: EmbeddedValkey, database: str
+) -> None:
+    """Requirement 13: all was delivered, and then Valkey came back as it was before; names carry its run id."""
+    async with real_worker(own_valkey.url, database, deadline=0.2) as sessions:
+        session = await sessions.create("ada")
+        await eventually(believes(sessions))
+        await warm(sessions, session.token)
+        own_valkey.call("SAVE")
+        await sessions.destroy(session)
+        await eventually(lambda: _nothing_waits(database))
+    own_valkey.kill()
+    own_valkey.start()
+    keys: Any = own_valkey.call("KEYS", "valtier:s:*")
+    assert [key for key in keys if session.device_id.encode() in key]
+    async with real_worker(own_valkey.url, database) as fresh:
+        await eventually(believes(fresh))
+        assert await fresh.load(session.token) is None
+
+
 async def test_a_write_committed_while_valkey_was_away_is_seen_when_it_is_back(
     own_valkey: EmbeddedValkey, database: str
 ) -> None:
     async with (
         FaultProxy(own_valkey.port) as proxy,
-        real_worker(proxy.url(own_valkey.url), database, deadline=0.1) as here,
-        real_worker(own_valkey.url, database, deadline=0.1) as there,
+        real_worker(proxy.url(own_valkey.url), database, deadline=0.1, local_age=60) as here,
+        real_worker(own_valkey.url, database, deadline=0.1, local_age=60) as there,
     ):
         session = await here.create("ada", data={"n": 1})
         for worker in (here, there):
@@ -246,12 +314,13 @@ async def test_req08_what_an_administrator_does_with_psql_is_heard(
 ) -> None:
     """Requirement 8: an administrator revokes with a DELETE, whatever copies there are."""
     if how == "cascade":
+        await psql.execute("DROP TABLE IF EXISTS people CASCADE")
         await psql.execute("CREATE TABLE people (id text PRIMARY KEY)")
         await psql.execute("INSERT INTO people VALUES ('ada')")
         await psql.execute(
             "ALTER TABLE valtier_sessions ADD FOREIGN KEY (subject) REFERENCES people ON DELETE CASCADE"
         )
-    async with real_worker(valkey.url, database, listen=listen) as sessions:
+    async with real_worker(valkey.url, database, listen=listen, local_age=60) as sessions:
         token = (await sessions.create("ada")).token
         await eventually(believes(sessions))
         await warm(sessions, token)
@@ -261,13 +330,14 @@ async def test_req08_what_an_administrator_does_with_psql_is_heard(
             "edit": "UPDATE valtier_sessions SET ends_at = now()",
         }[how]
         await psql.execute(statement)
-        await eventually(is_gone(sessions, token), 4)  # L1 alone would keep it for 5 s
+        await eventually(is_gone(sessions, token))
 
 
 async def test_a_change_in_the_callers_transaction_commits_with_it(
     valkey: EmbeddedValkey, database: str, psql: asyncpg.Connection
 ) -> None:
     async with real_worker(valkey.url, database) as here, real_worker(valkey.url, database) as there:
+        session = await here.create("bob")
         for commits in (False, True):
             transaction = psql.transaction()
             await transaction.start()
@@ -288,7 +358,7 @@ async def test_a_change_in_the_callers_transaction_commits_with_it(
                 for worker in (here, there):
                     await eventually(is_gone(worker, session.token))
             else:
-                assert await load(here, session.token)
+                await load(here, session.token)
 
 
 async def test_a_copy_read_before_a_logout_is_never_stored_after_it(
@@ -431,7 +501,7 @@ async def test_req12_an_end_is_told_on_every_worker(
                 "revoke": EndReason.REVOKED,
                 "replace": EndReason.REPLACED,
             }
-        assert await load(there, made["stay"].token)
+        await load(there, made["stay"].token)
 
 
 def _subscribed(valkey: EmbeddedValkey) -> bool:
@@ -458,7 +528,7 @@ async def test_req12_an_expiry_is_told_where_the_session_is_watched(
         assert heard == [SessionEnd(session.device_id, EndReason.EXPIRED)]
         assert not stopped
         assert await sessions.load(session.token) is None
-        assert await load(sessions, kept.token)
+        await load(sessions, kept.token)
 
 
 async def test_req12_an_end_while_nothing_is_heard_is_found_after_the_gap(
@@ -469,7 +539,7 @@ async def test_req12_an_end_while_nothing_is_heard_is_found_after_the_gap(
         heard: list[SessionEnd] = []
         session = await watching.create("ada")
         watching.watch(session, heard.append)
-        await eventually(lambda: _subscribed(own_valkey))
+        await eventually(lambda: watching.stats.valkey_reads == 1)  # it looks once when it begins to hear
         own_valkey.kill()  # and with it the session
         own_valkey.start()
         await eventually(lambda: heard)
@@ -535,7 +605,7 @@ async def test_a_pool_of_the_applications_own_is_used(valkey: EmbeddedValkey, da
     async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
         async with real_worker(valkey.url, pool, listen=database) as sessions:
             session = await sessions.create("ada")
-            assert await load(sessions, session.token)
+            await load(sessions, session.token)
             await sessions.destroy(session)
             assert await sessions.load(session.token) is None
         assert await pool.fetchval("SELECT 1") == 1  # closing the sessions leaves it open

@@ -21,8 +21,8 @@ from valtier.testing import eventually
 
 
 @pytest.fixture(params=PLACES)
-async def world(request: pytest.FixtureRequest, valkey: EmbeddedValkey, database_url: str) -> World:
-    world = World(request.param, valkey, database_url)
+async def world(request: pytest.FixtureRequest, valkey: EmbeddedValkey, shared_database_url: str) -> World:
+    world = World(request.param, valkey, shared_database_url)
     await world.prepare()
     return world
 
@@ -292,10 +292,18 @@ def test_no_cookie_header_makes_the_middleware_raise(line: bytes) -> None:
     asyncio.run(play())
 
 
-@given(st.lists(st.one_of(st.binary(max_size=20), st.integers()), max_size=20))
-def test_no_reply_of_a_store_makes_the_reader_raise(reply: list[bytes | int]) -> None:
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=20), st.integers(), st.none(), st.sampled_from([b"h", b"i", b"x", b"t", b"c"])
+        ),
+        max_size=20,
+    )
+)
+def test_no_reply_of_a_store_makes_the_reader_raise(reply: list[Any]) -> None:
     """A hash of somebody else's under one of our keys is no session."""
-    assert parse_hash("x" * 20, reply, 0.0) is None
+    parse_hash("x" * 20, reply, 0.0)
+    parse_hash("x" * 20, [0, 1000, reply], 0.0)
 
 
 @given(st.binary(min_size=32, max_size=32))
@@ -313,7 +321,8 @@ def test_what_was_read_before_a_change_is_not_kept() -> None:
     local = Local(max_bytes=100_000, max_age_s=5, monotonic=lambda: 0.0)
     moment = local.moment()
     local.settle(["x" * 20])
-    state = parse_hash("x" * 20, [b"0", 1000, b"h", b"h", b"i", b"1000", b"x", b"1000", b"t", b"0"], 0.0)
+    hash_ = [b"h", b"h", b"i", b"1000", b"x", b"1000", b"t", b"0", b"c", b"0"]
+    state = parse_hash("x" * 20, [0, 1000, hash_], 0.0)
     assert state is not None
     local.keep(state, moment)
     assert local.get("x" * 20) is None

@@ -22,11 +22,11 @@ AT_ONCE = 60
 
 
 @pytest.fixture(params=["valkey", "durable"])
-async def durable(request: pytest.FixtureRequest, database_url: str) -> str | None:
+async def durable(request: pytest.FixtureRequest, shared_database_url: str) -> str | None:
     if request.param == "valkey":
         return None
-    await prepare(database_url)
-    return database_url
+    await prepare(shared_database_url)
+    return shared_database_url
 
 
 async def race(valkey: EmbeddedValkey, durable: str | None, token: str, what: str) -> Counter[str]:

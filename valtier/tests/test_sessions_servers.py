@@ -21,9 +21,9 @@ HANDSHAKE = ("+ping", "+info", "+role", "+client|setname", "+client|setinfo")
 async def play(sessions: Sessions[Any], subject: str) -> None:
     """Does everything once."""
     session = await sessions.create(subject, data={"a": 1})
+    again = await _load(sessions, session.token)
     for _ in range(3):
-        again = await sessions.load(session.token)
-        assert again is not None
+        again = await _load(sessions, session.token)
         assert again.data == {"a": 1}
     await again.set(b=2)
     await again.remove("a")
@@ -50,6 +50,12 @@ async def play(sessions: Sessions[Any], subject: str) -> None:
     assert await sessions.devices(subject) == []
 
 
+async def _load(sessions: Sessions[Any], token: str) -> Session[Any]:
+    session = await sessions.load(token)
+    assert session is not None
+    return session
+
+
 async def _data(sessions: Sessions[Any], session: Session[Any]) -> object:
     found = await sessions.load(session.token)
     return None if found is None else found.data
@@ -57,18 +63,18 @@ async def _data(sessions: Sessions[Any], session: Session[Any]) -> object:
 
 @pytest.mark.parametrize("durable", [False, True])
 async def test_req43_a_restricted_user_runs_everything(
-    own_valkey: EmbeddedValkey, database_url: str, durable: bool, caplog: pytest.LogCaptureFixture
+    own_valkey: EmbeddedValkey, shared_database_url: str, durable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Requirement 43: key and channel patterns of the sessions, and only the commands they use."""
     caplog.set_level(logging.WARNING)
     own_valkey.call("ACL", "SETUSER", "app", "reset", "on", ">sesame", *HANDSHAKE, *acl("studio"))
     url = f"redis://app:sesame@127.0.0.1:{own_valkey.port}/0"
     if durable:
-        await prepare(database_url)
+        await prepare(shared_database_url)
     async with (
         Tier.from_url(url, prefix="studio", deadline=5.0) as tier,
         tier.sessions(
-            durable=database_url if durable else None, touch="1ms", durable_deadline="5s"
+            durable=shared_database_url if durable else None, touch="1ms", durable_deadline="5s"
         ) as sessions,
     ):
         await eventually(lambda: tier.valkey.tracking)
@@ -79,7 +85,7 @@ async def test_req43_a_restricted_user_runs_everything(
         ended: list[Any] = []
         watched = await sessions.create("eve")
         sessions.watch(watched, ended.append)
-        await eventually(lambda: own_valkey.call("PUBSUB", "NUMSUB", "studio:s:ended")[1])  # type: ignore[index]
+        await eventually(lambda: own_valkey.call("PUBSUB", "NUMSUB", "studio:s:ended")[1])
         await sessions.destroy(watched)
         await eventually(lambda: ended)
         assert sessions.stats.outages == 0
@@ -107,11 +113,11 @@ def test_req43_no_command_is_granted_that_no_script_uses() -> None:
 
 @pytest.mark.parametrize("durable", [False, True])
 async def test_in_a_cluster_all_of_one_user_lies_in_one_slot(
-    cluster: EmbeddedCluster, database_url: str, durable: bool
+    cluster: EmbeddedCluster, shared_database_url: str, durable: bool
 ) -> None:
     if durable:
-        await prepare(database_url)
-    where = database_url if durable else None
+        await prepare(shared_database_url)
+    where = shared_database_url if durable else None
     async with real_worker(cluster.url, where) as here, real_worker(cluster.url, where) as there:
         for subject in ("ada", "bob", "eve", "joe"):
             await play(here, subject)
@@ -126,11 +132,13 @@ async def test_in_a_cluster_all_of_one_user_lies_in_one_slot(
 
 
 @pytest.mark.parametrize("durable", [False, True])
-async def test_valkey_8_does_as_well(valkey81: EmbeddedValkey, database_url: str, durable: bool) -> None:
+async def test_valkey_8_does_as_well(
+    valkey81: EmbeddedValkey, shared_database_url: str, durable: bool
+) -> None:
     valkey81.flush()
     if durable:
-        await prepare(database_url)
-    async with real_worker(valkey81.url, database_url if durable else None) as sessions:
+        await prepare(shared_database_url)
+    async with real_worker(valkey81.url, shared_database_url if durable else None) as sessions:
         await play(sessions, "ada")
 
 

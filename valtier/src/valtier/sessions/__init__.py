@@ -39,9 +39,10 @@ from valtier.sessions.errors import (
 from valtier.sessions.middleware import SessionMiddleware, Visit
 from valtier.sessions.schema import SessionSchema
 from valtier.sessions.session import Session
-from valtier.sessions.sessions import Device, Sessions
+from valtier.sessions.sessions import Sessions
 from valtier.sessions.stats import SessionStats
 from valtier.sessions.store import acl
+from valtier.sessions.subjects import Device
 
 __all__ = [
     "Device",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,17 +31,20 @@ class Alone:
         """Nothing runs in the background."""
 
     def begin(self, name: str) -> Reading | None:
-        with contextlib.suppress(ValkeyError):
+        try:
             return self._send(name)
-        return None
+        except ValkeyError:
+            return None
 
     def _send(self, name: str) -> Reading:
         moment = self._local.moment()
         return self._store.begin(name, self._monotonic(), keep=lambda state: self._local.keep(state, moment))
 
     async def load(self, name: str, reading: Reading | None = None) -> State | None:
-        with self._mapped():
+        try:
             state, _ = await (reading or self._send(name)).outcome()
+        except ValkeyError as exc:
+            raise self._outage(exc) from exc
         self._stats.valkey_reads += 1
         return state
 
@@ -127,8 +129,11 @@ class Alone:
         try:
             yield
         except ValkeyError as exc:
-            self._stats.outages += 1
-            raise SessionUnavailableError(f"Valkey gave no answer about sessions: {exc}") from exc
+            raise self._outage(exc) from exc
+
+    def _outage(self, exc: ValkeyError) -> SessionUnavailableError:
+        self._stats.outages += 1
+        return SessionUnavailableError(f"Valkey gave no answer about sessions: {exc}")
 
 
 def _refuse(connection: Any) -> None:

@@ -28,8 +28,14 @@ local ttl = math.min(idle - seen, most)
 if ttl < 1 then
   return 0
 end
-redis.call('HSET', KEYS[1], 'i', text(idle), 'x', text(now + most), 'c', text(now - ARGV[5]),
-  't', text(now - seen), 'r', text(now - ARGV[7]), 'k', text(now + ARGV[8]), unpack(ARGV, 11))
+redis.call('HSET', KEYS[1], 'i', text(idle), 'x', text(now + most), 'c', text(now - ARGV[5]), 't', text(now - seen),
+  unpack(ARGV, 11))
+if ARGV[7] ~= ARGV[5] then
+  redis.call('HSET', KEYS[1], 'r', text(now - ARGV[7]))
+end
+if tonumber(ARGV[8]) > 0 then
+  redis.call('HSET', KEYS[1], 'k', text(now + ARGV[8]))
+end
 if tonumber(ARGV[9]) > 0 then
   redis.call('HSET', KEYS[1], 'pu', text(now + ARGV[9]))
 end

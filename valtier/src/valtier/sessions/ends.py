@@ -102,8 +102,8 @@ class Ends:
 
     def on_end(self, listener: Listener) -> Callable[[], None]:
         """Registers who is told of every end that this process hears of. Returns what unregisters it."""
-        self._hear()
         self._listeners.append(listener)
+        self._hear()
 
         def remove() -> None:
             with contextlib.suppress(ValueError):
@@ -139,9 +139,17 @@ class Ends:
 
     # -- hearing -------------------------------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Begins to hear, if anybody has registered already."""
+        if self._listeners:
+            self._hear()
+
     def _hear(self) -> None:
-        if self._hearing is None and self._valkey is not None and not self._stopped:
-            self._hearing = asyncio.get_running_loop().create_task(self._run(self._valkey))
+        if self._hearing is not None or self._valkey is None or self._stopped:
+            return
+        with contextlib.suppress(RuntimeError):  # no loop runs yet: `start` does it
+            loop = asyncio.get_running_loop()
+            self._hearing = loop.create_task(self._run(self._valkey), name="valtier-session-ends")
 
     async def _run(self, valkey: Valkey) -> None:
         while True:

@@ -3,7 +3,7 @@
 -- KEYS[1]  the session
 -- ARGV[1]  the lease's marker; empty to take none
 -- ARGV[2]  how long the lease lasts, in ms
--- returns  {now in ms, time to live in ms, field, value, …}; 1 if there is none and the lease was taken; else 0
+-- returns  {now in ms, time to live in ms, {field, value, …}}; 1 if there is none and the lease was taken; else 0
 local hash = redis.call('HGETALL', KEYS[1])
 if #hash == 0 then
   if ARGV[1] == '' then
@@ -17,17 +17,4 @@ if hash[1] == 'l' then
   return 0
 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local reply = {string.format('%.0f', now), redis.call('PTTL', KEYS[1])}
-local ends, seen, idle
-for i = 1, #hash, 2 do
-  reply[i + 2] = hash[i]
-  reply[i + 3] = hash[i + 1]
-  if hash[i] == 'x' then ends = tonumber(hash[i + 1])
-  elseif hash[i] == 't' then seen = tonumber(hash[i + 1])
-  elseif hash[i] == 'i' then idle = tonumber(hash[i + 1]) end
-end
-if not (ends and seen and idle) or now >= ends or now >= seen + idle then
-  return 0
-end
-return reply
+return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('PTTL', KEYS[1]), hash}

@@ -110,8 +110,10 @@ class Database:
         if self._pool is None:
             async with self._opening:
                 if self._pool is None:
+                    # Who does not listen may be behind PgBouncer, where statements are not kept by name.
+                    kept = 100 if self._listen == self._url else 0
                     self._pool = await asyncpg.create_pool(
-                        self._url, min_size=0, max_size=4, timeout=self._deadline_s, statement_cache_size=0
+                        self._url, min_size=0, max_size=4, timeout=self._deadline_s, statement_cache_size=kept
                     )
         async with self._pool.acquire() as connection:
             yield connection

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -17,66 +17,21 @@ from valtier.sessions import token as tokens
 from valtier.sessions.backend import Backend
 from valtier.sessions.cookie import SessionCookie
 from valtier.sessions.ends import Ends, Listener, Watch
-from valtier.sessions.errors import SessionEndedError, SessionTooLargeError, SessionUnavailableError
+from valtier.sessions.errors import SessionTooLargeError, SessionUnavailableError
 from valtier.sessions.fields import Fields
 from valtier.sessions.limits import SessionLimits
 from valtier.sessions.local import Local
+from valtier.sessions.reading import Lookup, Reader
 from valtier.sessions.session import Session
-from valtier.sessions.state import State, matches
+from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Reading
+from valtier.sessions.subjects import Device, device_of, shown, somebody, subject_text
+from valtier.sessions.turning import Turning, ended
 
 T = TypeVar("T")
 log = logging.getLogger("valtier")
 
 _MOST_TOUCHES = 1000
-_LONGEST_SUBJECT = 256
-_LONGEST_AGENT = 256
-_LONGEST_ADDRESS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One of a user's sessions, as they see it in a list."""
-
-    id: str
-    """For `Sessions.revoke`."""
-    user_agent: str
-    address: str
-    created: datetime
-    last_seen: datetime
-    current: bool
-    """Whether it is the session that asks."""
-    remembered: bool
-
-
-class Lookup(Generic[T]):
-    """A load that has begun."""
-
-    __slots__ = ("_name", "_raw", "_reading", "_sessions", "_state")
-
-    def __init__(
-        self,
-        sessions: Sessions[T],
-        raw: bytes | None,
-        *,
-        state: State | None = None,
-        name: str = "",
-        reading: Reading | None = None,
-    ) -> None:
-        self._sessions = sessions
-        self._raw = raw
-        self._state = state
-        self._name = name
-        self._reading = reading
-
-    async def session(self) -> Session[T] | None:
-        """Returns what `Sessions.load` says, and raises as it does. To be awaited once."""
-        if self._raw is None:
-            return None
-        if self._state is not None:
-            return self._sessions.open(self._state, self._raw)
-        return await self._sessions.finish(self._raw, self._name, self._reading)
 
 
 class Sessions(Generic[T]):
@@ -108,6 +63,14 @@ class Sessions(Generic[T]):
         self._local = local
         self._ends = ends
         self._clock = clock
+        self._reader: Reader[T] = Reader(
+            backend,
+            local,
+            stats,
+            clock.monotonic,
+            lambda state, token, hash_: Session(self, state, token, hash_),
+        )
+        self._turning = Turning(backend, self._reader, limits, stats, clock.monotonic)
         self._salt = secrets.token_bytes(16)
         self._touches: dict[str, asyncio.Task[None]] = {}
 
@@ -121,6 +84,7 @@ class Sessions(Generic[T]):
         """
         try:
             await self._backend.start()
+            self._ends.start()
         except BaseException:
             await self.close()
             raise
@@ -147,69 +111,22 @@ class Sessions(Generic[T]):
 
     def peek(self, token: str | bytes | None) -> Session[T] | None:
         """Returns the session if this process knows it by heart; `None` says nothing. No round trip, no waiting."""
-        raw = tokens.parse(token)
-        state = None if raw is None else self._local.get(raw[: tokens.NAME_LENGTH].decode())
-        if raw is None or state is None:
-            return None
-        token_hash = tokens.hash_token(raw)
-        if matches(state, token_hash, self.monotonic()) is not True:
-            return None
-        self.stats.local_reads += 1
-        return Session(self, state, raw.decode(), token_hash)
+        return self._reader.peek(token)
 
     async def load(self, token: str | bytes | None) -> Session[T] | None:
         """Returns the session that a token opens; `None` if it opens none: malformed, unknown, ended or expired.
 
-        No round trip where this process keeps the session (a few µs); else one to Valkey; where sessions are durable,
-        one to PostgreSQL if Valkey does not have it or is away, after at most one deadline. Never writes.
+        No round trip where this process keeps the session (a few µs); else one to Valkey; where sessions
+        are durable, one to PostgreSQL if Valkey does not have it or is away, after at most one deadline. Changes nothing in a session.
 
         Raises:
             SessionUnavailableError: nobody can tell.
         """
-        return await self.begin_load(token).session()
+        return await self._reader.begin(token).session()
 
     def begin_load(self, token: str | bytes | None) -> Lookup[T]:
-        """Begins `load`: what has to be sent is sent at once. `await lookup.session()` has to follow."""
-        raw = tokens.parse(token)
-        if raw is None:
-            self.stats.malformed += bool(token)
-            return Lookup(self, None)
-        name = raw[: tokens.NAME_LENGTH].decode()
-        state = self._local.get(name)
-        if state is not None:
-            self.stats.local_reads += 1
-            return Lookup(self, raw, state=state)
-        if self._local.has_ended(name):
-            self.stats.unknown += 1
-            return Lookup(self, None)
-        return Lookup(self, raw, name=name, reading=self._backend.begin(name))
-
-    async def finish(self, raw: bytes, name: str, reading: Reading | None) -> Session[T] | None:
-        """Ends a load; for `Lookup`."""
-        state = await self._backend.load(name, reading)
-        # While the store was asked the session may have ended, and this process may know.
-        if state is None or self._local.has_ended(name):
-            self.stats.unknown += 1
-            return None
-        return self.open(state, raw)
-
-    def open(self, state: State, raw: bytes) -> Session[T] | None:
-        """Returns the session if the token opens it; for `Lookup`."""
-        now = self.monotonic()
-        if now >= state.ends:
-            self.stats.unknown += 1
-            return None
-        token_hash = tokens.hash_token(raw)
-        opens = matches(state, token_hash, now)
-        if opens:
-            return Session(self, state, raw.decode(), token_hash)
-        if opens is None:
-            successor = tokens.successor(raw, state.old_nonce)
-            if tokens.hash_token(successor.encode()) == state.token_hash:
-                self.stats.renewed_late += 1
-                return Session(self, state, successor, state.token_hash)
-        self.stats.forged += 1
-        return None
+        """Begins `load`: what has to be sent is sent at once. `await lookup.session()` follows, or nothing."""
+        return self._reader.begin(token)
 
     # -- life of a session ---------------------------------------------------------------------------------
 
@@ -238,10 +155,11 @@ class Sessions(Generic[T]):
             ConfigurationError: the subject or a field can't be used.
             SessionTooLargeError: the fields exceed `max_bytes`.
         """
-        who = _subject(subject)
+        who = subject_text(subject)
         encoded = self.fields.encode(data or {})
         if sum(len(name.encode()) + len(value) for name, value in encoded.items()) > self.limits.max_bytes:
             raise self._too_large()
+        agent, address = shown(user_agent, address)
         token = tokens.new_token(who)
         idle_s, absolute_s = self.limits.lifetimes(remember=remember)
         sudo_s = 0.0 if who is None else self.limits.sudo_s
@@ -258,8 +176,8 @@ class Sessions(Generic[T]):
             sudo_ends=now + sudo_s,
             idle_s=idle_s,
             remembered=remember,
-            user_agent=_printable(user_agent, _LONGEST_AGENT),
-            address=_printable(address, _LONGEST_ADDRESS),
+            user_agent=agent,
+            address=address,
             fields=encoded,
             asked=now,
         )
@@ -292,7 +210,7 @@ class Sessions(Generic[T]):
             session.state, session.token_hash, encoded, gone, self.limits.max_bytes, connection
         )
         if not changed:
-            raise self._too_large() if found else _ended()
+            raise self._too_large() if found else ended()
         self.stats.written += 1
         merged = {name: value for name, value in session.state.fields.items() if name not in gone} | encoded
         session.adopt(replace(session.state, fields=merged))
@@ -331,7 +249,7 @@ class Sessions(Generic[T]):
         Raises:
             SessionEndedError: it has ended, or another request has rotated it.
         """
-        await self._rotate(session, sudo_s=-1.0, connection=connection)
+        await self._turning.rotate(session, sudo_s=-1.0, connection=connection)
 
     async def confirm(self, session: Session[T], *, connection: Any = None) -> None:
         """Notes that the user has just authenticated again: a new token, and sudo mode for `sudo`.
@@ -339,34 +257,7 @@ class Sessions(Generic[T]):
         Raises:
             SessionEndedError: it has ended, or another request has rotated it.
         """
-        await self._rotate(session, sudo_s=self.limits.sudo_s, connection=connection)
-
-    async def _rotate(self, session: Session[T], *, sudo_s: float, connection: Any) -> None:
-        token = tokens.new_secret(session.device_id)
-        new = tokens.hash_token(token.encode())
-        now = self.monotonic()
-        if not await self._try_rotate(session, new, sudo_s, connection):
-            # A parallel request may have renewed the token a moment ago: then it is the successor that is replaced.
-            current = await self._current(session)
-            if current is None or not await self._try_rotate(current, new, sudo_s, connection):
-                raise _ended()
-        self.stats.rotated += 1
-        sudo_ends = session.state.sudo_ends if sudo_s < 0 else now + sudo_s
-        session.adopt(
-            replace(session.state, token_hash=new, issued=now, old_hash=b"", sudo_ends=sudo_ends), token=token
-        )
-
-    async def _try_rotate(self, session: Session[T], new: bytes, sudo_s: float, connection: Any) -> bool:
-        expected = replace(session.state, token_hash=session.token_hash)
-        changed, _ = await self._backend.rotate(
-            expected, new, grace_s=0.0, nonce=b"", sudo_s=sudo_s, connection=connection
-        )
-        return changed
-
-    async def _current(self, session: Session[T]) -> Session[T] | None:
-        """Returns the session as its token opens it now."""
-        state = await self._backend.load(session.device_id)
-        return None if state is None else self.open(state, session.token.encode())
+        await self._turning.rotate(session, sudo_s=self.limits.sudo_s, connection=connection)
 
     def renewal_is_due(self, session: Session[T]) -> bool:
         """Whether the token is older than `renew`."""
@@ -381,22 +272,7 @@ class Sessions(Generic[T]):
         Raises:
             SessionEndedError: it has ended, or was rotated for another reason.
         """
-        old, nonce = session.token.encode(), tokens.new_nonce()
-        token = tokens.successor(old, nonce)
-        new = tokens.hash_token(token.encode())
-        expected = replace(session.state, token_hash=session.token_hash)
-        changed, found = await self._backend.rotate(
-            expected, new, grace_s=self.limits.grace_s, nonce=nonce, sudo_s=-1.0, connection=None
-        )
-        if changed:
-            self.stats.rotated += 1
-            now = self.monotonic()
-            session.adopt(replace(session.state, token_hash=new, issued=now), token=token)
-            return
-        current = await self._current(session) if found else None
-        if current is None:
-            raise _ended()
-        session.adopt(current.state, token=current.token)
+        await self._turning.renew(session)
 
     async def destroy(self, session: Session[T], *, connection: Any = None) -> bool:
         """Ends the session, for every worker at once. Returns whether it lived."""
@@ -410,7 +286,7 @@ class Sessions(Generic[T]):
     ) -> int:
         """Ends a user's sessions, but `except_`: for a disabled account, or a changed factor. Returns how many lived."""
         but = [] if except_ is None else [except_.device_id]
-        ended = await self._backend.end_all(_known(subject), but, "r", connection)
+        ended = await self._backend.end_all(somebody(subject), but, "r", connection)
         self.stats.ended += len(ended)
         return len(ended)
 
@@ -418,24 +294,14 @@ class Sessions(Generic[T]):
 
     async def devices(self, subject: str | int, *, current: Session[T] | None = None) -> list[Device]:
         """Returns a user's sessions, those seen last first. Two round trips to Valkey, or one to PostgreSQL."""
-        states = await self._backend.sessions_of(_known(subject))
+        states = await self._backend.sessions_of(somebody(subject))
         here = None if current is None else current.device_id
-        return [
-            Device(
-                id=state.name,
-                user_agent=state.user_agent,
-                address=state.address,
-                created=self._date(state.created),
-                last_seen=self._date(state.seen),
-                current=state.name == here,
-                remembered=state.remembered,
-            )
-            for state in sorted(states, key=lambda state: -state.seen)
-        ]
+        states.sort(key=lambda state: -state.seen)
+        return [device_of(state, here=here, date=self._date) for state in states]
 
     async def revoke(self, subject: str | int, device_id: str, *, connection: Any = None) -> bool:
         """Ends one of a user's sessions by the id of its device. Returns whether the user had such a one."""
-        who = _known(subject)
+        who = somebody(subject)
         if not tokens.is_name(device_id):
             return False
         ended = await self._backend.end_one(who, device_id, "r", connection)
@@ -476,33 +342,3 @@ class Sessions(Generic[T]):
         return SessionTooLargeError(
             f"a session holds at most {self.limits.max_bytes} bytes of data; nothing was written"
         )
-
-
-def _ended() -> SessionEndedError:
-    return SessionEndedError("the session has ended or has another token now; nothing was written")
-
-
-def _known(subject: str | int) -> str:
-    who = _subject(subject)
-    if who is None:
-        raise ConfigurationError("a session of nobody's is in no list: name a subject")
-    return who
-
-
-def _subject(subject: str | int | None) -> str | None:
-    if subject is None:
-        return None
-    if isinstance(subject, bool) or not isinstance(subject, str | int):
-        raise ConfigurationError(
-            f"a session's subject is text or a whole number, not {type(subject).__name__}"
-        )
-    text = str(subject)
-    if not 0 < len(text) <= _LONGEST_SUBJECT or not text.isprintable():
-        raise ConfigurationError(
-            f"a session's subject has 1 to {_LONGEST_SUBJECT} printable characters, unlike {text[:40]!r}"
-        )
-    return text
-
-
-def _printable(text: str, longest: int) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:longest])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hmac import compare_digest
+from typing import Any
 
 FIELD = b"."
 """What the name of a field of the application begins with, in Valkey's hash."""
@@ -54,38 +55,68 @@ def matches(state: State, token_hash: bytes, now: float) -> bool | None:
     return False
 
 
-def parse_hash(name: str, reply: Sequence[bytes | int], asked: float) -> State | None:
-    """Reads what `load.lua` returned: now, the time to live in ms, and the hash. `None` if it is none of ours."""
+def parse_hash(name: str, reply: Sequence[Any], asked: float) -> State | None:
+    """Reads what `load.lua` returned: now, the time to live in ms, and the hash.
+
+    `None` if it is none of ours, or its time is up.
+    """
     try:
-        now, ttl, *flat = reply
-        raw: dict[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))  # type: ignore[arg-type]
-        now_ms, ttl_ms = float(now), float(ttl)
-
-        def moment(key: bytes) -> float:
-            return asked + (float(raw[key]) - now_ms) / 1000 if key in raw else 0.0
-
-        ends_at_most = moment(b"x")
-        idle_s = float(raw[b"i"]) / 1000
-        seen = moment(b"t")
-        return State(
+        now_ms, ttl_ms, flat = reply
+        raw: dict[bytes, bytes] = {}
+        fields: dict[str, bytes] = {}
+        pairs = iter(flat)
+        for key, value in zip(pairs, pairs, strict=True):
+            if key[:1] == FIELD:
+                fields[key[1:].decode()] = value
+            else:
+                raw[key] = value
+        offset = asked - now_ms / 1000
+        get = raw.get
+        created = int(raw[b"c"]) / 1000 + offset
+        seen = int(raw[b"t"]) / 1000 + offset
+        idle_s = int(raw[b"i"]) / 1000
+        ends_at_most = int(raw[b"x"]) / 1000 + offset
+        ends = min(asked + ttl_ms / 1000, ends_at_most, seen + idle_s)
+        if ends <= asked:
+            return None
+        subject, issued, sudo = get(b"s"), get(b"r"), get(b"k")
+        state = State(
             name=name,
             token_hash=raw[b"h"],
-            subject=raw[b"s"].decode() if b"s" in raw else None,
-            created=moment(b"c"),
+            subject=None if subject is None else subject.decode(),
+            created=created,
             seen=seen,
-            issued=moment(b"r"),
-            ends=min(asked + ttl_ms / 1000, ends_at_most, seen + idle_s),
+            issued=created if issued is None else int(issued) / 1000 + offset,
+            ends=ends,
             ends_at_most=ends_at_most,
-            sudo_ends=moment(b"k"),
+            sudo_ends=0.0 if sudo is None else int(sudo) / 1000 + offset,
             idle_s=idle_s,
-            old_hash=raw.get(b"p", b""),
-            old_nonce=raw.get(b"pn", b""),
-            old_ends=moment(b"pu"),
             remembered=b"m" in raw,
-            user_agent=raw.get(b"u", b"").decode("utf-8", "replace"),
-            address=raw.get(b"a", b"").decode("utf-8", "replace"),
-            fields={key[1:].decode(): value for key, value in raw.items() if key[:1] == FIELD},
+            user_agent=_joined(raw, _USER_AGENT),
+            address=get(b"a", b"").decode("utf-8", "replace"),
+            fields=fields,
             asked=asked,
         )
-    except (KeyError, ValueError, TypeError):
+        if b"p" in raw:
+            state.old_hash, state.old_nonce = raw[b"p"], raw[b"pn"]
+            state.old_ends = int(raw[b"pu"]) / 1000 + offset
+    except (KeyError, ValueError, TypeError, AttributeError):
         return None
+    return state
+
+
+_USER_AGENT = (b"u", b"u1", b"u2", b"u3", b"u4")
+_CHUNK = 60
+
+
+def chunks(text: str) -> Iterator[tuple[bytes, bytes]]:
+    """Returns a user agent as fields. Valkey keeps a hash compact as long as no value has more than 64 bytes."""
+    data = text.encode("utf-8", "replace")
+    for at, key in enumerate(_USER_AGENT):
+        if part := data[at * _CHUNK : (at + 1) * _CHUNK]:
+            yield key, part
+
+
+def _joined(raw: Mapping[bytes, bytes], keys: Sequence[bytes]) -> str:
+    parts = [raw[key] for key in keys if key in raw]
+    return b"".join(parts).decode("utf-8", "replace") if parts else ""
