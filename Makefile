@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports bench bench-wire bench-sessions staleness soak lock clean
+.PHONY: help setup run test check format lint types imports bench bench-wire bench-sessions bench-limits staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ bench-wire: setup  ## The wire and the other asyncio clients, in one run: about 
 
 bench-sessions: setup  ## valtier's sessions and starsessions, in one run. Options: ARGS="--short"
 	@$(BIN)/python -m bench.sessions $(ARGS)
+
+bench-limits: setup  ## valtier.limits and other limiters, in one run: about five minutes. Options: ARGS="--short"
+	@$(BIN)/python -m bench.limits $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)

@@ -86,6 +86,7 @@ def plot(report: Report, path: Path) -> None:
     """Draws microseconds for each decision, by scenario."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     scenarios = list(dict.fromkeys(figure.scenario for figure in report.figures))
     figure = Figure(figsize=(15, 8), dpi=120, layout="constrained")
@@ -97,6 +98,7 @@ def plot(report: Report, path: Path) -> None:
         bars = axes.barh([f.subject for f in found], [f.us for f in found], color=colours)
         axes.bar_label(bars, [digits(f.us) for f in found], fontsize=8, padding=2)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.25)
         axes.set_title(f"{scenario}, µs", fontsize=10, loc="left")
         axes.tick_params(labelsize=7)

@@ -88,13 +88,14 @@ async def limits(server: EmbeddedValkey) -> AsyncIterator[list[Subject]]:
             return strategy.hit(once, key)  # type: ignore[no-any-return]
 
         async def hit_two(key: str) -> bool:
-            return await strategy.hit(plenty, key) and await strategy.hit(second, key)
+            return bool(await strategy.hit(plenty, key) and await strategy.hit(second, key))
 
         name = f"limits ({implementation}), {algorithm}"
         return Subject(name=name, algorithm=algorithm, hit=hit, hit_once=hit_once, hit_two=hit_two)
 
     subjects = []
-    for implementation, scheme in (("redispy", "async+redis"), ("valkey", "async+valkey")):
+    ways: tuple[tuple[Any, str], ...] = (("redispy", "async+redis"), ("valkey", "async+valkey"))
+    for implementation, scheme in ways:
         store = storage.RedisStorage(
             server.url.replace("redis", scheme, 1), max_connections=CONNECTIONS, implementation=implementation
         )

@@ -413,6 +413,23 @@ async def test_req23_what_a_route_declares_is_what_its_requests_have(tier: Tier)
         assert (plan.told.policy[1].decode() if plan is not None and plan.told.policy else None) == policy
 
 
+async def test_req23_it_is_added_to_fastapi_as_any_middleware(tier: Tier) -> None:
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/items/{item_id}")
+    @limited("2/hour", name="items")
+    async def show_item(item_id: int) -> dict[str, int]:
+        return {"item": item_id}
+
+    app.add_middleware(RateLimit, limits=tier, routes=lambda: app.routes)
+    more: dict[str, Any] = {"query_string": b"", "http_version": "1.1", "scheme": "http", "server": ("h", 80)}
+    answers = [await ask(app, f"/items/{n}", raw_path=b"", root_path="", **more) for n in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[0].body == b'{"item":0}'
+    assert answers[0].headers["ratelimit-policy"] == '"items";q=2;w=3600'
+    assert (await ask(app, "/none", raw_path=b"", root_path="", **more)).status == 404
+
+
 def test_a_mounted_router_s_paths_are_whole() -> None:
     async def page(request: Any) -> Any: ...
 

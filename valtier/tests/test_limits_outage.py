@@ -145,6 +145,27 @@ async def test_req18_insured_stacks_charge_all_or_none_too(own_valkey: EmbeddedV
         assert (refused.name, [one.remaining for one in refused.decisions]) == ("small", [0, 98])
 
 
+async def test_req40_health_tells_what_limits_did_in_the_outage(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url) as tier:
+        limiter = tier.limiter("api", points=100, duration=60)
+        await limiter.hit("k")
+        own_valkey.kill()
+        await eventually(lambda: not tier.valkey.available)
+        await limiter.hit("k")
+        assert (await tier.health())["limits"] == {
+            "blocked_here": 0,
+            "api": {"on_outage": "insurance", "shadow": False, "allowed": 2, "outages": 1, "insured": 1},
+        }
+
+
+async def test_req18_a_tier_knows_how_many_workers_share(own_valkey: EmbeddedValkey) -> None:
+    async with quick_tier(own_valkey.url, workers=5) as tier:
+        own_valkey.kill()
+        await eventually(lambda: not tier.valkey.available)
+        assert (await tier.limiter("api", points=100, duration=60).hit("k")).limit == 20
+        assert (await tier.limiter("own", points=100, duration=60, workers=2).hit("k")).limit == 50
+
+
 def test_req18_the_memory_of_the_insurance_is_bounded() -> None:
     local = LocalLimits(lambda: 1.0, most=10)
     limit = Limit.of("x", points=1, duration=60)

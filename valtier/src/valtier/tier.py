@@ -42,6 +42,7 @@ class Tier:
         local_bytes: int = 64 * 2**20,
         canary: Duration = 5.0,
         report_every: Duration = 60.0,
+        workers: int = 1,
         **wire: Any,
     ) -> None:
         """Prepares a tier; nothing is opened yet.
@@ -54,6 +55,7 @@ class Tier:
             local_bytes: how much of the cache this process may keep; 0 keeps nothing.
             canary: within this time it is noticed that Valkey's messages about changes do not arrive any more.
             report_every: how often the hit rate is logged.
+            workers: how many processes like this one there are: they share a limit's points while Valkey can't be asked.
             wire: options of the transport, as in the URL's query: `deadline` (the longest that a command waits for its
                 reply, 100 ms), `connect_timeout` (1 s), `client_name`, `cluster`, `tls_ca`, …; `parse_url` lists them.
                 A keyword beats the URL.
@@ -76,7 +78,7 @@ class Tier:
             canary=canary,
         )
         self._prefix = settings.prefix
-        self.limits = Limits(self._valkey, prefix=settings.prefix)
+        self.limits = Limits(self._valkey, prefix=settings.prefix, workers=workers)
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -212,7 +214,7 @@ class Tier:
         }
         if self._valkey is not None:
             report |= await self._ask(self._valkey)
-        return {"cache": report}
+        return {"cache": report, "limits": self.limits.health()}
 
     @staticmethod
     async def _ask(valkey: Valkey) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import Any, Final
 
-from valtier.errors import ReplyError, ValkeyError
+from valtier.errors import ValkeyError
 from valtier.limits.scripts import GCRA
 from valtier.wire import Topology, Valkey
 
@@ -63,28 +63,22 @@ class Batch:
     def _flush(self) -> None:
         names, futures = self._names, self._futures
         self._names, self._futures = [], []
-        self._send("EVALSHA", self._sha, names, futures)
-
-    def _send(self, how: str, what: str, names: list[str], futures: list[asyncio.Future[Reply]]) -> None:
         try:
-            sent = self._valkey.call(how, what, len(names), *names, *self._tail)
+            sent = self._valkey.call("EVALSHA", self._sha, len(names), *names, *self._tail)
         except ValkeyError as exc:
             _settle(futures, exc)
         else:
-            sent.add_done_callback(partial(self._finish, names, futures))
+            sent.add_done_callback(partial(_finish, futures))
 
-    def _finish(
-        self, names: list[str], futures: list[asyncio.Future[Reply]], sent: asyncio.Future[Reply]
-    ) -> None:
-        exc = sent.exception()
-        if exc is None:
-            for future, reply in zip(futures, sent.result(), strict=True):
-                if not future.done():
-                    future.set_result((reply,))
-        elif isinstance(exc, ReplyError) and exc.code == "NOSCRIPT":
-            self._send("EVAL", GCRA.source, names, futures)
-        else:
-            _settle(futures, exc)
+
+def _finish(futures: list[asyncio.Future[Reply]], sent: asyncio.Future[Reply]) -> None:
+    exc = sent.exception()
+    if exc is not None:  # whoever hears that the server does not know the script sends it
+        _settle(futures, exc)
+        return
+    for future, reply in zip(futures, sent.result(), strict=True):
+        if not future.done():
+            future.set_result((reply,))
 
 
 def _settle(futures: list[asyncio.Future[Reply]], exc: BaseException) -> None:

@@ -24,8 +24,8 @@ UNWATCHED_S = 1.0
 
 Block = tuple[float, float, float]
 """Until when that is believed; until when one point is refused; when all are back. By the monotonic clock."""
-Waiting = dict[str, Block]
-"""What one limiter looks at: its blocked keys, as they were given to it."""
+Waiting = dict[object, Block]
+"""What one limiter looks at: its blocked keys, as they were given to it, or in a tuple their names."""
 
 
 class BlockedKeys:
@@ -34,7 +34,7 @@ class BlockedKeys:
     def __init__(
         self, valkey: Valkey | None, monotonic: Callable[[], float], *, prefix: str, most: int = 10_000
     ) -> None:
-        self._where: dict[str, tuple[Waiting, str]] = {}
+        self._where: dict[str, tuple[Waiting, object]] = {}
         self._valkey = valkey
         self._monotonic = monotonic
         self._prefix = prefix.encode()
@@ -47,7 +47,7 @@ class BlockedKeys:
     def note(
         self,
         waiting: Waiting,
-        key: str,
+        key: object,
         name: str,
         since: float,
         wait_s: float,
@@ -58,7 +58,7 @@ class BlockedKeys:
 
         Args:
             waiting: the limiter's own dict, which is kept up.
-            key: as the limiter was given it.
+            key: what the limiter looks for.
             name: where its state lies.
             since: from when the wait counts, by the monotonic clock.
             wait_s: until one point may pass.

@@ -7,6 +7,7 @@
 -- ARGV     then six for each key: algorithm (g, f, s), cost in points, capacity in points, unit in µs (of a point for g, of
 --          the window for f and s), block in ms, 1 if it is only watched and refuses nobody
 -- returns  for each key: 1 if it passes (2: it would have, but another refuses, so nothing was taken), points left, µs until all are back, µs until it may pass, what is stored
+local SPAN = 4000000  -- see gcra.lua
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local mode = ARGV[1]
@@ -22,7 +23,9 @@ local function gcra(state, cost, points, unit, force)
   elseif full > capacity then
     return false, math.max(0, math.floor((capacity - fill) / unit)), fill, full - capacity
   end
-  return true, math.max(0, math.floor((capacity - full) / unit)), full, 0, now + full, full
+  local arrival = now + full
+  local expires = arrival - arrival % SPAN + 2 * SPAN
+  return true, math.max(0, math.floor((capacity - full) / unit)), full, 0, arrival, expires - now
 end
 
 local function fixed(state, cost, points, unit, force, key)
@@ -81,7 +84,7 @@ local replies, writes, refused = {}, {}, false
 
 local function write(key, new, ttl)
   if ttl then
-    redis.call('SET', key, new, 'PX', math.max(1000, math.ceil(ttl / 1000)))
+    redis.call('SET', key, new, 'PXAT', math.ceil((now + math.max(ttl, 1000000)) / 1000))
   else
     redis.call('SET', key, new, 'KEEPTTL')
   end

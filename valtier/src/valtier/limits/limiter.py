@@ -21,6 +21,8 @@ from valtier.limits.policy import Algorithm, Limit, OnOutage, check_points
 from valtier.limits.scripts import BLOCK, DECIDE, GCRA
 from valtier.wire import Valkey
 
+_SHORT = 120
+"""Keys of so many characters are kept in memory as they are; of longer ones only the name, which is bounded."""
 _SPARED = 2
 """A stack's limit that would have passed, had not another one refused: nothing was taken."""
 _LETTER = {Algorithm.GCRA: "g", Algorithm.FIXED_WINDOW: "f", Algorithm.SLIDING_WINDOW: "s"}
@@ -80,9 +82,9 @@ class Limiter(Counting):
             ConfigurationError: the key can't be a key, or the cost is not from 1 to the capacity.
         """
         waiting = self.waiting
-        if waiting and type(key) is str and key in waiting and (known := self.known(key, cost)) is not None:
+        if waiting and (known := self.known(key, cost)) is not None:
             return known
-        name = self._plain_name(key) if type(key) is str else self.name_of(key)
+        name = self._plain_name(key) if type(key) is str and len(key) <= _SHORT else self.name_of(key)
         since = self._monotonic()
         try:
             if cost == 1 and self._batch is not None:
@@ -96,12 +98,7 @@ class Limiter(Counting):
         else:
             passed = reply[0] if type(reply) is list or type(reply) is tuple else None
             if type(passed) is int:
-                remaining = (self._capacity_us - passed) // self._unit_us
-                counts = self._counts
-                counts.allowed += 1
-                if remaining <= self._near:
-                    counts.near_limit += 1
-                return Decision(self._name, True, self._capacity, remaining, passed / 1e6)
+                return self._passed(passed)
         return await self._conclude(key, name, cost, since, reply)
 
     def begin(self, key: object, cost: int = 1) -> Asked[Decision]:
@@ -110,10 +107,10 @@ class Limiter(Counting):
         Raises:
             ConfigurationError: the key can't be a key, or the cost is not from 1 to the capacity.
         """
-        name = self.name_of(key)
+        name = self._plain_name(key) if type(key) is str and len(key) <= _SHORT else self.name_of(key)
         if cost != 1:
             self._check_cost(cost)
-        if type(key) is str and key in self.waiting and (known := self.known(key, cost)) is not None:
+        if self.waiting and (known := self.known(key, cost)) is not None:
             return Asked(_itself, reply=known)
         if self._valkey is None:
             return Asked(_itself, reply=self._decide_here(name, cost, LOCAL))
@@ -199,6 +196,10 @@ class Limiter(Counting):
         """
         return f"{self._head}{subject_of(key)}{self._end}"
 
+    def name_for(self, subject: str) -> str:
+        """Returns where the state of a subject lies, which `subject_of` has made of a key."""
+        return f"{self._head}{subject}{self._end}"
+
     def arguments(self, cost: int, *, watched: bool) -> tuple[str | int, ...]:
         """Returns the six arguments of `decide.lua` for this limit.
 
@@ -254,14 +255,22 @@ class Limiter(Counting):
         if not self._is_gcra:
             return self.settle(answer, key, name, cost, since)
         if type(answer) is int:
-            remaining = (self._capacity_us - answer) // self._unit_us
-            return self.settle((1, remaining, answer, 0, b""), key, name, cost, since)
+            return self._passed(answer)
         fill, state = answer
         if state[:1] == b"-":  # blocked
             return self.settle((0, 0, fill, fill, state), key, name, cost, since)
         remaining = max(0, (self._capacity_us - fill) // self._unit_us)
         wait = fill + cost * self._unit_us - self._capacity_us
         return self.settle((0, remaining, fill, wait, state), key, name, cost, since)
+
+    def _passed(self, fill_us: int) -> Decision:
+        """Counts a hit that GCRA has let pass: what happens most, so nothing more than that."""
+        remaining = (self._capacity_us - fill_us) // self._unit_us
+        counts = self._counts
+        counts.allowed += 1
+        if remaining <= self._near:
+            counts.near_limit += 1
+        return Decision(self._name, True, self._capacity, remaining, fill_us / 1e6)
 
     def settle(self, reply: Any, key: object, name: str, cost: int, since: float) -> Decision:
         """Counts one limit's part of a reply, and remembers whom it blocks."""
@@ -278,12 +287,17 @@ class Limiter(Counting):
     def _remember(
         self, key: object, name: str, since: float, wait_s: float, reset_s: float, state: bytes
     ) -> None:
-        if wait_s > 0 and type(key) is str:
-            self._blocked.note(self.waiting, key, name, since, wait_s, reset_s, state)
+        if wait_s > 0:
+            short = key if type(key) is str and len(key) <= _SHORT else (name,)
+            self._blocked.note(self.waiting, short, name, since, wait_s, reset_s, state)
 
-    def known(self, key: str, cost: int) -> Decision | None:
+    def known(self, key: object, cost: int) -> Decision | None:
         """Returns the refusal if this process knows that the key is blocked. No round trip."""
-        believed, until, reset_at = self.waiting[key]
+        short = key if type(key) is str and len(key) <= _SHORT else (self.name_of(key),)
+        block = self.waiting.get(short)
+        if block is None:
+            return None
+        believed, until, reset_at = block
         now = self._monotonic()
         if believed <= now:
             self._blocked.forget(self.name_of(key))

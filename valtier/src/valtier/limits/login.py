@@ -99,6 +99,7 @@ class Login:
         pause: Duration = "1h",
         remember_failures: Duration = "30d",
         remember_places: Duration = "90d",
+        workers: int = 1,
         clock: Clock | None = None,
     ) -> None:
         """Prepares the limits.
@@ -114,7 +115,8 @@ class Login:
             pause: after so many failures in a row.
             remember_failures: how long failures in a row are remembered.
             remember_places: how long an address is known after the last sign-in from there.
-            clock: whose monotonic time counts where there is no Valkey.
+            workers: how many processes share the attempts of a day where there is no Valkey.
+            clock: whose monotonic time counts there.
 
         Raises:
             ConfigurationError: an argument can't be used.
@@ -139,6 +141,7 @@ class Login:
         self._head = (
             f"{prefix}:limit:{{{name}}}:"  # one slot: an attempt is charged on all counters or on none
         )
+        self._address, self._account = self._address.share(workers), self._account.share(workers)
         self._local = LocalLimits((clock or Clock()).monotonic)
         self._known_here: dict[str, None] = {}
 

@@ -14,7 +14,19 @@ from valtier.keys import check_prefix, encode
 MAX_SUBJECT = 120
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,120}").fullmatch
 
-COMMANDS = ("eval", "evalsha", "get", "mget", "set", "pttl", "time", "del", "exists", "client|tracking")
+COMMANDS = (
+    "eval",
+    "evalsha",
+    "get",
+    "mget",
+    "set",
+    "incrby",
+    "pttl",
+    "time",
+    "del",
+    "exists",
+    "client|tracking",
+)
 """What an ACL user has to be allowed, beside what each connection begins with."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from valtier.clock import Clock
@@ -22,18 +23,26 @@ class Limits:
     """Limiters by name, over one Valkey or, without one, in this process alone. Guarded by the event loop."""
 
     def __init__(
-        self, valkey: Valkey | None, *, prefix: str, clock: Clock | None = None, most_keys: int = 10_000
+        self,
+        valkey: Valkey | None,
+        *,
+        prefix: str,
+        workers: int = 1,
+        clock: Clock | None = None,
+        most_keys: int = 10_000,
     ) -> None:
         """Prepares limits.
 
         Args:
             valkey: the wire, or None to count in this process alone.
             prefix: of all keys.
+            workers: how many processes share the points of a limit that says nothing else, in an outage or without Valkey.
             clock: whose monotonic time tells how long a wait lasts in this process.
             most_keys: how many blocked keys this process remembers, and how many it counts by itself in an outage.
         """
         self._valkey = valkey
         self._prefix = prefix
+        self._workers = check_workers(workers)
         self._clock = clock or Clock()
         self._blocked = BlockedKeys(valkey, self._clock.monotonic, prefix=head(prefix), most=most_keys)
         self._local = LocalLimits(self._clock.monotonic, most=most_keys)
@@ -49,7 +58,7 @@ class Limits:
         burst: int | None = None,
         block_duration: Duration | None = None,
         on_outage: OnOutage | str = OnOutage.INSURANCE,
-        workers: int = 1,
+        workers: int | None = None,
         shadow: bool = False,
     ) -> Limiter:
         """Returns the limiter of this name: `points` in `duration` on each key. No round trip.
@@ -62,7 +71,7 @@ class Limits:
             burst: how many may come at once (GCRA); `points` if not given.
             block_duration: for how long a key is blocked once it was refused; then it has all its points.
             on_outage: `"insurance"` counts in this process, `"closed"` raises `LimitUnavailableError`, `"open"` lets pass.
-            workers: how many processes share the points in an outage.
+            workers: how many processes share the points in an outage; as many as the tier was told, if not given.
             shadow: counts and refuses nobody.
 
         Raises:
@@ -82,7 +91,8 @@ class Limits:
             raise ConfigurationError(
                 f"on_outage is one of {', '.join(OnOutage)}, not {on_outage!r}"
             ) from None
-        asked = (limit, outage, check_workers(workers), bool(shadow))
+        workers = self._workers if workers is None else check_workers(workers)
+        asked = (limit, outage, workers, bool(shadow))
         if name in self._limiters:
             made, with_ = self._limiters[name]
             if with_ != asked:
@@ -112,11 +122,27 @@ class Limits:
 
     def login(self, name: str = "login", **options: Any) -> Login:
         """Returns the limits of a sign-in; `Login` tells the options. No round trip."""
-        return Login(name, self._valkey, prefix=self._prefix, clock=self._clock, **options)
+        return Login(
+            name, self._valkey, prefix=self._prefix, workers=self._workers, clock=self._clock, **options
+        )
 
     def stats(self) -> dict[str, LimiterStats]:
         """Returns the counters of each limit."""
         return {name: limiter.stats for name, (limiter, _) in self._limiters.items()}
+
+    def health(self) -> dict[str, Any]:
+        """Returns what an operator wants to know of each limit, and how many blocked keys are known here."""
+        return {
+            "blocked_here": self.blocked_here,
+            **{
+                name: {
+                    "on_outage": limiter.on_outage.value,
+                    "shadow": limiter.shadow,
+                    **{field: value for field, value in asdict(limiter.stats).items() if value},
+                }
+                for name, (limiter, _) in self._limiters.items()
+            },
+        }
 
     @property
     def blocked_here(self) -> int:

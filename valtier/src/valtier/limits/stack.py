@@ -14,6 +14,7 @@ from valtier.limits.asked import Asked
 from valtier.limits.decision import INSURANCE, LOCAL, Decision
 from valtier.limits.limiter import Limiter
 from valtier.limits.local import LocalLimits
+from valtier.limits.names import subject_of
 from valtier.limits.policy import OnOutage
 from valtier.limits.scripts import DECIDE
 from valtier.wire import Valkey
@@ -106,7 +107,8 @@ class Stack:
         Raises:
             ConfigurationError: as `hit` does.
         """
-        names = tuple([limiter.name_of(key) for limiter in self.limiters])
+        subject = subject_of(key)
+        names = tuple([limiter.name_for(subject) for limiter in self.limiters])
         words = self._one if cost == 1 else self._words(cost)
         known = self._known(key, cost)
         if known is not None:
@@ -140,14 +142,10 @@ class Stack:
         return ("hit", *(word for part in parts for word in part))
 
     def _known(self, key: object, cost: int) -> StackDecision | None:
-        if type(key) is not str:
-            return None
         known = [
             decision
             for limiter in self.limiters
-            if key in limiter.waiting
-            and not limiter.shadow
-            and (decision := limiter.known(key, cost)) is not None
+            if limiter.waiting and not limiter.shadow and (decision := limiter.known(key, cost)) is not None
         ]
         return StackDecision(False, tuple(known)) if known else None
 
