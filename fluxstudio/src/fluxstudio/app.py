@@ -20,6 +20,7 @@ from fluxstudio.accounts.code_store import PostgresCodes
 from fluxstudio.accounts.codes import AccountCodes
 from fluxstudio.accounts.factors import Factors
 from fluxstudio.accounts.passwords import Passwords
+from fluxstudio.accounts.postage import Postage
 from fluxstudio.accounts.recovery import Recovery
 from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Doorkeeper, StudioSessions
@@ -203,6 +204,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         codes = AccountCodes.of(tier, secrets["codes"])
     else:
         codes = AccountCodes.of(tier, secrets["codes"], functools.partial(PostgresCodes, pool))
+    postage = Postage(tier.limiter("mail-to", points=10, duration="1h", on_outage="closed"))
     login = tier.limits.login(secret=secrets["devices"])
     projects = Projects(pool, cache, writes)
     factors = Factors(
@@ -230,12 +232,20 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
             sessions=sessions,
             passwords=passwords,
             codes=codes,
+            postage=postage,
             login=login,
             factors=factors,
             secret=secrets["tickets"],
         ),
         recovery=Recovery(
-            pool, writes, post, sessions=sessions, passwords=passwords, codes=codes, login=login
+            pool,
+            writes,
+            post,
+            sessions=sessions,
+            passwords=passwords,
+            codes=codes,
+            postage=postage,
+            login=login,
         ),
         factors=factors,
         accounts=Accounts(pool, cache, writes, post, sessions=sessions, projects=projects),
