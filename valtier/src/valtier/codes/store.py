@@ -38,9 +38,9 @@ COMMANDS = (
 """All that codes send, themselves or in scripts: what a restricted user of Valkey has to be granted."""
 
 
-def key_pattern(prefix: str) -> str:
-    """Returns the glob of every key that codes touch, for the rule `~…` of a restricted user."""
-    return f"{prefix}:code:*"
+def acl(prefix: str) -> tuple[str, ...]:
+    """Returns the rules that an ACL user needs for codes: the pattern of keys, and commands."""
+    return (f"~{prefix}:code:*", *(f"+{name.lower()}" for name in COMMANDS))
 
 
 class ValkeyStore:
