@@ -177,6 +177,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
             use_redis=settings.use_redis,
             prefix=f"flux:{installation}",
             client_name="fluxstudio",
+            workers=settings.workers,
         )
     )
     probe = DatabaseProbe(settings.database_url)
