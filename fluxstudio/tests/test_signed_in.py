@@ -8,14 +8,18 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from fluxstudio.app import Application
+from fluxstudio.cli import app as cli
 from fluxstudio.testing import (
     Caller,
     Database,
     Person,
     World,
     expect,
+    in_a_thread,
     project_of,
     running,
     settings_for,
@@ -121,6 +125,25 @@ async def test_13_postgresql_away_leaves_signed_in_reads_working_where_cached(
                 return (await ada.call("PATCH", "/api/me", {"name": "Ada L."})).status_code == 200
 
             await eventually(is_back, 30)
+
+
+async def test_8_an_operator_signs_an_account_out_everywhere(
+    shared_database_url: str, valkey: EmbeddedValkey, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", shared_database_url)
+    monkeypatch.setenv("REDIS_URL", valkey.url)
+
+    def run(email: str) -> Result:
+        return in_a_thread(lambda: CliRunner().invoke(cli, ["sign-out", email]))  # type: ignore[no-any-return]
+
+    async with running(settings_for(shared_database_url, valkey.url)) as app:
+        await everybody_is_in(app, world)
+        assert run(world.ben.email.upper()).output == "1 sessions were ended.\n"
+        await signed_out(Caller(app, world.ben))
+        await Caller(app, world.ada).get("/api/me")
+    for unknown in ("nobody@example.org", "nobody"):
+        result = run(unknown)
+        assert result.exit_code != 0
 
 
 async def test_10_2_forged_cookies_open_nothing_and_are_never_adopted(
