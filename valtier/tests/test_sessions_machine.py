@@ -184,6 +184,26 @@ class Machine(RuleBasedStateMachine):
         if how == "confirm":
             model.sudo_until = self.now + SUDO
 
+    @rule(
+        at=st.integers(0, 2),
+        how=st.sampled_from(["rotate", "confirm", "renew"]),
+        seconds=st.sampled_from([0, 9, 11]),
+    )
+    def two_requests(self, at: int, how: str, seconds: int) -> None:
+        """Two requests hold a session; one changes its token, and some time later the other writes."""
+        living = [model for model in self.models if model.lives(self.now)]
+        if not living:
+            return
+        model = living[-1 - at % min(3, len(living))]
+        for worker in self.workers:
+            session = self.play(worker.load(model.token))
+            assert session is not None
+            self.hold(session, model)
+        self.change_token(at=len(self.held) - 1, how=how)
+        if seconds:
+            self.wait(seconds)
+        self.write(at=len(self.held) - 2, sets={"a": 1}, removes=set())
+
     def _succeeds(self, work: Awaitable[Any]) -> bool:
         try:
             self.play(work)

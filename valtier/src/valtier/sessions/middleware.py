@@ -23,7 +23,7 @@ _EARLY = "valtier.sessions.early"
 class Visit(Generic[T]):
     """What one request does to its browser's session. The middleware sets or removes the cookie accordingly."""
 
-    __slots__ = ("_address", "_scope", "_sessions", "_user_agent", "came_with", "session")
+    __slots__ = ("_address", "_scope", "_sessions", "came_with", "session")
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Visit(Generic[T]):
         scope: Scope,
         session: Session[T] | None,
         came_with: bytes | None,
-        address: str,
+        address: Callable[[Scope], str],
     ) -> None:
         self.session = session
         """The session; after `sign_in` the new one."""
@@ -40,7 +40,6 @@ class Visit(Generic[T]):
         self._sessions = sessions
         self._scope = scope
         self._address = address
-        self._user_agent = (header(scope, b"user-agent") or b"").decode("latin-1")
 
     async def sign_in(
         self,
@@ -63,9 +62,10 @@ class Visit(Generic[T]):
     async def _begin(
         self, subject: str | int | None, *, remember: bool, data: Mapping[str, object] | None, connection: Any
     ) -> Session[T]:
+        user_agent = (header(self._scope, b"user-agent") or b"").decode("latin-1")
         session = await self._sessions.create(
-            subject, remember=remember, data=data, replaces=self.session, user_agent=self._user_agent,
-            address=self._address, connection=connection,
+            subject, remember=remember, data=data, replaces=self.session, user_agent=user_agent,
+            address=self._address(self._scope), connection=connection,
         )  # fmt: skip
         self._show(session)
         return session
@@ -135,7 +135,7 @@ class SessionMiddleware(Generic[T]):
             session = await self._prepare(session)
         scope[SESSION] = session
         scope[IDENTITY] = None if session is None else session.subject
-        visit = scope[VISIT] = Visit(sessions, scope, session, token, self._address(scope))
+        visit = scope[VISIT] = Visit(sessions, scope, session, token, self._address)
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.accept"):

@@ -16,7 +16,7 @@ from typing import Any
 
 from valtier import keys
 from valtier.errors import ReplyError
-from valtier.sessions.state import FIELD, State, parse_hash
+from valtier.sessions.state import FIELD, State, chunks, parse_hash
 from valtier.sessions.token import NAME_LENGTH, tag_of
 from valtier.wire import Argument, Script, Topology, Valkey
 
@@ -183,12 +183,10 @@ class Store:
             more += ["m", 1]
         if state.old_hash and state.old_ends > now:
             more += ["p", state.old_hash, "pn", state.old_nonce]
-        more += [
-            "u",
-            state.user_agent.encode("utf-8", "replace"),
-            "a",
-            state.address.encode("utf-8", "replace"),
-        ]
+        for part, value in chunks(state.user_agent):
+            more += [part, value]
+        if state.address:
+            more += ["a", state.address.encode("utf-8", "replace")]
         for name, value in state.fields.items():
             more += [FIELD + name.encode(), value]
         times = (
