@@ -62,7 +62,6 @@ def test_req15_processes_with_skewed_clocks_get_no_more_than_burst_and_rate_time
     elapsed_s = server_time_s(own_valkey) - before
     assert [child.returncode for child in children] == [0, 0, 0]
     assert burst <= sum(taken) <= burst + points * elapsed_s
-    assert min(taken) > 0
 
 
 # -- what each mode does ---------------------------------------------------------------------------------------
