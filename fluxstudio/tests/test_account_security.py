@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
 
 import pyotp
 import pytest
@@ -20,12 +19,8 @@ from fluxstudio.testing import (
     Inbox,
     Person,
     expect,
-    running,
-    settings_for,
     signed_out,
-    with_mail,
 )
-from valtier.embedded import EmbeddedValkey
 
 PASSWORD = "correct horse"
 
@@ -367,22 +362,14 @@ async def test_a_last_owner_hands_over_before_they_go(
     await Caller(app, ada).get("/api/me")
 
 
-@pytest.fixture
-async def cached(
-    shared_database_url: str, valkey: EmbeddedValkey, inbox: Inbox
-) -> AsyncIterator[Application]:
-    async with running(settings_for(shared_database_url, valkey.url, **with_mail(inbox))) as app:
-        yield app
-
-
 async def test_what_expires_is_asked_for_again_and_a_deleted_account_gets_no_mail(
-    cached: Application, ada: Person, inbox: Inbox, database: Database
+    app: Application, ada: Person, inbox: Inbox, database: Database
 ) -> None:
-    await Caller(cached, ada).delete("/api/me")
+    await Caller(app, ada).delete("/api/me")
     await inbox.letter(ada.email, "was deleted")
     count = len(inbox.to(ada.email))
     for path in ("/api/forgot-password", "/api/sign-in/code"):
-        expect(await Caller(cached).call("POST", path, {"email": ada.email}), 202)
+        expect(await Caller(app).call("POST", path, {"email": ada.email}), 202)
 
     from valtier.testing import eventually
 
@@ -395,9 +382,8 @@ async def test_what_expires_is_asked_for_again_and_a_deleted_account_gets_no_mai
 
 
 async def test_30_a_reset_of_the_password_keeps_the_second_factor(
-    cached: Application, ada: Person, inbox: Inbox
+    app: Application, ada: Person, inbox: Inbox
 ) -> None:
-    app = cached
     phone, _ = await switch_on(app, ada)
     expect(await Caller(app).call("POST", "/api/forgot-password", {"email": ada.email}), 202)
     token = await inbox.token(ada.email, "Set a new password")
@@ -411,10 +397,10 @@ async def test_30_a_reset_of_the_password_keeps_the_second_factor(
 
 
 async def test_30_a_changed_password_voids_links_that_are_on_their_way(
-    cached: Application, ada: Person, inbox: Inbox
+    app: Application, ada: Person, inbox: Inbox
 ) -> None:
-    expect(await Caller(cached).call("POST", "/api/forgot-password", {"email": ada.email}), 202)
+    expect(await Caller(app).call("POST", "/api/forgot-password", {"email": ada.email}), 202)
     token = await inbox.token(ada.email, "Set a new password")
     body = {"current": PASSWORD, "password": "battery staple"}
-    expect(await Caller(cached, ada).call("PUT", "/api/me/password", body), 204)
-    await Caller(cached).post("/api/reset-password", {"token": token, "password": "my own one"}, status=400)
+    expect(await Caller(app, ada).call("PUT", "/api/me/password", body), 204)
+    await Caller(app).post("/api/reset-password", {"token": token, "password": "my own one"}, status=400)

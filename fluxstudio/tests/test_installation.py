@@ -8,7 +8,7 @@ import pytest
 
 from fluxstudio.db import migrate
 from fluxstudio.db.errors import DatabaseUnavailableError
-from fluxstudio.testing import Caller, Person, running, settings_for
+from fluxstudio.testing import Caller, Database, running, settings_for
 from valtier.embedded import EmbeddedValkey
 
 
@@ -20,9 +20,8 @@ async def test_two_databases_on_one_valkey_share_nothing(
         running(settings_for(database_url, valkey.url)) as here,
         running(settings_for(shared_database_url, valkey.url)) as there,
     ):
-        form = {"email": "ida@example.com", "name": "Ida", "password": "correct horse battery"}
-        answer = await Caller(here).call("POST", "/api/sign-up", form)
-        ida = Person(answer.json()["id"], "Ida", "ida@example.com", answer.cookies["flux"])
+        async with Database.open(database_url) as database:
+            ida = await database.person("Ida")
         assert (await Caller(here, ida).call("GET", "/api/me")).status_code == 200  # and is cached now
         assert (await Caller(there, ida).call("GET", "/api/me")).status_code == 401
 
@@ -31,7 +30,7 @@ async def test_two_databases_on_one_valkey_share_nothing(
 def test_a_database_url_with_parameters_migrates(database_url: str, parameters: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(migrate.upgrade, database_url + parameters).result()
-        assert pool.submit(asyncio.run, _version(database_url)).result() == "0002"
+        assert pool.submit(asyncio.run, _version(database_url)).result() == "0003"
 
 
 def test_a_migration_that_cannot_connect_says_what_to_check(database_url: str) -> None:

@@ -128,7 +128,7 @@ async def test_without_valkey_every_answer_comes_from_postgresql_and_hits_resume
         assert (await ada.get("/api/projects"))["projects"][0]["title"] == "Written meanwhile"
         for path in everywhere(world):
             await ada.get(path)
-        assert cache.totals()[0] - hits >= 2 * len(everywhere(world))
+        assert cache.totals()[0] - hits >= len(everywhere(world))
 
 
 async def _cache_is_back(app: Application) -> bool:
@@ -180,7 +180,7 @@ async def test_without_a_database_what_is_cached_is_still_answered_and_the_rest_
             await Caller(app).call("POST", "/api/sign-in", {"email": world.ada.email, "password": "x"}),
             await Caller(app).call("GET", "/api/ready"),
         ):
-            assert expect(response, 503).json()["code"] == "database-unavailable"
+            assert expect(response, 503).json()["code"] in {"database-unavailable", "sessions-unavailable"}
             assert int(response.headers["retry-after"]) > 0
         page = await Caller(app).call("GET", f"/p/{world.slug}")
         assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")

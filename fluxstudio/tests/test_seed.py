@@ -73,7 +73,7 @@ def test_a_seed_gives_the_same_rows_in_another_process(database_url: str) -> Non
     )
     first = fingerprint(database_url)
     assert len(set(first.values())) == len(first)
-    ask(database_url, f"TRUNCATE {', '.join(load.TABLES)}")
+    ask(database_url, f"TRUNCATE {', '.join(load.TABLES)} CASCADE")
     seed(database_url, "small", progress=False)
     assert fingerprint(database_url) == first
 

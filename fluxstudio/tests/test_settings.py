@@ -84,3 +84,46 @@ def test_a_redis_url_that_is_not_used_may_be_anything() -> None:
 
 def test_settings_do_not_show_passwords() -> None:
     assert "secret" not in repr(read(REDIS_URL="redis://:secret@h"))
+
+
+GIVEN = {"DATABASE_URL": "postgresql://x/y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FLUXSTUDIO_URL", "studio.example.org", "address"),
+        ("FLUXSTUDIO_URL", "https://studio.example.org/path", "address"),
+        ("FLUXSTUDIO_URL", "https://user@studio.example.org", "address"),
+        ("FLUXSTUDIO_URL", "http://studio.example.org", "https"),
+        ("SMTP_URL", "mail.example.org", "SMTP_URL"),
+        ("SMTP_URL", "smtp://mail.example.org?tls=no", "SMTP_URL"),
+        ("MAIL_FROM", "FluxStudio", "MAIL_FROM"),
+        ("MAIL_FROM", "studio@example.org\nBcc: eve@example.org", "MAIL_FROM"),
+        ("MAILBOX_DIR", "/somewhere", "development"),
+        ("API_LIMIT", "many", "API_LIMIT"),
+        ("TRUSTED_PROXIES", "*", "TRUSTED_PROXIES"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, proxy", "TRUSTED_PROXIES"),
+    ],
+)
+def test_settings_of_accounts_that_cannot_be_are_told(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        Settings.from_env({**GIVEN, name: value})
+
+
+def test_settings_of_accounts() -> None:
+    settings = Settings.from_env(
+        {
+            **GIVEN,
+            "FLUXSTUDIO_URL": "https://studio.example.org:8443/",
+            "SMTP_URL": "smtps://user:hunter2@mail.example.org",
+            "MAIL_FROM": "Studio <studio@example.org>",
+            "API_LIMIT": "off",
+            "TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
+        }
+    )
+    assert settings.base_url == "https://studio.example.org:8443"
+    assert settings.api_limit is None
+    assert settings.trusted_proxies == ("10.0.0.0/8", "192.0.2.1")
+    assert "hunter2" not in repr(settings)
+    assert Settings.from_env(GIVEN).api_limit == "100/minute"

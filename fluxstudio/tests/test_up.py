@@ -170,6 +170,20 @@ def test_the_commands_that_it_shows_work_as_they_stand(studio: Run, tmp_path: Pa
     assert health["database"]["connected"] is True
 
 
+def test_mail_lands_in_a_mailbox_that_the_screen_names(studio: Run) -> None:
+    assert f"{studio.url}/dev/mail" in studio.output
+    body = json.dumps({"email": DEMO_EMAIL}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{studio.url}/api/forgot-password", body, {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        assert answer.status == 202
+    wait_until(lambda: "Set a new password" in studio.get("/dev/mail"))
+    found = re.search(r'href="(/dev/mail/[^"]+)"', studio.get("/dev/mail"))
+    assert found is not None
+    assert f"{studio.url}/reset-password#" in studio.get(found[1])
+
+
 def test_a_second_run_in_the_same_directory_is_told_of_the_first(studio: Run) -> None:
     second = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "fluxstudio.cli", "up", "--data-dir", str(studio.data_dir)],

@@ -79,7 +79,7 @@ KINDS: dict[str, set[str]] = {
 UNWATCHED = {
     *("alembic_version", "valtier_outbox"),
     *("valtier_sessions", "valtier_sessions_stale"),  # sessions have triggers of their own
-    *("recovery_codes", "sign_ups", "mail_queue", "secrets"),  # nothing of them is cached
+    *("recovery_codes", "sign_ups", "mail_queue", "code_states", "secrets"),  # nothing of them is cached
 }
 
 

@@ -11,7 +11,7 @@ from codes_kit import one_time, open_tier, tokens
 
 from valtier import Tier
 from valtier.codes import CodesUnavailableError, InvalidCodeError
-from valtier.embedded import EmbeddedValkey
+from valtier.embedded import EmbeddedSentinel, EmbeddedValkey
 from valtier.testing import Cut, FaultProxy, Way, eventually
 
 ADA = "ada@example.org"
@@ -165,3 +165,45 @@ async def test_39_a_caller_that_gives_up_leaves_no_reply_for_another(valkey: Emb
         for task in impatient:
             task.cancel()
         assert await asyncio.gather(*patient) == [f"user:{number}" for number in range(1, 50, 2)]
+
+
+async def test_41_a_connection_that_is_cut_within_a_reply_is_told_as_closed(valkey: EmbeddedValkey) -> None:
+    async with (
+        open_tier(valkey.url) as witness,
+        FaultProxy(valkey.port) as proxy,
+        open_tier(proxy.url(valkey.url), canary=60, **QUICK) as tier,
+    ):
+        codes = tokens(tier)
+        token = await codes.issue("user:1")
+        await codes.peek(token)
+        proxy.cut_after(3, Way.TO_CLIENT)
+        with pytest.raises(CodesUnavailableError):
+            await codes.redeem(token)
+        with pytest.raises(InvalidCodeError):  # it was redeemed, and nobody else gets it
+            await tokens(witness).peek(token)
+        await eventually(lambda: tier.valkey.available)
+        assert await codes.redeem(await codes.issue("user:2")) == "user:2"
+
+
+async def test_41_a_slow_link_is_waited_for_and_a_slower_one_is_not(valkey: EmbeddedValkey) -> None:
+    async with FaultProxy(valkey.port) as proxy, open_tier(proxy.url(valkey.url), deadline=2) as tier:
+        proxy.delay(0.1)
+        assert await tokens(tier).redeem(await tokens(tier).issue(ADA)) == ADA
+        proxy.delay(30)
+        with pytest.raises(CodesUnavailableError):
+            await tokens(tier).issue(ADA)
+
+
+async def test_41_after_a_failover_codes_go_on_at_the_new_primary(own_sentinel: EmbeddedSentinel) -> None:
+    async with open_tier(own_sentinel.url, deadline=1) as tier:
+        codes = tokens(tier)
+        await codes.issue("user:1")
+        await asyncio.to_thread(own_sentinel.failover)
+
+        async def works() -> bool:
+            try:
+                return await codes.redeem(await codes.issue("user:2")) == "user:2"
+            except (CodesUnavailableError, InvalidCodeError):  # not yet; or it was written to the old one
+                return False
+
+        await eventually(works, 30)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from codes_kit import one_time, open_tier, states, tokens, wrong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valtier.codes import CodeError, InvalidCodeError, OneTimeCodes, TooManyFailuresError
+from valtier.codes import CodeError, InvalidCodeError, OneTimeCodes, TooManyFailuresError, rules
+from valtier.codes.store import ValkeyStore
 from valtier.embedded import EmbeddedValkey
 
 ADA = "ada@example.org"
@@ -176,3 +179,90 @@ async def test_26_the_same_on_every_kind_of_server(request: pytest.FixtureReques
             token = await long.issue(subject)
             taken = await asyncio.gather(*(long.redeem(token) for _ in range(20)), return_exceptions=True)
             assert [answer for answer in taken if isinstance(answer, str)] == [subject]
+
+
+class Beside:
+    """States in this process, decided upon by the rules."""
+
+    def __init__(self) -> None:
+        self.state: rules.State = {}
+
+    def now(self) -> int:
+        return int(time.time() * 1000)
+
+
+field = st.sampled_from(["a", "b", "c"])
+lane = st.sampled_from(["", "1"])
+calls = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("issue"),
+            st.fixed_dictionaries(
+                {
+                    "lane": lane,
+                    "cooldown_ms": st.sampled_from([0, 10**6]),
+                    "field": st.sampled_from(["", "a", "b", "c"]),
+                    "data": st.sampled_from(["x", "y", ":ada", "ff:ada:lovelace"]),
+                    "ttl_ms": st.sampled_from([10**6, 2 * 10**6, 3 * 10**6]),
+                    "tries": st.integers(1, 3),
+                    "most": st.integers(1, 3),
+                }
+            ),
+        ),
+        st.tuples(
+            st.just("verify"),
+            st.fixed_dictionaries(
+                {
+                    "field": field,
+                    "mac": st.sampled_from(["x", "y", "z"]),
+                    "lane": lane,
+                    "most_failures": st.integers(1, 4),
+                    "window_ms": st.just(10**6),
+                }
+            ),
+        ),
+        st.tuples(
+            st.just("redeem"),
+            st.fixed_dictionaries(
+                {"field": field, "bound": st.sampled_from(["", "ff"]), "keep": st.booleans()}
+            ),
+        ),
+        st.tuples(st.just("revoke"), st.just({})),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(calls=calls)
+def test_26_the_rules_decide_as_the_scripts_do(
+    valkey_server: EmbeddedValkey, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    async def play() -> None:
+        async with open_tier(valkey_server.url) as tier:
+            store, beside = ValkeyStore(tier.valkey, "valtier", "test"), Beside()
+            for name, options in calls:
+                there = await getattr(store, name)("subject", **options)
+                timed = () if name == "revoke" else (beside.now(),)
+                here = getattr(rules, name)(beside.state, *timed, **options)
+                assert about(here) == about(there), (name, options)
+
+    valkey_server.flush()
+    asyncio.run(play())
+
+
+def about(outcome: Any) -> Any:
+    """Returns an outcome without the seconds that have passed between the two."""
+    if isinstance(outcome, tuple):
+        return tuple(map(about, outcome))
+    return "later" if isinstance(outcome, int) and outcome > 1000 else outcome
+
+
+def test_a_state_ends_with_the_last_of_what_it_says() -> None:
+    state: rules.State = {}
+    assert rules.ends_at(state) == 0
+    assert rules.issue(state, 1000, lane="", cooldown_ms=500, field="a", data="x", ttl_ms=300) == 0
+    assert rules.ends_at(state) == 1500
+    assert rules.verify(state, 1000, "a", "y", lane="", most_failures=9, window_ms=7000) == (0, 0)
+    assert rules.ends_at(state) == 8000
+    assert rules.verify(state, 8000, "a", "y", lane="", most_failures=1, window_ms=7000) == (0, 0)

@@ -239,7 +239,9 @@ async def test_everything_in_the_cache_goes_at_once(tier: Tier) -> None:
     store = tier.cache._engine.store
     assert store is not None
     await store.sweep()
-    left = [key async for key in scan(tier.valkey) if b":{k:" not in key]  # the canary's may have come meanwhile
+    left = [
+        key async for key in scan(tier.valkey) if b":{k:" not in key
+    ]  # the canary's may have come meanwhile
     assert left == [b"somebody else's"]
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import asyncpg
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -15,9 +16,11 @@ from starlette.types import Receive, Scope, Send
 
 from fluxstudio.accounts import routes as accounts
 from fluxstudio.accounts import security_routes as security
+from fluxstudio.accounts.code_store import PostgresCodes
 from fluxstudio.accounts.codes import AccountCodes
 from fluxstudio.accounts.factors import Factors
 from fluxstudio.accounts.passwords import Passwords
+from fluxstudio.accounts.postage import Postage
 from fluxstudio.accounts.recovery import Recovery
 from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Doorkeeper, StudioSessions
@@ -29,8 +32,9 @@ from fluxstudio.boards import routes as boards
 from fluxstudio.boards.images import Images
 from fluxstudio.boards.service import Boards
 from fluxstudio.boards.storage import Storage
+from fluxstudio.db.counter import QueryCounter
 from fluxstudio.db.installation import fetch_installation
-from fluxstudio.db.pool import Pool, create_pool
+from fluxstudio.db.pool import Connection, Pool, create_pool
 from fluxstudio.db.secrets import fetch_secrets
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
@@ -67,6 +71,8 @@ from valtier.limits import ClientAddress
 log = logging.getLogger("fluxstudio")
 
 _IDLE_S = 3600.0
+_SESSION_DEADLINE_S = 5.0
+"""As long as a request waits for a connection to PostgreSQL, too."""
 
 ROUTERS = (
     projects.router,
@@ -176,12 +182,14 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     stack.push_async_callback(pool.close)
     async with pool.acquire() as connection:
         installation = await fetch_installation(connection)
+        secrets = await _fetch_secrets(connection)
     tier = await stack.enter_async_context(
         Tier.from_url(
             settings.redis_url,
             use_redis=settings.use_redis,
             prefix=f"flux:{installation}",
             client_name="fluxstudio",
+            workers=settings.workers,
         )
     )
     probe = DatabaseProbe(settings.database_url)
@@ -191,9 +199,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     try:
         outbox = await stack.enter_async_context(tier.outbox(settings.database_url))
     except ConfigurationError as exc:
-        raise SettingsError(
-            f"the database is not at the newest schema: run `fluxstudio migrate` ({exc})"
-        ) from exc
+        raise _not_migrated(exc) from exc
     writes = Writes(pool, outbox)
     stack.push_async_callback(writes.stop)
     if settings.stats_dir is not None:
@@ -201,12 +207,17 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stats.start()
         stack.push_async_callback(stats.stop)
 
-    async with pool.acquire() as connection:
-        secrets = await fetch_secrets(connection)
     cache = tier.cache
-    sessions = await stack.enter_async_context(_sessions(settings, pool, tier))
+    # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
+    side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
+    stack.push_async_callback(side_pool.close)
+    sessions = await stack.enter_async_context(_sessions(settings, side_pool, tier))
     post = Post(pool)
-    codes = AccountCodes.of(tier, secrets["codes"])
+    if settings.use_redis:
+        codes = AccountCodes.of(tier, secrets["codes"])
+    else:
+        codes = AccountCodes.of(tier, secrets["codes"], functools.partial(PostgresCodes, pool))
+    postage = Postage(tier.limiter("mail-to", points=10, duration="1h", on_outage="closed"))
     login = tier.limits.login(secret=secrets["devices"])
     projects = Projects(pool, cache, writes)
     boards = Boards(pool, writes, projects=projects)
@@ -219,7 +230,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         guesses=tier.limiter("second-factor", points=10, duration="15m", on_outage="closed"),
     )
     if settings.smtp_url is not None:
-        courier = _courier(settings, settings.smtp_url, pool, post, codes)
+        courier = _courier(settings, settings.smtp_url, side_pool, post, codes)
         courier.start()
         stack.push_async_callback(courier.stop)
     else:
@@ -257,12 +268,20 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
             sessions=sessions,
             passwords=passwords,
             codes=codes,
+            postage=postage,
             login=login,
             factors=factors,
             secret=secrets["tickets"],
         ),
         recovery=Recovery(
-            pool, writes, post, sessions=sessions, passwords=passwords, codes=codes, login=login
+            pool,
+            writes,
+            post,
+            sessions=sessions,
+            passwords=passwords,
+            codes=codes,
+            postage=postage,
+            login=login,
         ),
         factors=factors,
         accounts=accounts,
@@ -280,11 +299,23 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     )
 
 
+async def _fetch_secrets(connection: Connection) -> dict[str, bytes]:
+    try:
+        return await fetch_secrets(connection)
+    except asyncpg.UndefinedTableError as exc:
+        raise _not_migrated(exc) from exc
+
+
+def _not_migrated(exc: Exception) -> SettingsError:
+    return SettingsError(f"the database is not at the newest schema: run `fluxstudio migrate` ({exc})")
+
+
 def _sessions(settings: Settings, pool: Pool, tier: Tier) -> StudioSessions:
     idle_s = min(_IDLE_S, settings.session_ttl_s)
     return tier.sessions(
         durable=pool,
         listen=settings.database_url,
+        durable_deadline=_SESSION_DEADLINE_S,
         absolute=settings.session_ttl_s,
         idle=idle_s,
         touch=min(60.0, idle_s / 2),

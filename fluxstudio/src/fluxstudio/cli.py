@@ -1,4 +1,4 @@
-"""The command line: fluxstudio up · serve · migrate · seed · routes · bench."""
+"""The command line: fluxstudio up · serve · migrate · seed · sign-out · routes · bench."""
 
 import os
 import sys
@@ -82,6 +82,19 @@ def seed(
     with _told_in_words(SeedError):
         if not if_empty or is_empty(url):
             fill(url, size.value, progress=True)
+
+
+@app.command("sign-out")
+def sign_out(
+    email: Annotated[str, typer.Argument(help="The account's address.")], data_dir: DataDir = Path(".data")
+) -> None:
+    """Signs an account out everywhere, such as one that was stolen."""
+    from fluxstudio.accounts.administration import UnknownAccountError
+    from fluxstudio.accounts.administration import sign_out as end_sessions
+
+    with _told_in_words(UnknownAccountError):
+        count = end_sessions(_database_url(data_dir, os.environ), email)
+        print(f"{count} sessions were ended.")
 
 
 @app.command()

@@ -19,6 +19,7 @@ _GRACE_S = 10
 
 def serve(*, host: str, port: int, workers: int, log_level: str = "info") -> None:
     """Runs the application with so many worker processes; returns after SIGINT or SIGTERM."""
+    os.environ.setdefault("FLUXSTUDIO_WORKERS", str(workers))
     Settings.from_env()  # a mistake in the environment is told once, before each worker trips over it
     server = Granian(
         "fluxstudio.app:create_app",

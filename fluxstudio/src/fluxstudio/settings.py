@@ -68,6 +68,8 @@ class Settings:
     """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
     api_limit: str | None = DEFAULT_API_LIMIT
     """API_LIMIT: how often one address may call, such as `100/minute`; `off` for no limit on requests as such."""
+    workers: int = 1
+    """FLUXSTUDIO_WORKERS: how many processes share the limits while Valkey is away; `fluxstudio serve` sets it."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     assets_url: str = DEFAULT_ASSETS_URL
@@ -99,6 +101,7 @@ class Settings:
             mailbox_dir=_mailbox_dir(given, secure=secure_cookies),
             trusted_proxies=_trusted_proxies(given),
             api_limit=_api_limit(given),
+            workers=_number(given, "FLUXSTUDIO_WORKERS", default=1, most=10_000),
             stats_dir=Path(stats_dir) if stats_dir else None,
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             log_json=_flag(given, "LOG_JSON", default=False),

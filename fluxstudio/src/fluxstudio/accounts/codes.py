@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from valtier import Codes, OneTimeCodes, Tier
+from valtier.codes import CodeStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,15 @@ class AccountCodes:
     """For an address, known or not."""
 
     @classmethod
-    def of(cls, tier: Tier, pepper: bytes) -> Self:
-        """Makes them, with the lifetimes of ASVS 5.0, 6.5.5."""
+    def of(cls, tier: Tier, pepper: bytes, store: Callable[[str], CodeStore | None] = lambda _: None) -> Self:
+        """Makes them, with the lifetimes of ASVS 5.0, 6.5.5. `store` says where those of a purpose live, if not in Valkey."""
+
+        def tokens(purpose: str, ttl: str) -> Codes:
+            return tier.codes(purpose, ttl=ttl, pepper=pepper, store=store(purpose))
+
         return cls(
-            verify_email=tier.codes("verify-email", ttl="24h", pepper=pepper),
-            reset_password=tier.codes("reset-password", ttl="1h", pepper=pepper),
-            change_email=tier.codes("change-email", ttl="24h", pepper=pepper),
-            sign_in=tier.codes("sign-in", digits=6, ttl="5m", pepper=pepper),
+            verify_email=tokens("verify-email", "24h"),
+            reset_password=tokens("reset-password", "1h"),
+            change_email=tokens("change-email", "24h"),
+            sign_in=tier.codes("sign-in", digits=6, ttl="5m", pepper=pepper, store=store("sign-in")),
         )

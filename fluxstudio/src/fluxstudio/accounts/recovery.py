@@ -10,6 +10,7 @@ from fluxstudio import staleness
 from fluxstudio.accounts import queries, writer
 from fluxstudio.accounts.codes import AccountCodes
 from fluxstudio.accounts.passwords import Passwords
+from fluxstudio.accounts.postage import Postage
 from fluxstudio.accounts.schemas import PasswordChange, PasswordReset
 from fluxstudio.accounts.sessions import StudioSession, StudioSessions, Visitor
 from fluxstudio.accounts.views import account_row, too_many
@@ -34,6 +35,7 @@ class Recovery:
         sessions: StudioSessions,
         passwords: Passwords,
         codes: AccountCodes,
+        postage: Postage,
         login: Login,
     ) -> None:
         self._pool = pool
@@ -42,6 +44,7 @@ class Recovery:
         self._sessions = sessions
         self._passwords = passwords
         self._codes = codes
+        self._postage = postage
         self._login = login
 
     # -- the password --------------------------------------------------------------------------------------
@@ -53,7 +56,7 @@ class Recovery:
             CooldownError: one was asked for a moment ago, for this address or from there.
             CodesUnavailableError: nobody can tell.
         """
-        await self._codes.reset_password.admit(email, address=visitor.address)
+        await self._postage.admit(self._codes.reset_password, email, visitor)
         await self._post.queue(writer.RESET_PASSWORD, email)
 
     async def reset(self, form: PasswordReset, visitor: Visitor) -> None:
@@ -123,7 +126,7 @@ class Recovery:
             Problem: 409, the user has this address already.
             CooldownError, CodesUnavailableError: as `forgot`.
         """
-        await self._codes.change_email.admit(new_email, address=visitor.address)
+        await self._postage.admit(self._codes.change_email, new_email, visitor)
         async with self._pool.acquire() as connection, connection.transaction():
             user = account_row(await queries.fetch_security(connection, user_id))
             if user["email"] == new_email:

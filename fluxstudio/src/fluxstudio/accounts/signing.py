@@ -20,6 +20,7 @@ from fluxstudio.accounts import queries, writer
 from fluxstudio.accounts.codes import AccountCodes
 from fluxstudio.accounts.factors import Factors
 from fluxstudio.accounts.passwords import Passwords
+from fluxstudio.accounts.postage import Postage
 from fluxstudio.accounts.schemas import (
     EmailVerification,
     SecondFactor,
@@ -67,6 +68,7 @@ class Signing:
         sessions: StudioSessions,
         passwords: Passwords,
         codes: AccountCodes,
+        postage: Postage,
         login: Login,
         factors: Factors,
         secret: bytes,
@@ -78,6 +80,7 @@ class Signing:
         self._sessions = sessions
         self._passwords = passwords
         self._codes = codes
+        self._postage = postage
         self._login = login
         self._factors = factors
         self._tickets = Tickets(secret, clock)
@@ -91,7 +94,7 @@ class Signing:
             CooldownError: one was asked for a moment ago, for this address or from there.
             CodesUnavailableError: nobody can tell.
         """
-        await self._codes.verify_email.admit(form.email, address=visitor.address)
+        await self._postage.admit(self._codes.verify_email, form.email, visitor)
         password_hash = await self._passwords.hash(form.password)
         async with self._pool.acquire() as connection, connection.transaction():
             sign_up_id = await queries.insert_sign_up(
@@ -167,7 +170,7 @@ class Signing:
 
     async def send_code(self, email: str, visitor: Visitor) -> None:
         """Orders a mail with a code: the same for every address. Raises as `sign_up`."""
-        await self._codes.sign_in.admit(email, address=visitor.address)
+        await self._postage.admit(self._codes.sign_in, email, visitor)
         await self._post.queue(writer.SIGN_IN_CODE, email, {"browser": visitor.browser})
 
     async def sign_in_with_code(self, form: SignInCode, visitor: Visitor) -> SignedIn:

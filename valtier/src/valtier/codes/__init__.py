@@ -22,13 +22,15 @@ from valtier.codes.errors import (
 from valtier.codes.forms import MalformedEmailError, normalise_digits, normalise_email
 from valtier.codes.issuing import CodeStats, new_binding
 from valtier.codes.onetime import OneTimeCodes
-from valtier.codes.store import COMMANDS, key_pattern
+from valtier.codes.rules import CodeStore
+from valtier.codes.store import COMMANDS, acl
 from valtier.codes.tokens import Codes
 
 __all__ = [
     "COMMANDS",
     "CodeError",
     "CodeStats",
+    "CodeStore",
     "Codes",
     "CodesUnavailableError",
     "CooldownError",
@@ -36,7 +38,7 @@ __all__ = [
     "MalformedEmailError",
     "OneTimeCodes",
     "TooManyFailuresError",
-    "key_pattern",
+    "acl",
     "new_binding",
     "normalise_digits",
     "normalise_email",

@@ -16,7 +16,8 @@ from valtier.codes.errors import (
     InvalidCodeError,
     TooManyFailuresError,
 )
-from valtier.codes.store import Store, milliseconds, whole
+from valtier.codes.rules import CodeStore
+from valtier.codes.store import ValkeyStore, milliseconds, whole
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.wire import Valkey
@@ -57,6 +58,7 @@ class Issuing:
         address_points: int,
         address_duration: Duration,
         most: int,
+        store: CodeStore | None,
     ) -> None:
         if not _PURPOSE.fullmatch(purpose):
             raise ConfigurationError(
@@ -70,7 +72,7 @@ class Issuing:
         self._address_points = whole(address_points, name="address_points", least=1, most=10**9)
         self._address_ms = milliseconds(seconds(address_duration, name="address_duration"))
         self._most = whole(most, name="max_codes", least=1, most=100)
-        self._store = Store(valkey, prefix, purpose)
+        self._store = store or ValkeyStore(valkey, prefix, purpose)
 
     async def admit(self, subject: str, *, address: str | None = None, device: str | None = None) -> None:
         """Begins the cooldown of a subject without issuing: for those who issue later, in the worker that sends mail.
@@ -111,7 +113,7 @@ class Issuing:
         self,
         subject: str,
         field: str,
-        data: bytes,
+        data: str,
         *,
         address: str | None,
         device: str | None,

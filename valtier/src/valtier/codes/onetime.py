@@ -7,6 +7,7 @@ import secrets
 from valtier.codes.errors import InvalidCodeError, TooManyFailuresError
 from valtier.codes.forms import normalise_digits
 from valtier.codes.issuing import Issuing
+from valtier.codes.rules import CodeStore
 from valtier.codes.store import milliseconds, whole
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
@@ -48,6 +49,7 @@ class OneTimeCodes(Issuing):
         address_points: int = 20,
         address_duration: Duration = "1h",
         max_codes: int = 5,
+        store: CodeStore | None = None,
     ) -> None:
         """Prepares codes; nothing is sent.
 
@@ -66,6 +68,7 @@ class OneTimeCodes(Issuing):
             address_duration: … in this time.
             max_codes: how many of a subject, one for each browser, may be good at once; a newer one takes the place of
                 the one that ends first.
+            store: where they are kept instead of Valkey (`rules` has what it needs to decide).
 
         Raises:
             ConfigurationError: an option can't be used.
@@ -84,6 +87,7 @@ class OneTimeCodes(Issuing):
             address_points=address_points,
             address_duration=address_duration,
             most=max_codes,
+            store=store,
         )
         self.digits = whole(digits, name="digits", least=6, most=10)
         self._max_tries = whole(max_tries, name="max_tries", least=1, most=100)
@@ -161,5 +165,5 @@ class OneTimeCodes(Issuing):
     def _field(self, subject: str, binding: str) -> str:
         return self._mac(b"browser", subject, binding)[:32]
 
-    def _code_mac(self, subject: str, binding: str, code: str) -> bytes:
-        return bytes.fromhex(self._mac(b"code", subject, binding, code))
+    def _code_mac(self, subject: str, binding: str, code: str) -> str:
+        return self._mac(b"code", subject, binding, code)

@@ -38,13 +38,13 @@ COMMANDS = (
 """All that codes send, themselves or in scripts: what a restricted user of Valkey has to be granted."""
 
 
-def key_pattern(prefix: str) -> str:
-    """Returns the glob of every key that codes touch, for the rule `~…` of a restricted user."""
-    return f"{prefix}:code:*"
+def acl(prefix: str) -> tuple[str, ...]:
+    """Returns the rules that an ACL user needs for codes: the pattern of keys, and commands."""
+    return (f"~{prefix}:code:*", *(f"+{name.lower()}" for name in COMMANDS))
 
 
-class Store:
-    """The state of one purpose. Every call is one round trip, two where the server forgot the script.
+class ValkeyStore:
+    """The state of one purpose, in Valkey. Every call is one round trip, two where the server forgot the script.
 
     Raises (every method):
         CodesUnavailableError: Valkey can't be asked, or refuses; what the call did is not known.
@@ -65,7 +65,7 @@ class Store:
         lane: str,
         cooldown_ms: int,
         field: str = "",
-        data: bytes = b"",
+        data: str = "",
         ttl_ms: int = 0,
         tries: int = 1,
         most: int = 1,
@@ -79,7 +79,7 @@ class Store:
         return int(await self._run(_COUNT, f"{self._base}from:{address}", (points, window_ms)))
 
     async def verify(
-        self, subject: str, field: str, mac: bytes, *, lane: str, most_failures: int, window_ms: int
+        self, subject: str, field: str, mac: str, *, lane: str, most_failures: int, window_ms: int
     ) -> tuple[int, int]:
         """Compares, counts and removes. Returns what `verify.lua` does."""
         args = (f"k{field}", mac, f"f{lane}", most_failures, window_ms)

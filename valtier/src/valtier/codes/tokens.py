@@ -9,6 +9,7 @@ import secrets
 
 from valtier.codes.errors import InvalidCodeError
 from valtier.codes.issuing import Issuing
+from valtier.codes.rules import CodeStore
 from valtier.durations import Duration
 from valtier.wire import Valkey
 
@@ -39,6 +40,7 @@ class Codes(Issuing):
         address_points: int = 20,
         address_duration: Duration = "1h",
         max_codes: int = 5,
+        store: CodeStore | None = None,
     ) -> None:
         """Prepares tokens; nothing is sent.
 
@@ -52,6 +54,7 @@ class Codes(Issuing):
             address_points: how many a client's address may ask for …
             address_duration: … in this time.
             max_codes: how many of a subject may be good at once; a newer one takes the oldest's place.
+            store: where they are kept instead of Valkey (`rules` has what it needs to decide).
 
         Raises:
             ConfigurationError: an option can't be used.
@@ -66,6 +69,7 @@ class Codes(Issuing):
             address_points=address_points,
             address_duration=address_duration,
             most=max_codes,
+            store=store,
         )
 
     async def issue(
@@ -97,7 +101,7 @@ class Codes(Issuing):
         await self._put(
             subject,
             _hash(token),
-            f"{self._bound(binding)}:{subject}".encode(),
+            f"{self._bound(binding)}:{subject}",
             address=address,
             device=device,
             admitted=admitted,

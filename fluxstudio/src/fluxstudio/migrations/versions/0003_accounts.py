@@ -58,6 +58,14 @@ _UPGRADE = (
     """,
     "CREATE INDEX mail_queue_due ON mail_queue (due_at) WHERE failed_at IS NULL",
     """
+    CREATE TABLE code_states (   -- one-time codes, where there is no Valkey
+        key     text COLLATE "C" PRIMARY KEY,
+        state   jsonb NOT NULL DEFAULT '{}',
+        ends_at timestamptz NOT NULL DEFAULT now() + interval '1 minute'
+    )
+    """,
+    "CREATE INDEX code_states_ends ON code_states (ends_at)",
+    """
     CREATE TABLE secrets (   -- what Valkey must never see
         name  text PRIMARY KEY,
         value bytea NOT NULL CHECK (length(value) = 32)
@@ -84,7 +92,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     run = op.get_bind().exec_driver_sql
-    for table in ("secrets", "mail_queue", "sign_ups", "recovery_codes"):
+    for table in ("secrets", "code_states", "mail_queue", "sign_ups", "recovery_codes"):
         run(f"DROP TABLE {table}")
     run(
         "ALTER TABLE users DROP COLUMN email_verified_at, DROP COLUMN new_email, DROP COLUMN totp_secret, "
