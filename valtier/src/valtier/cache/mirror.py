@@ -62,7 +62,7 @@ def all_alive(cells: tuple[Cell, ...]) -> bool:
 class Record(LocalRecord):
     """A kept entry. It holds its value if nobody can change that, else the bytes to decode for each reader."""
 
-    __slots__ = ("_body", "_mutable", "cells", "counters", "quiet_until", "tags", "type", "value")
+    __slots__ = ("_body", "_mutable", "cells", "counters", "head", "quiet_until", "tags", "type", "value")
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Record(LocalRecord):
         cells: tuple[Cell, ...],
         quiet_until: float,
         counters: Counters,
+        head: bytes = b"",
     ) -> None:
         super().__init__(key, len(body.data) + len(key) + _OVERHEAD)
         self._body = body
@@ -83,6 +84,7 @@ class Record(LocalRecord):
         self.cells = cells
         self.quiet_until = quiet_until  # monotonic: until then there is nothing to decide
         self.counters = counters
+        self.head = head  # of the entry in Valkey, for whoever renews it
 
     def decode(self) -> Any:
         """Returns the value, anew for each reader unless nobody can change it; then it is decoded once.
@@ -171,7 +173,7 @@ class Mirror:
             if len(cells) < len(entry.tags):
                 return None
         record = Record(
-            key, entry.body, type_, entry.tags, cells, self._clock.monotonic() + quiet_s, counters
+            key, entry.body, type_, entry.tags, cells, self._clock.monotonic() + quiet_s, counters, entry.head
         )
         return record if self.local.put(record) else None
 
