@@ -1,0 +1,88 @@
+"""A request as it passes through the response cache: what it says, its keys, and what was found for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+from valtier.asgi import Scope
+from valtier.cache.store import Versions
+from valtier.http import naming, rules
+from valtier.http.records import Index, Record
+from valtier.http.rules import Options, RequestFacts
+
+Identify = Callable[[Scope], str | None]
+
+
+class Found:
+    """What lies under a key."""
+
+    __slots__ = ("head", "raw", "tags", "value", "versions")
+
+    def __init__(
+        self,
+        value: Record | None,
+        *,
+        raw: bytes | None = None,
+        head: bytes = b"",
+        tags: tuple[str, ...] = (),
+        versions: Versions = (),
+    ) -> None:
+        self.value = value  # None: nothing that may be used
+        self.raw = raw  # how that begins which lies there, whatever it is
+        self.head = head  # of the entry that holds the value
+        self.tags = tags
+        self.versions = versions  # those of `tags` now
+
+
+class Request:
+    """One request. `key` is where its response lies, as far as is known: it changes once, when an index is found."""
+
+    __slots__ = (
+        *("by_identity", "facts", "found", "headers", "identify", "key", "looking", "names", "options"),
+        *("part", "part_key", "primary", "record", "scope", "under_index"),
+    )
+
+    def __init__(
+        self, scope: Scope, facts: RequestFacts, primary: bytes, options: Options, identify: Identify
+    ) -> None:
+        self.scope = scope
+        self.facts = facts
+        self.headers = scope["headers"]
+        self.primary = primary
+        self.options = options
+        self.identify = identify
+        self.part = rules.variant_key(facts, (), self.headers, options) if facts.keyed else b""
+        self.key = self.part_key = naming.part_key(primary, self.part)
+        self.under_index = False
+        self.names: tuple[bytes, ...] = ()
+        self.by_identity = False
+
+    @property
+    def identity(self) -> str | None:
+        return self.identify(self.scope)
+
+    def follow(self, index: Index) -> None:
+        """Takes the key of this request's variant."""
+        self.under_index = True
+        self.names = index.names
+        self.by_identity = index.by_identity
+        self.key = self.variant(index.names, by_identity=index.by_identity)
+
+    def variant(self, names: tuple[bytes, ...], *, by_identity: bool) -> str:
+        """Returns the key of the variant that this request selects."""
+        identity = self.identity if by_identity else None
+        variant = rules.variant_key(self.facts, names, self.headers, self.options, identity=identity)
+        return naming.variant_key(self.primary, variant)
+
+    def base_tags(self, key: str) -> tuple[str, ...]:
+        """Returns the tags that a record has because of where it lies."""
+        return () if key == naming.uri_key(self.primary) else (naming.uri_tag(self.primary),)
+
+
+def raw_path(scope: Scope) -> bytes:
+    """Returns the path as it is on the wire."""
+    path: bytes | None = scope.get("raw_path")
+    if path is None:
+        return quote(scope["path"], safe="/:@!$&'()*+,;=~-._").encode("ascii")
+    return path.partition(b"?")[0]
