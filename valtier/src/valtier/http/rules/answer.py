@@ -21,7 +21,13 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 def answer(
-    facts: RequestFacts, policy: StoredPolicy, headers: list[Header], length: int, options: Options, *, boundary: bytes
+    facts: RequestFacts,
+    policy: StoredPolicy,
+    headers: list[Header],
+    length: int,
+    options: Options,
+    *,
+    boundary: bytes,
 ) -> Answer:
     """Makes the answer to a request from a stored response with these fields and a body of `length` bytes.
 

@@ -16,7 +16,12 @@ def primary_key(scheme: str, host: bytes, raw_path: bytes, query: bytes, options
 
 
 def variant_key(
-    facts: RequestFacts, names: tuple[bytes, ...], headers: Headers, options: Options, *, identity: str | None = None
+    facts: RequestFacts,
+    names: tuple[bytes, ...],
+    headers: Headers,
+    options: Options,
+    *,
+    identity: str | None = None,
 ) -> bytes:
     """Returns the key of a variant within its URI: the identity (private entries only), the fields of `Options.keyed`,
     and the values of the fields in `Vary`. Empty if there is none of these."""

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass, field
 
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
+from valtier.http.rules.structured import Token, render_bare
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
+
+
+class Kind(enum.IntEnum):
+    """What a request field means to a cache."""
+
+    HOST = 0
+    CREDENTIAL = 1
+    CACHE_CONTROL = 2
+    PRAGMA = 3
+    IF_NONE_MATCH = 4
+    IF_MODIFIED_SINCE = 5
+    ORIGINS_CONDITION = 6
+    RANGE = 7
+    IF_RANGE = 8
+    LENGTH = 9
+    CHUNKED = 10
+    KEYED = 11
+    BYPASSING = 12
+
+
+STANDARD_FIELDS = {
+    b"host": Kind.HOST,
+    b"cache-control": Kind.CACHE_CONTROL,
+    b"pragma": Kind.PRAGMA,
+    b"if-none-match": Kind.IF_NONE_MATCH,
+    b"if-modified-since": Kind.IF_MODIFIED_SINCE,
+    b"if-match": Kind.ORIGINS_CONDITION,
+    b"if-unmodified-since": Kind.ORIGINS_CONDITION,
+    b"range": Kind.RANGE,
+    b"if-range": Kind.IF_RANGE,
+    b"content-length": Kind.LENGTH,
+    b"transfer-encoding": Kind.CHUNKED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +129,72 @@ class Options:
     keep_stale_s: float = field(init=False, repr=False, compare=False)
     targeted_names: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
     hidden_names: frozenset[bytes] = field(init=False, repr=False, compare=False)
-    credential_names: frozenset[bytes] = field(init=False, repr=False, compare=False)
     tag_name: bytes | None = field(init=False, repr=False, compare=False)
     encoding_names: frozenset[bytes] | None = field(init=False, repr=False, compare=False)
     status_name: bytes = field(init=False, repr=False, compare=False)
     """The same as bytes and seconds, checked."""
-    matters: dict[bytes, int] = field(init=False, repr=False, compare=False)
+    matters: dict[bytes, Kind] = field(init=False, repr=False, compare=False)
     """The request fields that matter, and what kind each is (see `rules.request`)."""
+    query_allowed: NamePattern | None = field(init=False, repr=False, compare=False)
+    query_ignored: NamePattern | None = field(init=False, repr=False, compare=False)
+    """Which query parameters are part of the key; None: nothing to decide."""
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        if not self.name or not (self.name.isascii() and self.name.isprintable()):
+            raise ConfigurationError(f"name is printable ASCII, not {self.name!r}")
+        if not 0 <= self.heuristic_fraction <= 1:
+            raise ConfigurationError(f"heuristic_fraction is from 0 to 1, not {self.heuristic_fraction!r}")
+        if self.max_body < 0 or self.max_ranges < 1:
+            raise ConfigurationError("max_body is at least 0, max_ranges at least 1")
+        put("heuristic_max_s", seconds(self.heuristic_max, name="heuristic_max"))
+        put("default_ttl_s", _some(self.default_ttl, "default_ttl"))
+        put("swr_s", _some(self.stale_while_revalidate, "stale_while_revalidate"))
+        put("sie_s", _some(self.stale_if_error, "stale_if_error"))
+        put("keep_stale_s", seconds(self.keep_stale, name="keep_stale"))
+        put("targeted_names", tuple(_name(name, "targeted") for name in self.targeted))
+        put("hidden_names", frozenset(_name(name, "hidden") for name in self.hidden))
+        put("tag_name", None if self.tag_header is None else _name(self.tag_header, "tag_header"))
+        put(
+            "encoding_names",
+            None if self.encodings is None else frozenset(_name(c, "encodings") for c in self.encodings),
+        )
+        token = _TOKEN.fullmatch(self.name)
+        put("status_name", render_bare(Token(self.name) if token else self.name).encode())
+        put("query_allowed", None if self.query_allow is None else NamePattern(self.query_allow))
+        put("query_ignored", NamePattern(self.query_ignore) if self.query_ignore else None)
+        kinds = dict(STANDARD_FIELDS)
+        for names, kind, what in (
+            (self.keyed, Kind.KEYED, "keyed"),
+            (self.bypassing, Kind.BYPASSING, "bypassing"),
+            (self.credentials, Kind.CREDENTIAL, "credentials"),
+        ):
+            for name in names:
+                if kinds.setdefault(_name(name, what), kind) != kind:
+                    raise ConfigurationError(f"{what} can't have {name!r}: the rules treat it otherwise")
+        put("matters", kinds)
+
+
+class NamePattern:
+    """Names of query parameters; one that ends with `*` stands for all that begin so."""
+
+    __slots__ = ("exact", "starts")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.exact = frozenset(name.encode() for name in names if not name.endswith("*"))
+        self.starts = tuple(name[:-1].encode() for name in names if name.endswith("*"))
+
+    def matches(self, name: bytes) -> bool:
+        return name in self.exact or name.startswith(self.starts)
+
+
+def _some(duration: Duration | None, name: str) -> float:
+    return 0.0 if duration is None else seconds(duration, name=name)
+
+
+def _name(name: str, what: str) -> bytes:
+    if not _FIELD_NAME.fullmatch(name):
+        raise ConfigurationError(f"{what} holds field names, not {name!r}")
+    return name.lower().encode()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from valtier.http.rules.fields import Header, Headers
+from valtier.http.rules import structured
+from valtier.http.rules.dates import format_date, parse_date
+from valtier.http.rules.directives import ResponseDirectives, response_directives
+from valtier.http.rules.fields import Header, Headers, combined, entity_tag, lines, number, single
+from valtier.http.rules.freshness import Lifetime, date_value, initial_age, lifetime
+from valtier.http.rules.hop import one_hop
 from valtier.http.rules.options import Options
 from valtier.http.rules.request import RequestFacts
+from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
+from valtier.http.rules.vary import vary_names
+
+_MOST_NAMES = 256
+"""Groups and tags of one response that count (RFC 9875 §2 asks for 32 at least)."""
 
 
 class StoredPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -31,10 +43,10 @@ class StoredPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     private: bool = False
     """Only for the identity that asked: its key must have it."""
     shareable: bool = False
-    """Says that it may answer requests with credentials (RFC 9111 §3.5)."""
+    """May answer requests with credentials (RFC 9111 §3.5): it says so, or it is private."""
     no_cache: bool = False
     must_revalidate: bool = False
-    """Never served stale (RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10)."""
+    """No request may have it stale (RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10)."""
     immutable: bool = False
     heuristic: bool = False
     vary: tuple[bytes, ...] = ()
@@ -42,11 +54,15 @@ class StoredPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     etag: bytes | None = None
     last_modified: bytes | None = None
     """The field's value, if it is a date."""
-    modified: float | None = None
+    modified: float = 0.0
     """The same as a time; without `Last-Modified` the time of `Date` (RFC 9111 §4.3.2)."""
+    date: float = 0.0
+    """The time of `Date`."""
     groups: tuple[str, ...] = ()
     """RFC 9875 §2; they belong to the origin that sent them (`group_key`)."""
     tags: tuple[str, ...] = ()
+    hidden: tuple[Header, ...] = ()
+    """The fields of `Options.hidden`, which are not sent on; `freshen` needs them."""
 
     def age(self, now: float) -> int:
         """Returns the current age in whole seconds (RFC 9111 §4.2.3)."""
@@ -54,7 +70,12 @@ class StoredPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def ttl(self, now: float) -> int:
         """Returns the remaining freshness in whole seconds, negative if stale (RFC 9211 §2.4)."""
-        raise NotImplementedError
+        return math.floor(self.fresh_until - max(now, self.response_time))
+
+    @property
+    def validatable(self) -> bool:
+        """Whether it has a validator (RFC 9111 §4.3.1)."""
+        return self.etag is not None or self.last_modified is not None
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
@@ -82,16 +103,206 @@ def judge(
     response that is not for all is stored with `private` set, for a key with that identity. The body's completeness is
     the caller's to check (`complete`). Never raises.
     """
-    raise NotImplementedError
+    fields = [(line[0], line[1]) for line in headers]
+    if refused := _refused_by_request(facts, status):
+        return refused
+    directives = response_directives(fields, options.targeted_names)
+    vary = vary_names(fields)
+    reason = _refused_by_response(directives, status, fields, vary, options)
+    if reason is not None or vary is None:
+        return Refused(reason or "vary-any")
+    shareable = directives.public or directives.must_revalidate or directives.s_maxage is not None
+    private = directives.private or (facts.credentials and not shareable)
+    if private and not identified:
+        return Refused("private" if directives.private else "credentials")
+    date = date_value(fields, response_time)
+    life = lifetime(directives, status, fields, date, response_time, options, private=private)
+    if not (life.explicit or directives.public or directives.private or status in HEURISTIC):
+        return Refused("status", lasting=status < 400)  # RFC 9111 §3, last item
+    age = initial_age(fields, date, request_time, response_time)
+    policy = _compile(
+        status,
+        fields,
+        directives,
+        life,
+        age,
+        date,
+        response_time,
+        vary,
+        options,
+        private=private,
+        shareable=shareable,
+    )
+    useful = (
+        policy.validatable
+        or max(policy.serve_until, policy.revalidate_until, policy.error_until) > response_time
+    )
+    return policy if useful else Refused("no-freshness")
+
+
+def _refused_by_request(facts: RequestFacts, status: int) -> Refused | None:
+    """RFC 9111 §3: the method is understood and allows it, the status is final and a whole, the request allows it."""
+    if facts.bypass is not None:
+        return Refused(facts.bypass, lasting=False)
+    if facts.method != "GET":
+        return Refused("method", lasting=False)
+    if status < 200 or status in (206, 304):
+        return Refused("partial" if status == 206 else "status", lasting=False)
+    if facts.directives is not None and facts.directives.no_store:
+        return Refused("request-no-store", lasting=False)
+    return None
+
+
+def _refused_by_response(
+    directives: ResponseDirectives,
+    status: int,
+    fields: list[Header],
+    vary: tuple[bytes, ...] | None,
+    options: Options,
+) -> str | None:
+    if directives.must_understand and status not in UNDERSTOOD:
+        return "must-understand"  # RFC 9111 §5.2.2.3
+    if directives.no_store and not directives.must_understand:
+        return "no-store"
+    if vary is None:
+        return "vary-any"
+    if not _cookies_go(directives, options) and any(name == b"set-cookie" for name, _ in fields):
+        return "set-cookie"
+    length = single(fields, b"content-length")
+    if length is not None and (number(length) or 0) > options.max_body:
+        return "too-large"
+    return None
+
+
+def _cookies_go(directives: ResponseDirectives, options: Options) -> bool:
+    return options.strip_set_cookie or b"set-cookie" in _unstored(directives)
+
+
+def _unstored(directives: ResponseDirectives) -> tuple[bytes, ...]:
+    """The fields that a shared cache does not store (RFC 9111 §5.2.2.4, §5.2.2.7): a qualified `no-cache` lets the rest
+    be reused without validation if those are left out."""
+    return directives.no_cache_fields + directives.private_fields
+
+
+def _compile(
+    status: int,
+    fields: list[Header],
+    directives: ResponseDirectives,
+    life: Lifetime,
+    age: float,
+    date: float,
+    response_time: float,
+    vary: tuple[bytes, ...],
+    options: Options,
+    *,
+    private: bool,
+    shareable: bool,
+) -> StoredPolicy:
+    fresh_until = response_time + life.seconds - age
+    revalidate_s, error_s = _windows(directives, options, private=private)
+    revalidate_until = fresh_until + revalidate_s if revalidate_s else 0.0
+    error_until = fresh_until + error_s if error_s else 0.0
+    unstored = _unstored(directives)
+    etag = None if b"etag" in unstored else entity_tag(single(fields, b"etag"))
+    last_modified = None if b"last-modified" in unstored else single(fields, b"last-modified")
+    modified = None if last_modified is None else parse_date(last_modified, response_time)
+    validatable = etag is not None or modified is not None
+    keep_until = max(fresh_until, revalidate_until, error_until)
+    if validatable:
+        keep_until = max(keep_until, max(fresh_until, response_time) + options.keep_stale_s)
+    return StoredPolicy(
+        status=status,
+        response_time=response_time,
+        initial_age=age,
+        lifetime=life.seconds,
+        fresh_until=fresh_until,
+        serve_until=0.0 if directives.no_cache else fresh_until,
+        revalidate_until=revalidate_until,
+        error_until=error_until,
+        keep_until=keep_until,
+        private=private,
+        shareable=shareable or private,
+        no_cache=directives.no_cache,
+        must_revalidate=_forbids_stale(directives, private=private)
+        or _applicable_s_maxage(directives, private=private),
+        immutable=directives.immutable,
+        heuristic=life.heuristic,
+        vary=vary,
+        etag=etag,
+        last_modified=last_modified if modified is not None else None,
+        modified=date if modified is None else modified,
+        date=date,
+        groups=_groups(fields),
+        tags=_tags(fields, options),
+        hidden=tuple(line for line in fields if line[0] in options.hidden_names),
+    )
+
+
+def _forbids_stale(directives: ResponseDirectives, *, private: bool) -> bool:
+    """RFC 9111 §5.2.2.2, §5.2.2.8 (which is for shared caches), §5.2.2.4."""
+    return directives.must_revalidate or directives.no_cache or (directives.proxy_revalidate and not private)
+
+
+def _applicable_s_maxage(directives: ResponseDirectives, *, private: bool) -> bool:
+    """RFC 9111 §5.2.2.10: `s-maxage` says what `proxy-revalidate` says."""
+    return directives.s_maxage is not None and not private
+
+
+def _windows(directives: ResponseDirectives, options: Options, *, private: bool) -> tuple[float, float]:
+    """Returns the windows of RFC 5861 §3 and §4, in seconds: the response's own, else the configured (RFC 9111 §4.2.4).
+
+    An explicit window next to `s-maxage` is taken at its word, unless `s_maxage_forbids_stale`.
+    """
+    if _forbids_stale(directives, private=private):
+        return 0.0, 0.0
+    s_maxage = _applicable_s_maxage(directives, private=private)
+    if s_maxage and options.s_maxage_forbids_stale:
+        return 0.0, 0.0
+    revalidate, error = directives.stale_while_revalidate, directives.stale_if_error
+    return (
+        float(revalidate) if revalidate is not None else 0.0 if s_maxage else options.swr_s,
+        float(error) if error is not None else 0.0 if s_maxage else options.sie_s,
+    )
+
+
+def _groups(fields: list[Header]) -> tuple[str, ...]:
+    """RFC 9875 §2: a List of Strings; what is anything else does not count."""
+    value = combined(fields, b"cache-groups")
+    groups = None if value is None else structured.parse_strings(value)
+    return tuple(dict.fromkeys(groups))[:_MOST_NAMES] if groups else ()
+
+
+def _tags(fields: list[Header], options: Options) -> tuple[str, ...]:
+    value = None if options.tag_name is None else combined(fields, options.tag_name)
+    if value is None:
+        return ()
+    found = (tag.strip(b" \t") for tag in value.split(b","))
+    return tuple(dict.fromkeys(tag.decode("latin-1") for tag in found if tag))[:_MOST_NAMES]
 
 
 def storable_headers(headers: Headers, options: Options, *, now: float) -> list[Header]:
-    """Returns the fields to store (RFC 9111 §3.1): without those of one hop, `Age`, the hidden ones, those that a
-    qualified `no-cache` or `private` names, and `Set-Cookie` if stripped; with `Date` (RFC 9110 §6.6.1)."""
-    raise NotImplementedError
+    """Returns the fields to store (RFC 9111 §3.1): without those of one hop, `Age`, `Trailer`, the hidden ones, those that
+    a qualified `no-cache` or `private` names, and `Set-Cookie` if stripped; with `Date` (RFC 9110 §6.6.1)."""
+    fields = [(line[0], line[1]) for line in headers]
+    directives = response_directives(fields, options.targeted_names)
+    dropped = one_hop(fields) | options.hidden_names | {b"age", b"trailer", *_unstored(directives)}
+    if options.strip_set_cookie:
+        dropped |= {b"set-cookie"}
+    kept = [line for line in fields if line[0] not in dropped]
+    if not any(name == b"date" for name, _ in kept):
+        kept.append((b"date", format_date(now)))
+    return kept
 
 
 def complete(headers: Headers, received: int) -> bool:
     """Says whether a body of this many bytes is all that `Content-Length` promises (RFC 9111 §3.3). Two different
     promises, or one that is no number, are never kept."""
-    raise NotImplementedError
+    promises = [promise for value in lines(headers, b"content-length") for promise in value.split(b",")]
+    return all(
+        (stripped := promise.strip(b" \t")).isdigit() and stripped.lstrip(b"0") == _digits(received)
+        for promise in promises
+    )
+
+
+def _digits(count: int) -> bytes:
+    return b"%d" % count if count else b""
