@@ -6,7 +6,7 @@ and what is expected: whether it was asked, what it saw, and what the client got
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any, Protocol
@@ -65,7 +65,8 @@ class Driver(Protocol):
         """Sets the cache's wall clock, in Unix seconds."""
 
     async def ask(self, ask: Ask) -> Got:
-        """Sends a request and returns the whole response."""
+        """Sends a request and returns the whole response. If the origin fails and nothing is stored that may be sent in
+        its place, that is a 502 (in process: the driver makes one of the exception)."""
 
     async def settle(self) -> None:
         """Returns when nothing goes on in the background any more (validations, stores)."""
@@ -176,7 +177,7 @@ def validated(at: float, reply: Any = None, request: Any = None, **more: Any) ->
     return _step(reply, request, at=at, **more)
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """A step that went otherwise than expected."""
 
 
@@ -184,7 +185,7 @@ async def run(case: Case, driver: Driver) -> None:
     """Runs a case.
 
     Raises:
-        Mismatch: a step went otherwise.
+        MismatchError: a step went otherwise.
     """
     script = _Script()
     await driver.begin(script.origin, case.options)
@@ -202,7 +203,7 @@ async def run(case: Case, driver: Driver) -> None:
             of = step.of if step.of is not None else (number if step.forwarded else last_full)
             problems = _compare(step, got, script.seen, before, contents[of])
             if problems:
-                raise Mismatch(
+                raise MismatchError(
                     f"{case.section}: {case.name}\n  step {number} (at {step.at}): "
                     + "; ".join(problems)
                     + f"\n  got {got}\n  the origin saw {script.seen}"

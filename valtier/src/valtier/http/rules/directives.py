@@ -147,7 +147,7 @@ def _from_dictionary(dictionary: dict[str, structured.Member]) -> ResponseDirect
             setattr(found, _FLAGS[name], value is not False)
         elif name in _NUMBERS:
             right = type(value) is int and value >= 0
-            setattr(found, _NUMBERS[name], min(value, LONGEST) if right else 0)  # type: ignore[type-var]
+            setattr(found, _NUMBERS[name], min(value, LONGEST) if right else 0)
         elif name in _LISTS and value is not False:
             _set_list(found, _LISTS[name], value.encode() if isinstance(value, str) else None)
     return found

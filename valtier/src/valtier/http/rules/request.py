@@ -47,6 +47,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEAR
 
 _HOST = Kind.HOST
 _CREDENTIAL = Kind.CREDENTIAL
+_TAGS = Kind.IF_NONE_MATCH
+_SINCE = Kind.IF_MODIFIED_SINCE
 
 
 def read_request(method: str, headers: Headers, options: Options) -> RequestFacts:
@@ -67,8 +69,21 @@ def read_request(method: str, headers: Headers, options: Options) -> RequestFact
             special = [(kind, line)]
         else:
             special.append((kind, line))
-    if special is None and host is not None and method == "GET":
-        return RequestFacts("GET", host, credentials=credentials)
+    if method == "GET" and host is not None:
+        if special is None:
+            return RequestFacts("GET", host, credentials=credentials)
+        tags = since = None
+        for kind, line in special:
+            if kind is _TAGS and tags is None:
+                tags = line[1]
+            elif kind is _SINCE and since is None:
+                since = line[1].strip(b" \t")
+            else:
+                break
+        else:
+            return RequestFacts(
+                "GET", host, False, credentials=credentials, if_none_match=tags, if_modified_since=since
+            )
     return _read(method, host, credentials, special or [], options)
 
 
@@ -86,12 +101,13 @@ def _read(
         host = None
     get = method == "GET"
     directives = _directives(of) if options.request_directives else None
+    bypass = _bypass(method, host, of)
     return RequestFacts(
         method=method,
         host=host,
-        plain=get and of.keys() <= _WITHOUT_MEANING,
+        plain=get and bypass is None and of.keys() <= _WITHOUT_MEANING,
         safe=method in SAFE and Kind.BYPASSING not in of,
-        bypass=_bypass(method, host, of),
+        bypass=bypass,
         credentials=credentials,
         directives=directives,
         if_none_match=_joined(of.get(Kind.IF_NONE_MATCH)),

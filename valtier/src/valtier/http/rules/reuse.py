@@ -52,13 +52,10 @@ _NONE = RequestDirectives()
 def reuse(policy: StoredPolicy, facts: RequestFacts, now: float, options: Options) -> Decision:
     """Decides what to do with a request whose URI and variant have this stored response. About 0.5 µs for a fresh one
     and a plain request. Never raises."""
-    if (
-        facts.plain
-        and facts.bypass is None
-        and now < policy.serve_until
-        and (policy.shareable or not facts.credentials)
-    ):
-        return Decision(_SERVE, policy.age(now), policy.ttl(now))
+    if facts.plain and now < policy.serve_until and (policy.shareable or not facts.credentials):
+        elapsed = now - policy.response_time
+        if elapsed >= 0:
+            return Decision(_SERVE, int(policy.initial_age + elapsed), int(policy.fresh_until - now))
     return _reuse(policy, facts, now)
 
 
@@ -83,9 +80,9 @@ def _must_ask(policy: StoredPolicy, asked: RequestDirectives, now: float, *, fre
     if policy.no_cache or asked.no_cache:
         return "no-cache"  # §5.2.2.4, §5.2.1.4
     satisfied = fresh and policy.immutable  # RFC 8246 §2: only no-cache is a reason then
-    if asked.max_age is not None and not satisfied:
-        if policy.initial_age + max(0.0, now - policy.response_time) > asked.max_age:
-            return "max-age"  # §5.2.1.1
+    exact = policy.initial_age + max(0.0, now - policy.response_time)
+    if asked.max_age is not None and not satisfied and exact > asked.max_age:
+        return "max-age"  # §5.2.1.1
     if asked.min_fresh is not None and not satisfied and policy.fresh_until - now < asked.min_fresh:
         return "min-fresh"  # §5.2.1.3
     if fresh or _max_stale(policy, asked, now):
