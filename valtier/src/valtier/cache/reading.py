@@ -205,7 +205,9 @@ class Reader:
             return Looking(ask, found, [store.valkey.call_tracked("GET", name, sink=found.take)], [], [])
         versions = [mirror.version_of(tag) for tag in tags]
         unknown = [i for i, version in enumerate(versions) if not version]
-        return Looking(ask, found, self._send(found, ask, [tags[i] for i in unknown], asked), unknown, versions)
+        return Looking(
+            ask, found, self._send(found, ask, [tags[i] for i in unknown], asked), unknown, versions
+        )
 
     async def end_look(self, looking: Looking) -> Found:
         """Waits for the replies.

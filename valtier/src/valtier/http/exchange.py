@@ -46,7 +46,7 @@ class Verdict(enum.Enum):
 class Brief:
     """What an exchange is about."""
 
-    __slots__ = ("conditional", "decision", "headers", "identified", "request_time", "stale")
+    __slots__ = ("conditional", "decision", "headers", "identified", "request_time", "stale", "stores")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Brief:
         *,
         request_time: float,
         identified: bool,
+        stores: bool,
         stale: Stored | None = None,
         conditional: bool = False,
     ) -> None:
@@ -62,6 +63,7 @@ class Brief:
         self.decision = decision
         self.request_time = request_time
         self.identified = identified
+        self.stores = stores  # whether there is a right to store it
         self.stale = stale  # what may be served if the origin fails
         self.conditional = conditional  # whether the origin is asked if that still holds
 
@@ -207,7 +209,9 @@ class Exchange:
         if self.verdict is not None:
             raise RuntimeError("the application started its answer twice")
         self.status = message["status"]
-        self.fields = fields = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+        self.fields = fields = [
+            (bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())
+        ]
         self._trailers = bool(message.get("trailers"))
         self._promised = _length(fields)
         self.verdict = self._decide(fields)
@@ -230,6 +234,8 @@ class Exchange:
         if isinstance(judged, Refused):
             self.refused = judged
             return Verdict.REFUSE
+        if self._inline is not None and not brief.stores:
+            return Verdict.REFUSE
         self._policy = judged
         return Verdict.STORE
 
@@ -239,7 +245,9 @@ class Exchange:
         judged = self._judge(stale.policy.status, merged, now)
         if isinstance(judged, Refused):
             self.refused = judged
-            self.stored = Stored(stale.policy, tuple(rules.storable_headers(merged, self._options, now=now)), stale.body)
+            self.stored = Stored(
+                stale.policy, tuple(rules.storable_headers(merged, self._options, now=now)), stale.body
+            )
         else:
             headers = tuple(rules.storable_headers(merged, self._options, now=now))
             self.stored = Stored(judged, headers, stale.body)
@@ -268,7 +276,7 @@ class Exchange:
                 self._options,
                 fwd=decision.fwd,
                 fwd_status=self.status if self.brief.conditional else None,
-                stored=self.verdict is Verdict.STORE,
+                stored=self.verdict is Verdict.STORE and self.brief.stores,
                 detail=detail,
             )
         )

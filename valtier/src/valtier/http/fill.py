@@ -13,7 +13,7 @@ from valtier.http.request import Request
 class Fill:
     """One question to the origin on behalf of all who want the same. Guarded by the event loop."""
 
-    __slots__ = ("done", "flight", "key", "ready", "request", "saved")
+    __slots__ = ("done", "flight", "key", "ready", "request", "saved", "second")
 
     def __init__(self, key: str, request: Request) -> None:
         loop = asyncio.get_running_loop()
@@ -23,15 +23,19 @@ class Fill:
         """When the origin was asked, and how that begins which lies in Valkey meanwhile."""
         self.ready: asyncio.Future[Exchange | None] = loop.create_future()
         """The exchange, once it has begun; None: another process brought an answer, one has to look again."""
+        self.second: asyncio.Future[Exchange | None] = loop.create_future()
+        """The exchange after that, if the origin had to be asked anew."""
         self.done: asyncio.Future[Stored | None] = loop.create_future()
         """What may be shared; None: nothing."""
         self.saved = False
 
     def end(self, stored: Stored | None = None) -> None:
         """Lets those go who wait."""
-        for future in (self.ready, self.done):
-            if not future.done():
-                future.set_result(stored if future is self.done else None)  # type: ignore[arg-type]
+        for exchange in (self.ready, self.second):
+            if not exchange.done():
+                exchange.set_result(None)
+        if not self.done.done():
+            self.done.set_result(stored)
 
     def is_for(self, request: Request) -> bool:
         """Whether what came is the variant that this request selects."""

@@ -49,12 +49,13 @@ OnResponse = Callable[[Request, Stored | None, int, list[Header]], Awaitable[Non
 class Claim:
     """The right to store, and what was true before the origin was asked."""
 
-    __slots__ = ("found", "right", "start")
+    __slots__ = ("found", "right", "spent", "start")
 
     def __init__(self, right: Right, start: Start, found: Found) -> None:
         self.right = right
         self.start = start
         self.found = found
+        self.spent = False  # whether somebody gives it up already
 
 
 class Flow:
@@ -86,7 +87,9 @@ class Flow:
         self._error_retry_s = error_retry_s
         self._throttle = Throttle(now)
         self._fills: dict[str, Fill] = {}
-        self._passes: dict[str, float] = {}  # what could not be stored while Valkey was away, and until when that counts
+        self._passes: dict[
+            str, float
+        ] = {}  # what could not be stored while Valkey was away, and until when that counts
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- deciding ------------------------------------------------------------------------------------------
@@ -176,7 +179,14 @@ class Flow:
                 await self._storing.save(request, claim.right, claim.start, exchange.stored)
 
         exchange = self._exchange(
-            request, request.headers, decision, on_verdict, on_complete, receive=receive, send=send
+            request,
+            request.headers,
+            decision,
+            on_verdict,
+            on_complete,
+            receive=receive,
+            send=send,
+            stores=claim is not None,
         )
         await exchange.run()
 
@@ -202,7 +212,11 @@ class Flow:
                 await asyncio.shield(fill.done)
                 return False
         value = found.value if found is not None else None
-        if isinstance(value, Stored) and self._throttle.holds(key) and rules.serves_error(decision, None, self._now()):
+        if (
+            isinstance(value, Stored)
+            and self._throttle.holds(key)
+            and rules.serves_error(decision, None, self._now())
+        ):
             await self._serve_failed(request, value, decision, None, send)
             return True
         fill = Fill(key, request)
@@ -212,7 +226,13 @@ class Flow:
         return await self._attend(fill, work, value, decision, send)
 
     async def _share(
-        self, fill: Fill, request: Request, found: Found | None, decision: Decision, receive: Receive, send: Send
+        self,
+        fill: Fill,
+        request: Request,
+        found: Found | None,
+        decision: Decision,
+        receive: Receive,
+        send: Send,
     ) -> bool:
         """Takes the answer of a fill that began after this request, if it is for it."""
         stored = await asyncio.shield(fill.done)
@@ -244,8 +264,7 @@ class Flow:
                 return False
             verdict = await asyncio.shield(exchange.decided)
             if verdict is Verdict.OTHER:
-                await asyncio.shield(exchange.settled)
-                exchange = fill.ready.result()
+                exchange = await asyncio.shield(fill.second)
                 if exchange is None:
                     return False
                 verdict = await asyncio.shield(exchange.decided)
@@ -325,14 +344,19 @@ class Flow:
                     fill.flight.expected = claim.right.expected
             exchange = await self._ask(fill, found, claim, decision, receive)
         finally:
-            if claim is not None and self._storing is not None and claim.right.is_ours:
+            if claim is not None and self._storing is not None and claim.right.is_ours and not claim.spent:
                 await self._storing.give_back(claim.right)
             if self._fills.get(fill.key) is fill:
                 del self._fills[fill.key]
             fill.end()
 
     async def _ask(
-        self, fill: Fill, found: Found | None, claim: Claim | None, decision: Decision, receive: Receive | None
+        self,
+        fill: Fill,
+        found: Found | None,
+        claim: Claim | None,
+        decision: Decision,
+        receive: Receive | None,
     ) -> Exchange:
         request = fill.request
         stale = found.value if found is not None and isinstance(found.value, Stored) else None
@@ -344,6 +368,7 @@ class Flow:
             if exchange.verdict is Verdict.REFUSE:
                 self._free(fill)
                 if claim is not None:
+                    claim.spent = True
                     self._hold(self._give_up(request, claim, exchange), "valtier-http mark")
                 else:
                     self._note_pass(request, exchange)
@@ -373,12 +398,11 @@ class Flow:
                 on_verdict,
                 on_complete,
                 receive=receive,
+                stores=claim is not None,
                 stale=stale,
                 conditional=conditional,
             )
-            first, fill.ready = fill.ready, asyncio.get_running_loop().create_future() if fill.ready.done() else fill.ready
-            fill.ready = first if not first.done() else fill.ready
-            fill.ready.set_result(exchange)
+            (fill.second if fill.ready.done() else fill.ready).set_result(exchange)
             await exchange.run()
             if exchange.error is not None:
                 self._space.counters.load_errors += 1
@@ -404,7 +428,9 @@ class Flow:
         try:
             start = await storing.start(found.tags, found.versions)
             base = request.base_tags(request.key)
-            right = await Right.take(storing.store, request, found, tuple(start.versions[tag] for tag in base))
+            right = await Right.take(
+                storing.store, request, found, tuple(start.versions[tag] for tag in base)
+            )
         except ValkeyError as exc:
             self._engine.spaces.note_error(self._space.counters, exc)
             return None
@@ -446,6 +472,7 @@ class Flow:
         on_complete: Callable[[Exchange], Awaitable[None]],
         *,
         receive: Receive | None,
+        stores: bool,
         send: Send | None = None,
         stale: Stored | None = None,
         conditional: bool = False,
@@ -456,6 +483,7 @@ class Flow:
             decision,
             request_time=self._now(),
             identified=identified,
+            stores=stores,
             stale=stale,
             conditional=conditional,
         )
@@ -495,3 +523,7 @@ class Flow:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _age(age: int) -> Header:
+    return (b"age", b"%d" % age)

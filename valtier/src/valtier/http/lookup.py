@@ -40,7 +40,11 @@ class Hints:
             del self.tags[key]
 
 
-def _put(table: dict[str, object] | dict[str, tuple[float, Index]] | dict[str, tuple[str, ...]], key: str, value: object) -> None:
+def _put(
+    table: dict[str, object] | dict[str, tuple[float, Index]] | dict[str, tuple[str, ...]],
+    key: str,
+    value: object,
+) -> None:
     table.pop(key, None)
     if len(table) >= _HINTS:
         del table[next(iter(table))]

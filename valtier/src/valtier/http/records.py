@@ -31,7 +31,7 @@ class Index(msgspec.Struct, frozen=True, array_like=True, gc=False):
     by_identity: bool
     """Whether some are for one identity only."""
     groups: tuple[str, ...] = ()
-    """The groups that any of them belongs to (RFC 9875 §2.1: they are invalidated with their URI)."""
+    """The tags of the groups that any of them belongs to (RFC 9875 §2.1: they are invalidated with their URI)."""
 
 
 class Pass(msgspec.Struct, frozen=True, array_like=True, gc=False):

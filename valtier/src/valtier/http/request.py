@@ -6,6 +6,8 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from valtier.asgi import Scope
+from valtier.cache.mirror import Record as LocalRecord
+from valtier.cache.reading import Looking
 from valtier.cache.store import Versions
 from valtier.http import naming, rules
 from valtier.http.records import Index, Record
@@ -39,7 +41,7 @@ class Request:
     """One request. `key` is where its response lies, as far as is known: it changes once, when an index is found."""
 
     __slots__ = (
-        *("by_identity", "facts", "found", "headers", "identify", "key", "looking", "names", "options"),
+        *("by_identity", "facts", "groups", "headers", "identify", "key", "looking", "names", "options"),
         *("part", "part_key", "primary", "record", "scope", "under_index"),
     )
 
@@ -56,6 +58,9 @@ class Request:
         self.key = self.part_key = naming.part_key(primary, self.part)
         self.under_index = False
         self.names: tuple[bytes, ...] = ()
+        self.groups: tuple[str, ...] = ()
+        self.record: LocalRecord | None = None
+        self.looking: Looking | None = None
         self.by_identity = False
 
     @property
@@ -66,6 +71,7 @@ class Request:
         """Takes the key of this request's variant."""
         self.under_index = True
         self.names = index.names
+        self.groups = index.groups
         self.by_identity = index.by_identity
         self.key = self.variant(index.names, by_identity=index.by_identity)
 

@@ -1,14 +1,14 @@
 """Rights: by what a response that comes may be stored. An invalidation takes the right away; so does another's store.
 
-    lease    nothing, or nothing of use, lies there: a marker is put there first
-    beside   a stale response stays where it is while the origin is asked; the lease lies beside it
-    over     a mark to pass lies there: whoever brings a response that may be stored replaces just that mark
+lease    nothing, or nothing of use, lies there: a marker is put there first
+beside   a stale response stays where it is while the origin is asked; the lease lies beside it
+over     a mark to pass lies there: whoever brings a response that may be stored replaces just that mark
 """
 
 from __future__ import annotations
 
-from valtier.cache.entry import Entry, is_marker
 from valtier.cache.codec import RAW, Body
+from valtier.cache.entry import Entry, is_marker
 from valtier.cache.lease import Lease
 from valtier.cache.store import Store
 from valtier.http import naming
@@ -47,7 +47,11 @@ class Right:
         `versions` are those of the request's base tags, the same for all who want the lease.
         """
         key, tags = request.key, request.base_tags(request.key)
-        proven = frozenset((naming.uri_tag(request.primary),)) if key == naming.uri_key(request.primary) else frozenset()
+        proven = (
+            frozenset((naming.uri_tag(request.primary),))
+            if key == naming.uri_key(request.primary)
+            else frozenset()
+        )
         if isinstance(found.value, Pass):
             return cls(store, key, None, found.head, proven)
         if isinstance(found.value, Stored):

@@ -21,7 +21,9 @@ async def send_stored(
         await send({"type": "http.response.body", "body": stored.body})
         return
     boundary = secrets.token_hex(16).encode() if facts.range is not None else b""
-    made = rules.answer(facts, stored.policy, list(stored.headers), len(stored.body), options, boundary=boundary)
+    made = rules.answer(
+        facts, stored.policy, list(stored.headers), len(stored.body), options, boundary=boundary
+    )
     await send({"type": "http.response.start", "status": made.status, "headers": [*made.headers, *own]})
     body = b"" if facts.head or made.status == 304 else _cut(stored.body, made.parts)
     await send({"type": "http.response.body", "body": body})

@@ -121,8 +121,9 @@ class Storing:
         return saved
 
     async def _save(self, request: Request, right: Right, start: Start, stored: Stored) -> bool:
-        index, key = self._place(request, stored)
-        tags = (*request.base_tags(key), *self._tags_of(request, stored))
+        groups = self._groups_of(request, stored)
+        index, key = self._place(request, stored, groups)
+        tags = tuple(dict.fromkeys((*request.base_tags(key), *stored.policy.tags, *sorted(groups))))
         self._lookup.hints.note_tags(key, tags)
         versions = await self._versions(tags, start, right)
         if versions is None:
@@ -140,24 +141,23 @@ class Storing:
         return saved
 
     @staticmethod
-    def _place(request: Request, stored: Stored) -> tuple[Index | None, str]:
+    def _place(request: Request, stored: Stored, groups: set[str]) -> tuple[Index | None, str]:
         """Returns where a response goes, and the index that has to lie in the URI's place for it to be found there."""
         policy = stored.policy
         names = tuple(sorted({*request.names, *policy.vary}))
         by_identity = request.by_identity or policy.private
-        if names == request.names and by_identity == request.by_identity:
+        same = names == request.names and by_identity == request.by_identity
+        if same and (not request.under_index or groups <= {*request.groups}):
             return None, request.key
-        return Index(names, by_identity, policy.groups), request.variant(names, by_identity=by_identity)
+        index = Index(names, by_identity, tuple(sorted(groups | {*request.groups})))
+        return index, request.key if same else request.variant(names, by_identity=by_identity)
 
     @staticmethod
-    def _tags_of(request: Request, stored: Stored) -> tuple[str, ...]:
-        """Returns the tags that the application gave it, and those of its groups."""
-        policy = stored.policy
-        if not policy.groups:
-            return tuple(dict.fromkeys(policy.tags))
+    def _groups_of(request: Request, stored: Stored) -> set[str]:
+        """Returns the tags of its groups."""
         scheme, host = request.scope["scheme"], request.facts.host or b""
-        groups = [rules.group_key(scheme, host, group) for group in policy.groups]
-        return tuple(dict.fromkeys((*policy.tags, *(naming.group_tag(group) for group in groups if group))))
+        keys = (rules.group_key(scheme, host, group) for group in stored.policy.groups)
+        return {naming.group_tag(key) for key in keys if key is not None}
 
     async def _versions(self, tags: Sequence[str], start: Start, right: Right) -> tuple[bytes, ...] | None:
         """Returns the versions that the tags had when the load began, or None: one was invalidated since, or may be."""

@@ -130,7 +130,11 @@ class _Connection:
     async def _refuse(self, exc: h11.RemoteProtocolError) -> None:
         with contextlib.suppress(h11.LocalProtocolError):
             body = f"{exc}\n".encode()
-            headers = [("content-type", "text/plain"), ("content-length", str(len(body))), ("connection", "close")]
+            headers = [
+                ("content-type", "text/plain"),
+                ("content-length", str(len(body))),
+                ("connection", "close"),
+            ]
             self.write(h11.Response(status_code=exc.error_status_hint, headers=headers))
             self.write(h11.Data(data=body))
             self.write(h11.EndOfMessage())
@@ -184,7 +188,9 @@ class _Exchange:
 
     async def run(self) -> bool:
         """Runs the application. Returns whether the connection may be used again."""
-        app: asyncio.Task[None] = asyncio.ensure_future(_run(self._app, self._scope(), self._receive, self._send))
+        app: asyncio.Task[None] = asyncio.ensure_future(
+            _run(self._app, self._scope(), self._receive, self._send)
+        )
         try:
             await app
         except ConnectionError:
@@ -268,7 +274,9 @@ class _Exchange:
             self._started = True
             self._wants_trailers = bool(message.get("trailers"))
             self._connection.write(
-                h11.Response(status_code=message["status"], headers=list(message.get("headers", ())), reason=b"")
+                h11.Response(
+                    status_code=message["status"], headers=list(message.get("headers", ())), reason=b""
+                )
             )
         elif kind == "http.response.body":
             body = message.get("body", b"")

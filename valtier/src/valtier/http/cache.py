@@ -1,0 +1,239 @@
+"""ResponseCache: a shared HTTP cache as ASGI middleware.
+
+Read the modules in this order: `rules` (what the RFCs say, pure), `records` and `naming` (what lies in Valkey), `request`,
+`lookup`, `rights` and `storing`, `exchange` (one answer on its way), `fill` and `flow`, `serving`, `purging`, then this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import msgspec
+
+from valtier.asgi import App, Receive, Scope, Send
+from valtier.cache import Cache
+from valtier.cache.policy import Policy
+from valtier.cache.reading import Reader
+from valtier.clock import Clock
+from valtier.durations import Duration, seconds
+from valtier.errors import ConfigurationError
+from valtier.http import rules
+from valtier.http.flow import Flow
+from valtier.http.lookup import Lookup
+from valtier.http.naming import NAMESPACE
+from valtier.http.purging import Purging
+from valtier.http.records import Stored
+from valtier.http.request import Identify, Request, raw_path
+from valtier.http.rules import Action, Options
+from valtier.http.serving import send_stored
+from valtier.http.storing import Storing
+
+_EARLY = "valtier.http"
+_SERVE = Action.SERVE
+
+
+class HasCache(Protocol):
+    """A `valtier.Tier`."""
+
+    @property
+    def cache(self) -> Cache:
+        """Its cache."""
+
+
+def _declared(scope: Scope) -> str | None:
+    """The identity that the application, or a middleware before this one, has put into the scope."""
+    return scope.get("valtier.identity")
+
+
+class ResponseCache:
+    """A shared HTTP cache (RFC 9111) around an ASGI application: responses in Valkey, the hot ones in this process.
+
+    It does what responses say of themselves; without `Cache-Control`, `Expires` or `Last-Modified` nothing is stored. A hit
+    costs no round trip where this process has it, else one; a miss three, shared by all who want the same at that time, in
+    all processes. Without Valkey the application is asked, still once at a time for all who want the same, and nothing
+    waits for a socket. Guarded by one event loop.
+
+    ```python
+    app = ResponseCache(app, tier)
+    app = ResponseCache(app, tier, query_ignore=("utm_*",), stale_if_error="1h", identity=user_of)
+    ```
+
+    A response that is `private`, or that answers a request with credentials and does not say that it is for all, is stored
+    only for the identity that `identity(scope)` names (by default `scope["valtier.identity"]`), and for nobody if it names
+    none.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        tier: HasCache,
+        *,
+        identity: Identify = _declared,
+        local: bool = True,
+        local_ttl: Duration = 30.0,
+        pass_ttl: Duration = 10.0,
+        error_retry: Duration = 1.0,
+        clock: Clock | None = None,
+        options: Options | None = None,
+        **fields: Any,
+    ) -> None:
+        """Wraps an application.
+
+        Args:
+            app: the application.
+            tier: an open tier, or one that is opened before the first request.
+            identity: who asks, as text that no two users share; None for nobody in particular.
+            local: whether this process keeps responses too.
+            local_ttl: for how long at most, before Valkey is asked again.
+            pass_ttl: for how long nobody waits for another's answer after one could not be stored.
+            error_retry: while stale responses are served because the application fails, it is asked again after so long.
+            clock: tells the time, if not the tier's.
+            options: the rules' choices.
+            fields: the same, one by one: those of `valtier.http.Options`.
+
+        Raises:
+            ConfigurationError: an option can't be used.
+        """
+        if options is not None and fields:
+            raise ConfigurationError("give options, or its fields one by one, not both")
+        if options is None:
+            try:
+                options = Options(**fields)
+            except TypeError as exc:
+                raise ConfigurationError(f"ResponseCache: {exc}. See valtier.http.Options") from exc
+        self.app = app
+        engine = tier.cache.engine
+        now = self._now = engine.wall if clock is None else clock.wall
+        policy = Policy(local=local, local_ttl=local_ttl).rules
+        space = engine.spaces.define(NAMESPACE, policy)
+        reader: Reader | None = None
+        if engine.store is not None:
+            reader = Reader(engine.store, engine.mirror, order=engine.order, clock=engine.clock, wall=now)
+        self._options = options
+        self._identify = identity
+        self._counters = space.counters
+        self._lookup = Lookup(engine, reader, policy, space)
+        storing: Storing | None = None
+        if engine.store is not None and reader is not None:
+            pass_s = seconds(pass_ttl, name="pass_ttl")
+            storing = Storing(engine, engine.store, reader, self._lookup, space, now=now, pass_s=pass_s)
+        self._purging = Purging(engine, self._lookup, options)
+        self._flow = Flow(
+            app,
+            engine,
+            self._lookup,
+            storing,
+            options,
+            space,
+            now=now,
+            on_response=self._purging.heed,
+            pass_s=seconds(pass_ttl, name="pass_ttl"),
+            error_retry_s=seconds(error_retry, name="error_retry"),
+        )
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def begin(self, scope: Scope) -> None:
+        """Starts the lookup for this request without waiting, so that it leaves together with those of other middlewares."""
+        if scope["type"] != "http":
+            return
+        request = self._open(scope)
+        scope[_EARLY] = (request, self._identify(scope))
+        if request.record is None and request.facts.bypass is None and request.primary:
+            request.looking = looking = self._lookup.begin(request)
+            if looking is not None:
+                for wait in looking.waits:
+                    wait.add_done_callback(_heed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, or lets the application answer it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        early = scope.pop(_EARLY, None)
+        request = self._open(scope) if early is None else self._resume(scope, *early)
+        record = request.record
+        if record is not None:
+            stored = record.value
+            if type(stored) is Stored:
+                decision = rules.reuse(stored.policy, request.facts, self._now(), self._options)
+                if decision.action is _SERVE:
+                    record.uses += 1
+                    self._counters.local_hits += 1
+                    own = rules.hit_headers(decision, self._options)
+                    if request.facts.plain:
+                        headers = [*stored.headers, *own]
+                        await send(
+                            {
+                                "type": "http.response.start",
+                                "status": stored.policy.status,
+                                "headers": headers,
+                            }
+                        )
+                        await send({"type": "http.response.body", "body": stored.body})
+                    else:
+                        await send_stored(send, request.facts, stored, own, self._options)
+                    return
+        found = None if record is None else self._lookup.found_locally(record)
+        await self._flow.answer(request, found, receive, send)
+
+    def _open(self, scope: Scope) -> Request:
+        options = self._options
+        facts = rules.read_request(scope["method"], scope["headers"], options)
+        if not facts.credentials and self._identify(scope) is not None:
+            facts = msgspec.structs.replace(facts, credentials=True)
+        primary = None
+        if facts.host is not None:
+            primary = rules.primary_key(
+                scope["scheme"], facts.host, raw_path(scope), scope["query_string"], options
+            )
+        if primary is None and facts.bypass is None:
+            facts = msgspec.structs.replace(facts, bypass="host", plain=False)
+        request = Request(scope, facts, primary or b"", options, self._identify)
+        request.record = self._lookup.local(request) if facts.bypass is None else None
+        return request
+
+    def _resume(self, scope: Scope, request: Request, identity: str | None) -> Request:
+        """Returns the request whose lookup has begun; a new one if it is known only now who asks."""
+        if self._identify(scope) != identity:
+            return self._open(scope)
+        if request.facts.bypass is None:
+            request.record = self._lookup.local(request)
+        return request
+
+    # -- invalidating --------------------------------------------------------------------------------------
+
+    async def purge(
+        self, uri: str | None = None, *, tag: str | None = None, group: tuple[str, str] | None = None
+    ) -> None:
+        """Invalidates all that is stored for a URI (each variant, each identity), a tag, or a group of an origin.
+
+        Once it has returned no request that begins later is answered with what was stored, or asked for, before; see
+        `Cache.invalidate` for other processes and for when Valkey is away. One round trip, two for a URI.
+
+        Args:
+            uri: an absolute URI, such as `https://example.org/projects?page=2`.
+            tag: a tag that responses named in `Options.tag_header`; also one of `tier.cache`.
+            group: the origin (`https://example.org`) and a group that its responses named in `Cache-Groups`.
+
+        Raises:
+            ConfigurationError: none of them was given, or one can't be used.
+        """
+        await self._purging.purge(uri, tag=tag, group=group)
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Returns when nothing goes on in the background: validations, stores, answers whose client has gone."""
+        await self._flow.settle()
+
+    async def stop(self) -> None:
+        """Ends what goes on in the background; call it before the tier is closed."""
+        await self._flow.stop()
+
+
+def _heed(future: asyncio.Future[Any]) -> None:
+    """Takes note of a failure that may concern nobody: the request may never get here."""
+    if not future.cancelled():
+        future.exception()
