@@ -153,7 +153,7 @@ def is_immutable(value: object) -> bool:
         return True
     if kind is tuple or kind is frozenset:
         return all(map(is_immutable, value))  # type: ignore[call-overload]
-    if isinstance(value, enum.Enum) or isinstance(value, tuple(_raw_decoders)):
+    if isinstance(value, (enum.Enum, *_raw_decoders)):
         return True
     if isinstance(value, msgspec.Struct) and value.__struct_config__.frozen:
         return all(is_immutable(getattr(value, name)) for name in value.__struct_fields__)

@@ -42,6 +42,7 @@ def tag_suffix(tag: str) -> str:
 
 
 _GUARDS = 16
+_GUARD_MARK = "t: "
 
 
 def guard_of(tag: str) -> str:
@@ -215,10 +216,10 @@ class Store:
         """Removes entries and tags by their suffixes; returns how many there were. One round trip."""
         left = list(suffixes)
         count: int = 0
-        if self.clustered and (guards := [suffix for suffix in left if suffix.startswith("t: ")]):
-            if len(guards) < len(left):  # on other servers than their tags, which must not go first
-                count += await self.unlink(guards)
-                left = [suffix for suffix in left if not suffix.startswith("t: ")]
+        guards = [suffix for suffix in left if suffix.startswith(_GUARD_MARK)] if self.clustered else []
+        if 0 < len(guards) < len(left):  # on other servers than their tags, which must not go first
+            count += await self.unlink(guards)
+            left = [suffix for suffix in left if not suffix.startswith(_GUARD_MARK)]
         for _ in range(_TRIES):
             names = list(map(self.name, left))
             count += int(await self.valkey.call("UNLINK", *names, idempotent=True))

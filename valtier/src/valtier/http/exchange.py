@@ -139,14 +139,17 @@ class Exchange:
         """Asks the application. What it raises is raised here only if it runs inline."""
         try:
             await self._app(self._asked_scope(), self._receive, self._take)
-            if not self._answered:
-                raise RuntimeError("the application ended without a whole answer")
+            self._check_answered()
         except BaseException as exc:
             self._error = exc
             if self._inline is not None or not isinstance(exc, Exception):
                 raise
         finally:
             self._end()
+
+    def _check_answered(self) -> None:
+        if not self._answered:
+            raise RuntimeError("the application ended without a whole answer")
 
     def _asked_scope(self) -> Scope:
         scope = dict(self._scope)
@@ -241,16 +244,13 @@ class Exchange:
 
     def _renew(self, stale: Stored, fields: list[Header], now: float) -> Verdict:
         """Takes a 304 about the stored response (RFC 9111 §4.3.4)."""
-        merged = rules.freshen([*stale.headers, *stale.policy.hidden], fields)
+        merged = rules.freshen(stale.policy, stale.headers, fields, now=now)
         judged = self._judge(stale.policy.status, merged, now)
+        headers = tuple(rules.storable_headers(merged, self._options, now=now))
         if isinstance(judged, Refused):
             self.refused = judged
-            self.stored = Stored(
-                stale.policy, tuple(rules.storable_headers(merged, self._options, now=now)), stale.body
-            )
-        else:
-            headers = tuple(rules.storable_headers(merged, self._options, now=now))
-            self.stored = Stored(judged, headers, stale.body)
+            judged = stale.policy
+        self.stored = Stored(judged, headers, stale.body)
         return Verdict.RENEWED
 
     def _judge(self, status: int, fields: list[Header], now: float) -> StoredPolicy | Refused:
@@ -275,7 +275,7 @@ class Exchange:
             rules.cache_status(
                 self._options,
                 fwd=decision.fwd,
-                fwd_status=self.status if self.brief.conditional else None,
+                fwd_status=self.status,
                 stored=self.verdict is Verdict.STORE and self.brief.stores,
                 detail=detail,
             )

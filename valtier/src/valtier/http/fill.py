@@ -37,12 +37,13 @@ class Fill:
         if not self.done.done():
             self.done.set_result(stored)
 
-    def is_for(self, request: Request) -> bool:
+    def is_for(self, request: Request, stored: Stored) -> bool:
         """Whether what came is the variant that this request selects."""
-        mine = self.request
+        mine, private = self.request, stored.policy.private
         if not mine.under_index:
             return request.key == mine.key
-        return request.variant(mine.names, by_identity=mine.by_identity) == mine.key
+        names = mine.names
+        return request.variant(names, by_identity=private) == mine.variant(names, by_identity=private)
 
     def stands(self, raw: bytes | None) -> bool:
         """Whether what was seen in Valkey says that nothing was invalidated since the origin was asked."""

@@ -242,7 +242,7 @@ class Flow:
                 return False
             await self._alone(request, found, decision, receive, send)
             return True
-        if not fill.is_for(request):
+        if not fill.is_for(request, stored):
             return False
         again = rules.reuse(stored.policy, request.facts, self._now(), self._options)
         if again.action is not Action.SERVE:
@@ -297,7 +297,7 @@ class Flow:
         own = rules.cache_status(
             self._options,
             fwd=decision.fwd,
-            fwd_status=exchange.status if exchange.brief.conditional else None,
+            fwd_status=exchange.status,
             stored=exchange.refused is None,
             detail=decision.detail,
         )
@@ -331,7 +331,6 @@ class Flow:
     ) -> None:
         """Asks the origin for all who want the same, or waits for another process that does."""
         claim: Claim | None = None
-        exchange: Exchange | None = None
         try:
             if found is not None:
                 claim = await self._claim(fill.request, found)
@@ -342,7 +341,7 @@ class Flow:
                     claim = None
                 elif claim is not None:
                     fill.flight.expected = claim.right.expected
-            exchange = await self._ask(fill, found, claim, decision, receive)
+            await self._ask(fill, found, claim, decision, receive)
         finally:
             if claim is not None and self._storing is not None and claim.right.is_ours and not claim.spent:
                 await self._storing.give_back(claim.right)
@@ -384,16 +383,11 @@ class Flow:
             self._free(fill, stored)
 
         while True:
-            headers = request.headers
-            if conditional and stale is not None:
-                headers = rules.validation_headers(headers, stale.policy)
-            else:
-                headers = rules.fill_headers(headers)
-            fill.flight.began = self._engine.order()
-            self._space.counters.loads += 1
             exchange = self._exchange(
                 request,
-                headers,
+                rules.validation_headers(request.headers, stale.policy)
+                if conditional and stale is not None
+                else rules.fill_headers(request.headers),
                 decision,
                 on_verdict,
                 on_complete,
@@ -402,16 +396,23 @@ class Flow:
                 stale=stale,
                 conditional=conditional,
             )
+            fill.flight.began = self._engine.order()
+            self._space.counters.loads += 1
             (fill.second if fill.ready.done() else fill.ready).set_result(exchange)
             await exchange.run()
-            if exchange.error is not None:
-                self._space.counters.load_errors += 1
-                if receive is None or exchange.verdict is Verdict.FAILED:
-                    self._throttle.hold(fill.key, self._error_retry_s)
-                    self._engine.spaces.note_stale(self._space.name, exchange.error)  # type: ignore[arg-type]
+            self._note_failure(fill, exchange, behind=receive is None)
             if exchange.verdict is not Verdict.OTHER:
-                return exchange
+                return
             conditional = False
+
+    def _note_failure(self, fill: Fill, exchange: Exchange, *, behind: bool) -> None:
+        error = exchange.error
+        if not isinstance(error, Exception):
+            return
+        self._space.counters.load_errors += 1
+        if behind or exchange.verdict is Verdict.FAILED:
+            self._throttle.hold(fill.key, self._error_retry_s)
+            self._engine.spaces.note_stale(self._space.name, error)
 
     def _free(self, fill: Fill, stored: Stored | None = None) -> None:
         """Lets those go who wait: there is something to share, or never will be."""

@@ -16,7 +16,7 @@ from valtier.cache.reading import Found as Seen
 from valtier.cache.spaces import Space
 from valtier.cache.store import entry_suffix
 from valtier.errors import ValkeyError
-from valtier.http.records import AnyRecord, Index
+from valtier.http.records import AnyRecord, Index, Stored
 from valtier.http.request import Found, Request
 
 _HINTS = 20_000
@@ -80,6 +80,10 @@ class Lookup:
         if record is not None and type(record.value) is Index and not request.under_index:
             request.follow(record.value)
             record = self._kept(request.key)
+        if record is None and request.by_identity and request.identity is not None:
+            record = self._kept(request.shared_key)
+            if record is not None and type(record.value) is not Stored:
+                return None
         return record
 
     def _kept(self, key: str) -> Record | None:
@@ -142,7 +146,7 @@ class Lookup:
                         continue
                 found = self._judge(ask, seen)
                 if not isinstance(found.value, Index) or request.under_index:
-                    return ask, found
+                    return ask, await self._also_shared(request, ask, found)
                 self.hints.note_index(request.part_key, found.value, self._monotonic())
                 request.follow(found.value)
                 tags = self.hints.tags.get(request.key) or request.base_tags(request.key)
@@ -153,6 +157,30 @@ class Lookup:
         except ValkeyError as exc:
             self._engine.spaces.note_error(self._space.counters, exc)
             return None
+
+    async def _also_shared(self, request: Request, ask: Ask, found: Found) -> Found:
+        """Looks for what is for all where nothing is for this identity. One round trip more."""
+        if (
+            found.value is not None
+            or not request.by_identity
+            or request.identity is None
+            or self._reader is None
+        ):
+            return found
+        key = request.shared_key
+        tags = self.hints.tags.get(key) or request.base_tags(key)
+        seen = await self._reader.look(self.ask(key, tags, ask.began))
+        if seen.entry is not None and seen.entry.tags != tags:
+            tags = seen.entry.tags
+            seen = await self._reader.look(self.ask(key, tags, ask.began))
+        if not self.trusts(key, tags):
+            return found
+        shared = self._judge(self.ask(key, tags, ask.began), seen)
+        value = shared.value
+        if isinstance(value, Stored) and value.policy.shareable:
+            request.key = key
+            return shared
+        return found
 
     async def look(self, request: Request) -> tuple[Ask, Found] | None:
         """Looks; see `begin` and `end`."""

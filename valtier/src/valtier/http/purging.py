@@ -71,13 +71,16 @@ class Purging:
         await self._remove([] if uri is None else [self._primary_of(uri)], tags)
 
     def _primary_of(self, uri: str) -> bytes:
+        key: bytes | None = None
+        scheme = ""
         try:
             parts = urlsplit(uri)
+            scheme = parts.scheme
             host, path = parts.netloc.rpartition("@")[2].encode("ascii"), (parts.path or "/").encode("ascii")
-            key = rules.primary_key(parts.scheme, host, path, parts.query.encode("ascii"), self._options)
-        except (ValueError, UnicodeEncodeError):
-            key = None
-        if key is None or parts.scheme not in ("http", "https"):
+            key = rules.primary_key(scheme, host, path, parts.query.encode("ascii"), self._options)
+        except ValueError:
+            pass
+        if key is None or scheme not in ("http", "https"):
             raise ConfigurationError(
                 f"a URI is absolute, percent-encoded and http or https, such as https://example.org/a; not {uri!r}"
             )

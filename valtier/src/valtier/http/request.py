@@ -75,6 +75,11 @@ class Request:
         self.by_identity = index.by_identity
         self.key = self.variant(index.names, by_identity=index.by_identity)
 
+    @property
+    def shared_key(self) -> str:
+        """The key of what is for all, where `key` is for one identity only."""
+        return self.variant(self.names, by_identity=False)
+
     def variant(self, names: tuple[bytes, ...], *, by_identity: bool) -> str:
         """Returns the key of the variant that this request selects."""
         identity = self.identity if by_identity else None

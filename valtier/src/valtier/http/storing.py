@@ -131,10 +131,10 @@ class Storing:
             return False
         lives_s = stored.policy.keep_until - self._now()
         data = self._encode(stored, tags, versions, lives_s)
-        if index is None:
+        if key == right.key:
             saved = await right.fill(data, _ms(lives_s))
         else:
-            saved = await self._save_variant(request, right, start, index, key, data, lives_s)
+            saved = await self._save_beside(request, right, start, index, key, data, lives_s)
         if saved:
             self._mirror.believe(key, start.began)
             self._reader.read_back(self._lookup.ask(key, tags))
@@ -146,11 +146,12 @@ class Storing:
         policy = stored.policy
         names = tuple(sorted({*request.names, *policy.vary}))
         by_identity = request.by_identity or policy.private
-        same = names == request.names and by_identity == request.by_identity
-        if same and (not request.under_index or groups <= {*request.groups}):
+        if not names and not by_identity and not request.under_index:
             return None, request.key
         index = Index(names, by_identity, tuple(sorted(groups | {*request.groups})))
-        return index, request.key if same else request.variant(names, by_identity=by_identity)
+        key = request.variant(names, by_identity=policy.private)
+        known = request.under_index and index == Index(request.names, request.by_identity, request.groups)
+        return None if known else index, key
 
     @staticmethod
     def _groups_of(request: Request, stored: Stored) -> set[str]:
@@ -178,33 +179,42 @@ class Storing:
             return None
         return now
 
-    async def _save_variant(
+    async def _save_beside(
         self,
         request: Request,
         right: Right,
         start: Start,
-        index: Index,
+        index: Index | None,
         key: str,
         data: bytes,
         lives_s: float,
     ) -> bool:
         """Stores a response beside others of its URI, and the index by which they are found."""
         part = request.part_key
+        if index is None:
+            await right.give_back()
+        elif not await self._save_index(request, right, start, index):
+            return False
+        self._mirror.drop((entry_suffix(key),))
+        await self.store.put(key, data, _ms(lives_s))
+        if index is not None:
+            request.follow(index)
+            self._lookup.hints.note_index(part, index, self._engine.clock.monotonic())
+            self._reader.read_back(self._lookup.ask(part, request.base_tags(part)))
+        return True
+
+    async def _save_index(self, request: Request, right: Right, start: Start, index: Index) -> bool:
+        part = request.part_key
         tags = request.base_tags(part)
         versions = await self._versions(tags, start, right)
         if versions is None:
             await right.give_back()
             return False
-        index_data = self._encode(index, tags, versions, _INDEX_S)
-        if right.key != part:
-            await asyncio.gather(right.give_back(), self.store.put(part, index_data, _ms(_INDEX_S)))
-        elif not await right.fill(index_data, _ms(_INDEX_S)):
-            return False
-        self._mirror.drop((entry_suffix(part), entry_suffix(key)))
-        await self.store.put(key, data, _ms(lives_s))
-        request.follow(index)
-        self._lookup.hints.note_index(part, index, self._engine.clock.monotonic())
-        self._reader.read_back(self._lookup.ask(part, tags))
+        data = self._encode(index, tags, versions, _INDEX_S)
+        self._mirror.drop((entry_suffix(part),))
+        if right.key == part:
+            return await right.fill(data, _ms(_INDEX_S))
+        await asyncio.gather(right.give_back(), self.store.put(part, data, _ms(_INDEX_S)))
         return True
 
     async def mark(self, request: Request, right: Right, start: Start, reason: str) -> None:

@@ -120,6 +120,7 @@ class _Origin:
         Raises:
             h11.RemoteProtocolError: it is no HTTP, or breaks off.
         """
+        trailers = False
         while True:
             event = await self._next()
             if isinstance(event, h11.Response):

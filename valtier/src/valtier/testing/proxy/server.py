@@ -284,9 +284,8 @@ class _Exchange:
                 self._connection.write(h11.Data(data=body))
             if not message.get("more_body") and not self._wants_trailers:
                 self._end([])
-        elif kind == "http.response.trailers":
-            if not message.get("more_trailers"):
-                self._end(list(message.get("headers", ())))
+        elif kind == "http.response.trailers" and not message.get("more_trailers"):
+            self._end(list(message.get("headers", ())))
         await self._connection.drain()
 
     def _has_body(self) -> bool:
