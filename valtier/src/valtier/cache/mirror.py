@@ -62,7 +62,18 @@ def all_alive(cells: tuple[Cell, ...]) -> bool:
 class Record(LocalRecord):
     """A kept entry. It holds its value if nobody can change that, else the bytes to decode for each reader."""
 
-    __slots__ = ("_body", "_mutable", "cells", "counters", "head", "quiet_until", "tags", "type", "value")
+    __slots__ = (
+        "_body",
+        "_mutable",
+        "cells",
+        "counters",
+        "derived",
+        "head",
+        "quiet_until",
+        "tags",
+        "type",
+        "value",
+    )
 
     def __init__(
         self,
@@ -84,6 +95,7 @@ class Record(LocalRecord):
         self.cells = cells
         self.quiet_until = quiet_until  # monotonic: until then there is nothing to decide
         self.counters = counters
+        self.derived: Any = None  # what whoever serves it has made of it
         self.head = head  # of the entry in Valkey, for whoever renews it
 
     def decode(self) -> Any:

@@ -20,17 +20,17 @@ from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.http import rules
 from valtier.http.flow import Flow
+from valtier.http.hits import Hits, Leaving, with_credentials
 from valtier.http.lookup import Lookup
 from valtier.http.naming import NAMESPACE
 from valtier.http.purging import Purging
 from valtier.http.records import Stored
 from valtier.http.request import Identify, Request, raw_path
-from valtier.http.rules import Action, Options
+from valtier.http.rules import Action, Options, RequestFacts
 from valtier.http.serving import send_stored
 from valtier.http.storing import Storing
 
 _EARLY = "valtier.http"
-_SERVE = Action.SERVE
 
 
 class HasCache(Protocol):
@@ -113,6 +113,8 @@ class ResponseCache:
         self._options = options
         self._identify = identity
         self._counters = space.counters
+        keeps = local and engine.mirror.local.max_bytes > 0
+        self._hits = Hits(engine, options, space, now=now, identify=identity, local=keeps)
         self._lookup = Lookup(engine, reader, policy, space)
         storing: Storing | None = None
         if engine.store is not None and reader is not None:
@@ -127,6 +129,7 @@ class ResponseCache:
             options,
             space,
             now=now,
+            hits=self._hits,
             on_response=self._purging.heed,
             pass_s=seconds(pass_ttl, name="pass_ttl"),
             error_retry_s=seconds(error_retry, name="error_retry"),
@@ -138,9 +141,12 @@ class ResponseCache:
         """Starts the lookup for this request without waiting, so that it leaves together with those of other middlewares."""
         if scope["type"] != "http":
             return
-        request = self._open(scope)
+        facts = rules.read_request(scope["method"], scope["headers"], self._options)
+        if self._hits.local and self._hits.peek(scope, facts) is not None:
+            return
+        request = self._open(scope, facts)
         scope[_EARLY] = (request, self._identify(scope))
-        if request.record is None and request.facts.bypass is None and request.primary:
+        if request.record is None and facts.bypass is None and request.primary:
             request.looking = looking = self._lookup.begin(request)
             if looking is not None:
                 for wait in looking.waits:
@@ -151,53 +157,65 @@ class ResponseCache:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        early = scope.pop(_EARLY, None)
-        request = self._open(scope) if early is None else self._resume(scope, *early)
-        record = request.record
-        if record is not None:
-            stored = record.value
-            if type(stored) is Stored:
-                decision = rules.reuse(stored.policy, request.facts, self._now(), self._options)
-                if decision.action is _SERVE:
-                    record.uses += 1
-                    self._counters.local_hits += 1
-                    own = rules.hit_headers(decision, self._options)
-                    if request.facts.plain:
-                        headers = [*stored.headers, *own]
-                        await send(
-                            {
-                                "type": "http.response.start",
-                                "status": stored.policy.status,
-                                "headers": headers,
-                            }
-                        )
-                        await send({"type": "http.response.body", "body": stored.body})
-                    else:
-                        await send_stored(send, request.facts, stored, own, self._options)
-                    return
-        found = None if record is None else self._lookup.found_locally(record)
-        await self._flow.answer(request, found, receive, send)
+        if _EARLY in scope:
+            await self._answer(self._resume(scope, *scope.pop(_EARLY)), receive, send)
+            return
+        facts = rules.read_request(scope["method"], scope["headers"], self._options)
+        if self._hits.local:
+            leaving = self._hits.peek(scope, facts)
+            body = b"" if leaving is None else leaving.stored.body
+        else:
+            leaving, body = await self._hits.fetch(scope, facts) or (None, b"")
+        if leaving is None:
+            await self._answer(self._open(scope, facts), receive, send)
+        elif facts.plain:
+            fields = leaving.fields.copy()
+            await send({"type": "http.response.start", "status": leaving.status, "headers": fields})
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await send_stored(send, facts, leaving.stored, leaving.own, self._options, body=body)
 
-    def _open(self, scope: Scope) -> Request:
+    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+        """Answers a request to which there was no short way."""
+        record = request.record
+        if record is None:
+            await self._flow.answer(request, None, receive, send)
+            return
+        stored = record.value
+        if type(stored) is Stored:
+            now = self._now()
+            decision = rules.reuse(stored.policy, request.facts, now, self._options)
+            if decision.action is Action.SERVE:
+                record.uses += 1
+                self._counters.local_hits += 1
+                leaving = Leaving.of(stored, decision, now, self._options)
+                if not request.under_index:
+                    record.derived = leaving
+                await send_stored(send, request.facts, stored, leaving.own, self._options)
+                return
+        await self._flow.answer(request, self._lookup.found_locally(record), receive, send)
+
+    def _open(self, scope: Scope, facts: RequestFacts) -> Request:
         options = self._options
-        facts = rules.read_request(scope["method"], scope["headers"], options)
         if not facts.credentials and self._identify(scope) is not None:
-            facts = msgspec.structs.replace(facts, credentials=True)
+            facts = with_credentials(facts)
         primary = None
         if facts.host is not None:
-            primary = rules.primary_key(
-                scope["scheme"], facts.host, raw_path(scope), scope["query_string"], options
-            )
+            path, query = raw_path(scope), scope["query_string"]
+            primary = rules.primary_key(scope["scheme"], facts.host, path, query, options)
         if primary is None and facts.bypass is None:
             facts = msgspec.structs.replace(facts, bypass="host", plain=False)
         request = Request(scope, facts, primary or b"", options, self._identify)
-        request.record = self._lookup.local(request) if facts.bypass is None else None
+        if facts.bypass is None:
+            if not facts.keyed:
+                self._hits.note_key(scope, facts, request.key)
+            request.record = self._lookup.local(request)
         return request
 
     def _resume(self, scope: Scope, request: Request, identity: str | None) -> Request:
         """Returns the request whose lookup has begun; a new one if it is known only now who asks."""
         if self._identify(scope) != identity:
-            return self._open(scope)
+            return self._open(scope, rules.read_request(scope["method"], scope["headers"], self._options))
         if request.facts.bypass is None:
             request.record = self._lookup.local(request)
         return request

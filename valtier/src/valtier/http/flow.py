@@ -29,6 +29,7 @@ from valtier.errors import ValkeyError
 from valtier.http import rules
 from valtier.http.exchange import Brief, Exchange, Verdict
 from valtier.http.fill import Fill
+from valtier.http.hits import Hits, Leaving
 from valtier.http.lookup import Lookup
 from valtier.http.records import Pass, Stored
 from valtier.http.request import Found, Request
@@ -70,6 +71,7 @@ class Flow:
         options: Options,
         space: Space,
         *,
+        hits: Hits,
         now: Callable[[], float],
         on_response: OnResponse,
         pass_s: float,
@@ -81,6 +83,7 @@ class Flow:
         self._storing = storing
         self._options = options
         self._space = space
+        self._hits = hits
         self._now = now
         self._on_response = on_response
         self._pass_s = pass_s
@@ -114,7 +117,7 @@ class Flow:
                     self._renew_behind(request, found, decision)
                 if decision.action in (Action.SERVE, Action.SERVE_STALE):
                     counters.remote_hits += 1
-                    return await self._serve(request, value, decision, send)
+                    return await self._serve(request, found, value, decision, send)
             counters.misses += not turn
             if self._goes_alone(request, value, decision, found, last=turn == _TURNS):
                 return await self._alone(request, found, decision, receive, send)
@@ -150,9 +153,13 @@ class Flow:
             return True
         return found is None and self._passes.get(request.key, 0.0) > self._now()
 
-    async def _serve(self, request: Request, stored: Stored, decision: Decision, send: Send) -> None:
-        own = rules.hit_headers(decision, self._options)
-        await send_stored(send, request.facts, stored, own, self._options)
+    async def _serve(
+        self, request: Request, found: Found, stored: Stored, decision: Decision, send: Send
+    ) -> None:
+        leaving = Leaving.of(stored, decision, self._now(), self._options)
+        if decision.action is Action.SERVE and not request.under_index and not found.tags:
+            self._hits.note_entry(request.key, found.head, leaving)
+        await send_stored(send, request.facts, stored, leaving.own, self._options)
 
     # -- alone ---------------------------------------------------------------------------------------------
 
@@ -356,7 +363,7 @@ class Flow:
         claim: Claim | None,
         decision: Decision,
         receive: Receive | None,
-    ) -> Exchange:
+    ) -> None:
         request = fill.request
         stale = found.value if found is not None and isinstance(found.value, Stored) else None
         conditional = stale is not None and decision.action is Action.VALIDATE

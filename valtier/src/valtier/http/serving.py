@@ -12,21 +12,29 @@ from valtier.http.rules import Decision, Options, RequestFacts
 
 
 async def send_stored(
-    send: Send, facts: RequestFacts, stored: Stored, own: Sequence[Header], options: Options
+    send: Send,
+    facts: RequestFacts,
+    stored: Stored,
+    own: Sequence[Header],
+    options: Options,
+    *,
+    body: bytes | None = None,
 ) -> None:
-    """Sends a stored response, or the part of it that was asked for. `own` are the fields that this cache adds."""
+    """Sends a stored response, or the part of it that was asked for. `own` are the fields that this cache adds.
+
+    `body` is the body where it was not decoded with the rest.
+    """
+    whole = stored.body if body is None else body
     headers = [*stored.headers, *own]
     if facts.plain:
         await send({"type": "http.response.start", "status": stored.policy.status, "headers": headers})
-        await send({"type": "http.response.body", "body": stored.body})
+        await send({"type": "http.response.body", "body": whole})
         return
     boundary = secrets.token_hex(16).encode() if facts.range is not None else b""
-    made = rules.answer(
-        facts, stored.policy, list(stored.headers), len(stored.body), options, boundary=boundary
-    )
+    made = rules.answer(facts, stored.policy, list(stored.headers), len(whole), options, boundary=boundary)
     await send({"type": "http.response.start", "status": made.status, "headers": [*made.headers, *own]})
-    body = b"" if facts.head or made.status == 304 else _cut(stored.body, made.parts)
-    await send({"type": "http.response.body", "body": body})
+    part = b"" if facts.head or made.status == 304 else _cut(whole, made.parts)
+    await send({"type": "http.response.body", "body": part})
 
 
 def _cut(body: bytes, parts: tuple[bytes | tuple[int, int], ...] | None) -> bytes:
