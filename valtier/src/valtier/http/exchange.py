@@ -394,7 +394,7 @@ class Exchange:
     @property
     def is_wasted(self) -> bool:
         """Whether it goes on for nobody."""
-        return self._gone and self.verdict is Verdict.REFUSE and not self._answered
+        return self._gone and self.verdict is Verdict.REFUSE and not (self._answered or self.ended)
 
     @property
     def error(self) -> BaseException | None:

@@ -349,12 +349,12 @@ class Flow:
                 elif claim is not None:
                     fill.flight.expected = claim.right.expected
             await self._ask(fill, found, claim, decision, receive)
-        finally:
-            if claim is not None and self._storing is not None and claim.right.is_ours and not claim.spent:
-                await self._storing.give_back(claim.right)
+        finally:  # also when it is cancelled
             if self._fills.get(fill.key) is fill:
                 del self._fills[fill.key]
             fill.end()
+            if claim is not None and self._storing is not None and claim.right.is_ours and not claim.spent:
+                self._hold(self._storing.give_back(claim.right), "valtier-http give back")
 
     async def _ask(
         self,
