@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner import Ask, Got, Origin, OriginAnswer
 
@@ -37,8 +37,16 @@ from valtier.http.rules import (
     variant_key,
 )
 
-Entry = tuple[StoredPolicy, list[Header], bytes]
 BOUNDARY = b"a-boundary"
+
+
+class Entry(NamedTuple):
+    """A stored response, and the keys of its groups."""
+
+    policy: StoredPolicy
+    headers: list[Header]
+    body: bytes
+    groups: frozenset[bytes] = frozenset()
 
 
 class ModelDriver:
@@ -94,7 +102,7 @@ class Model:
         if entry is None:
             decision = missed(facts, self._options, vary=primary in self._entries)
         else:
-            decision = reuse(entry[0], facts, self.now, self._options)
+            decision = reuse(entry.policy, facts, self.now, self._options)
         if decision.action is Action.UNAVAILABLE:
             return self._unavailable(decision)
         if entry is not None and decision.action in (Action.SERVE, Action.SERVE_STALE):
@@ -120,9 +128,9 @@ class Model:
             for (names, key), entry in self._entries.get(primary, {}).items()
             for who in (None, identity)
             if key == variant_key(facts, names, headers, self._options, identity=who)
-            and entry[0].private == (who is not None)
+            and entry.policy.private == (who is not None)
         ]
-        return max(found, key=lambda entry: entry[0].response_time, default=None)
+        return max(found, key=lambda entry: entry.policy.response_time, default=None)
 
     def _forward(self, ask: Ask, headers: list[Header]) -> OriginAnswer:
         sent = tuple((name.decode(), value.decode("latin-1")) for name, value in end_to_end(headers))
@@ -140,14 +148,14 @@ class Model:
     ) -> tuple[int, list[Header], bytes]:
         validating = entry is not None and decision.action is Action.VALIDATE and not facts.head
         sent = (
-            validation_headers(headers, entry[0])
+            validation_headers(headers, entry.policy)
             if entry is not None and validating
             else fill_headers(headers)
         )
         response = self._forward(ask, headers if facts.head else sent)
         failed = None if response.fails else response.status
         if entry is not None and serves_error(decision, failed, self.now):
-            policy = entry[0]
+            policy = entry.policy
             status = cache_status(
                 self._options,
                 fwd=decision.fwd,
@@ -158,24 +166,26 @@ class Model:
             return self._serve(entry, facts, ((b"age", b"%d" % policy.age(self.now)), status))
         received = _lines(response)
         if entry is not None and validating and response.status == 304:
-            if not selects(entry[0], received):
+            if not selects(entry.policy, received):
                 again = Decision(Action.FORWARD, fwd=decision.fwd)
                 return self._fetch(ask, headers, facts, identity, primary, entry, again)
-            fields = freshen(entry[0], entry[1], received, now=self.now)
-            kept = self._judge(facts, entry[0].status, fields, entry[2], identity, primary, headers)
-            stored = kept or (entry[0], storable_headers(fields, self._options, now=self.now), entry[2])
+            fields = freshen(entry.policy, entry.headers, received, now=self.now)
+            kept = self._judge(facts, entry.policy.status, fields, entry.body, identity, primary, headers)
+            stored = kept or Entry(
+                entry.policy, storable_headers(fields, self._options, now=self.now), entry.body
+            )
             status = cache_status(self._options, fwd=decision.fwd, fwd_status=304, stored=kept is not None)
-            return self._serve(stored, facts, ((b"age", b"%d" % stored[0].age(self.now)), status))
+            return self._serve(stored, facts, ((b"age", b"%d" % stored.policy.age(self.now)), status))
         if (
             facts.head
             and entry is not None
-            and head_outdates(entry[0], len(entry[2]), response.status, received)
+            and head_outdates(entry.policy, len(entry.body), response.status, received)
         ):
             self._entries.pop(primary, None)
         kept = self._judge(facts, response.status, received, response.body, identity, primary, headers)
         if kept is not None:
             status = cache_status(self._options, fwd=decision.fwd, fwd_status=response.status, stored=True)
-            return self._serve(kept, facts, (status,))
+            return self._serve(kept._replace(headers=self._passed(response)), facts, (status,))
         return self._pass_on(response, decision, detail=None)
 
     def _judge(
@@ -203,14 +213,15 @@ class Model:
             return None
         who = identity if policy.private else None
         key = variant_key(facts, policy.vary, headers, self._options, identity=who)
-        entry = (policy, storable_headers(fields, self._options, now=self.now), body)
+        groups = frozenset(filter(None, (group_key("http", facts.host, group) for group in policy.groups)))
+        entry = Entry(policy, storable_headers(fields, self._options, now=self.now), body, groups)
         self._entries.setdefault(primary, {})[policy.vary, key] = entry
         return entry
 
     def _serve(
         self, entry: Entry, facts: RequestFacts, more: tuple[Header, ...]
     ) -> tuple[int, list[Header], bytes]:
-        policy, headers, body = entry
+        policy, headers, body, _ = entry
         if facts.plain:
             return policy.status, [*headers, *more], body
         made = answer(facts, policy, headers, len(body), self._options, boundary=BOUNDARY)
@@ -224,8 +235,10 @@ class Model:
         if response.fails:
             return 502, [cache_status(self._options, fwd=decision.fwd, detail=detail)], b""
         status = cache_status(self._options, fwd=decision.fwd, fwd_status=response.status, detail=detail)
-        headers = [line for line in end_to_end(_lines(response)) if line[0] not in self._options.hidden_names]
-        return response.status, [*headers, status], response.body
+        return response.status, [*self._passed(response), status], response.body
+
+    def _passed(self, response: OriginAnswer) -> list[Header]:
+        return [line for line in end_to_end(_lines(response)) if line[0] not in self._options.hidden_names]
 
     def _invalidate(self, facts: RequestFacts, path: bytes, query: bytes, response: OriginAnswer) -> None:
         if response.fails:
@@ -235,15 +248,12 @@ class Model:
             return
         groups = set(outdated.group_keys)
         for key in outdated.primary_keys:
-            for policy, _, _ in self._entries.pop(key, {}).values():
-                groups.update(self._groups(policy, facts))
+            for entry in self._entries.pop(key, {}).values():
+                groups.update(entry.groups)
         for key, variants in list(self._entries.items()):
-            kept = {k: e for k, e in variants.items() if groups.isdisjoint(self._groups(e[0], facts))}
-            self._entries[key] = kept
-
-    def _groups(self, policy: StoredPolicy, facts: RequestFacts) -> set[bytes]:
-        keys = (group_key("http", facts.host, group) for group in policy.groups)
-        return {key for key in keys if key is not None}
+            self._entries[key] = {
+                k: entry for k, entry in variants.items() if groups.isdisjoint(entry.groups)
+            }
 
 
 def _lines(response: OriginAnswer) -> list[Header]:

@@ -12,8 +12,9 @@ Nothing here does I/O or reads a clock: `now` is passed in, Unix seconds as a fl
     SERVE, SERVE_STALE       -> stored fields + hit_headers(decision, options); not facts.plain: answer(...) first
     VALIDATE                 -> forward with validation_headers(headers, policy); a 304 that selects(...) it:
                                 freshen, judge, storable_headers, serve; serves_error(...) on failure
-    FORWARD                  -> forward with fill_headers(headers); judge(...) what comes; if it is stored and complete,
-                                answer(...) the client's own conditions from it
+    FORWARD                  -> forward with fill_headers(headers) (HEAD, and a key known not to be stored: as it is);
+                                judge(...) what comes; if it is stored and complete, answer(...) the client's own
+                                conditions from it
     BYPASS                   -> forward as it is
     UNAVAILABLE              -> 504
 """

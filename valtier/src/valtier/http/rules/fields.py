@@ -15,6 +15,7 @@ TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 LONGEST = 2**31
 """The largest delta-seconds; what is longer counts as this (RFC 9111 §1.2.2)."""
 
+_COMMA = ord(",")
 _ENTITY_TAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
@@ -63,18 +64,17 @@ def entity_tag(value: bytes | None) -> bytes | None:
 def entity_tags(value: bytes) -> list[bytes] | None:
     """Returns the entity tags of a list (RFC 9110 §13.1.2); None if it holds anything else."""
     found: list[bytes] = []
-    place, end = 0, len(value)
+    place, end, separated = 0, len(value), True
     while place < end:
         if value[place] in b" \t,":
+            separated = separated or value[place] == _COMMA
             place += 1
             continue
         match = _ENTITY_TAG.match(value, place)
-        if match is None:
+        if match is None or not separated:
             return None
         found.append(match[0])
-        place = match.end()
-        if place < end and value[place] not in b" \t,":
-            return None
+        place, separated = match.end(), False
     return found
 
 

@@ -60,7 +60,7 @@ def _same_origin(
     try:
         parts = urlsplit(urljoin(base, reference.decode("latin-1").strip(" \t")))
         path, query = (parts.path or "/").encode("latin-1"), parts.query.encode("latin-1")
-        authority = parts.netloc.encode("latin-1").rpartition(b"@")[2]
+        authority = parts.netloc.encode("latin-1")  # with user information it is no origin's
     except ValueError:
         return None
     if origin_of(parts.scheme, authority) != origin_of(scheme, host):

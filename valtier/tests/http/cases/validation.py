@@ -1,0 +1,350 @@
+"""Asking the origin whether a stored response still holds (RFC 9111 §4.3)."""
+
+from runner import ANY, Case, case, date, hit, miss, validated
+
+FRESH = "max-age=60"
+TAGGED = {"Cache-Control": FRESH, "ETag": '"a"'}
+DATED = {"Cache-Control": FRESH, "Last-Modified": date(-1000)}
+NEVER = {"Cache-Control": "no-cache", "ETag": '"a"'}
+
+CASES: list[Case] = [
+    case(
+        "the entity tag is sent",
+        "9111 §4.3.1",
+        miss(TAGGED),
+        validated(61, TAGGED, saw={"If-None-Match": '"a"', "If-Modified-Since": None}),
+    ),
+    case(
+        "a weak entity tag is sent as it is",
+        "9111 §4.3.1",
+        miss(TAGGED | {"ETag": 'W/"a"'}),
+        validated(61, saw={"If-None-Match": 'W/"a"'}),
+    ),
+    case(
+        "Last-Modified is sent",
+        "9111 §4.3.1",
+        miss(DATED),
+        validated(61, DATED, saw={"If-Modified-Since": date(-1000), "If-None-Match": None}),
+    ),
+    case(
+        "both are sent",
+        "9111 §4.3.1",
+        miss(TAGGED | DATED),
+        validated(61, TAGGED, saw={"If-Modified-Since": date(-1000), "If-None-Match": '"a"'}),
+    ),
+    case(
+        "an unreadable Last-Modified is not sent",
+        "9111 §4.3.1",
+        miss(TAGGED | {"Last-Modified": "x"}),
+        validated(61, saw={"If-Modified-Since": None, "If-None-Match": '"a"'}),
+    ),
+    case(
+        "an unreadable tag is not sent",
+        "9111 §4.3.1",
+        miss(DATED | {"ETag": "a"}),
+        validated(61, saw={"If-Modified-Since": date(-1000), "If-None-Match": None}),
+    ),
+    case(
+        "Last-Modified is sent as it was spelt",
+        "9111 §4.3.1",
+        miss({"Cache-Control": FRESH, "Last-Modified": "Friday, 01-Jan-27 00:00:00 GMT"}),
+        validated(61, saw={"If-Modified-Since": "Friday, 01-Jan-27 00:00:00 GMT"}),
+    ),
+    case(
+        "without validators a new response is asked for",
+        "9111 §4.3.1",
+        miss(FRESH),
+        miss(FRESH, at=61, saw={"If-None-Match": None, "If-Modified-Since": None}),
+        hit(62, of=1),
+    ),
+    case(
+        "the client's own conditions are not sent with it",
+        "9111 §4.3.1",
+        miss(TAGGED),
+        validated(
+            61,
+            TAGGED,
+            {"If-None-Match": '"z"', "If-Modified-Since": date(0)},
+            saw={"If-None-Match": '"a"', "If-Modified-Since": None},
+        ),
+    ),
+    case(
+        "other fields are sent with it",
+        "9111 §4.3.1",
+        miss(TAGGED),
+        validated(61, TAGGED, {"X-A": "1"}, saw={"X-A": "1"}),
+    ),
+    case(
+        "a 304 makes it fresh again",
+        "9111 §4.3.4",
+        miss(TAGGED),
+        validated(61, TAGGED),
+        hit(120, of=0, expect={"Age": "59"}),
+        validated(121, TAGGED),
+    ),
+    case(
+        "a 304 starts the age anew", "9111 §4.3.4", miss(TAGGED), validated(61, TAGGED, expect={"Age": "0"})
+    ),
+    case(
+        "a 304 with an Age of its own",
+        "9111 §4.3.4",
+        miss(TAGGED),
+        validated(61, TAGGED | {"Age": "20"}),
+        hit(70, of=0, expect={"Age": "29"}),
+    ),
+    case(
+        "a 304 with a Date of its own",
+        "9111 §4.3.4",
+        miss(TAGGED | {"Date": date(0)}),
+        validated(61, TAGGED | {"Date": date(61)}),
+        hit(70, of=0, expect={"Age": "9", "Date": date(61)}),
+    ),
+    case(
+        "a 304 without a Date is of now",
+        "9110 §6.6.1",
+        miss(TAGGED | {"Date": date(0)}),
+        validated(61),
+        hit(70, of=0, expect={"Age": "9", "Date": date(61)}),
+    ),
+    case(
+        "a 304 without Cache-Control leaves the stored one",
+        "9111 §3.2",
+        miss(TAGGED),
+        validated(61),
+        hit(120, of=0, expect={"Cache-Control": FRESH}),
+    ),
+    case(
+        "a 304 with a longer max-age",
+        "9111 §3.2",
+        miss(TAGGED),
+        validated(61, {"Cache-Control": "max-age=600"}),
+        hit(600, of=0, expect={"Cache-Control": "max-age=600"}),
+    ),
+    case(
+        "a 304 with a shorter max-age",
+        "9111 §3.2",
+        miss(TAGGED),
+        validated(61, {"Cache-Control": "max-age=5"}),
+        validated(67, saw={"If-None-Match": '"a"'}),
+    ),
+    case(
+        "a 304 with a later Expires",
+        "9111 §3.2",
+        miss({"Expires": date(60), "ETag": '"a"'}),
+        validated(61, {"Expires": date(200)}),
+        hit(199, of=0, expect={"Expires": date(200)}),
+    ),
+    case(
+        "a 304 replaces fields",
+        "9111 §3.2",
+        miss(TAGGED | {"X-A": "1", "X-B": "1"}),
+        validated(61, {"X-A": "2"}, expect={"X-A": "2", "X-B": "1"}),
+        hit(62, of=0, expect={"X-A": "2", "X-B": "1"}),
+    ),
+    case(
+        "a 304 replaces all lines of a field",
+        "9111 §3.2",
+        miss({"Cache-Control": FRESH, "ETag": '"a"', "X-A": ["1", "2"]}),
+        validated(61, {"X-A": ["3", "4"]}, expect={"X-A": "3, 4"}),
+    ),
+    case(
+        "a 304 adds fields",
+        "9111 §3.2",
+        miss(TAGGED),
+        validated(61, {"X-New": "1"}, expect={"X-New": "1"}),
+        hit(62, of=0, expect={"X-New": "1"}),
+    ),
+    case(
+        "a 304 does not change Content-Length",
+        "9111 §3.2",
+        miss(TAGGED),
+        validated(61, {"Content-Length": "1"}, expect={"Content-Length": "18"}),
+    ),
+    case(
+        "a 304 does not change Content-Encoding",
+        "9111 §3.2",
+        miss(TAGGED | {"Content-Encoding": "x-own"}),
+        validated(61, {"Content-Encoding": "gzip"}, expect={"Content-Encoding": "x-own"}),
+    ),
+    case(
+        "a 304 does not change Content-Range",
+        "9111 §3.2",
+        miss(TAGGED),
+        validated(61, {"Content-Range": "bytes 0-1/2"}, expect={"Content-Range": None}),
+    ),
+    case(
+        "a 304's fields of one hop are left out",
+        "9111 §3.1",
+        miss(TAGGED | {"X-A": "1"}),
+        validated(
+            61, {"Connection": "X-A", "X-A": "2", "Keep-Alive": "1"}, expect={"X-A": "1", "Keep-Alive": None}
+        ),
+    ),
+    case(
+        "a 304 with no-store ends the storing",
+        "9111 §4.3.4",
+        miss(TAGGED),
+        validated(61, {"Cache-Control": "no-store"}),
+        miss("no-store", at=62),
+        miss("no-store", at=63),
+    ),
+    case(
+        "a 304 about another strong tag is not about this",
+        "9111 §4.3.4",
+        miss(TAGGED),
+        miss(
+            {"ETag": '"b"'}, at=61, status=304, gets=ANY, times=2, length=False, saw={"If-None-Match": None}
+        ),
+    ),
+    case(
+        "a 304 about the weak form of the tag is about this",
+        "9111 §4.3.4",
+        miss(TAGGED | {"ETag": 'W/"a"'}),
+        validated(61, {"ETag": 'W/"a"'}),
+    ),
+    case(
+        "a new response takes its place",
+        "9111 §4.3.3",
+        miss(TAGGED),
+        miss(TAGGED | {"ETag": '"b"'}, at=61, saw={"If-None-Match": '"a"'}),
+        hit(62, of=1, expect={"ETag": '"b"'}),
+    ),
+    case(
+        "a new response that may not be stored reaches the client",
+        "9111 §4.3.3",
+        miss(TAGGED),
+        miss("no-store", at=61),
+    ),
+    case("an error reaches the client", "9111 §4.3.3", miss(TAGGED), miss("no-store", at=61, status=500)),
+    case(
+        "an error does not end the storing",
+        "9111 §4.3.3",
+        miss(TAGGED),
+        miss("no-store", at=61, status=500),
+        validated(62, TAGGED),
+    ),
+    case(
+        "a failing origin is an error to the client",
+        "9111 §4.2.4",
+        miss(TAGGED),
+        miss(at=61, fails=True, gets=502),
+        validated(62, TAGGED),
+    ),
+    case(
+        "a 404 takes its place",
+        "9111 §4.3.3",
+        miss(TAGGED),
+        miss(FRESH, at=61, status=404),
+        hit(62, gets=404, of=1),
+    ),
+    case(
+        "no-cache is validated each time",
+        "9111 §5.2.2.4",
+        miss(NEVER),
+        validated(0, NEVER),
+        validated(1, NEVER),
+    ),
+    case(
+        "no-cache is validated although max-age says fresh",
+        "9111 §5.2.2.4",
+        miss(NEVER | {"Cache-Control": "max-age=60, no-cache"}),
+        validated(1),
+    ),
+    case(
+        "max-age=0 is validated each time",
+        "9111 §4.3",
+        miss(TAGGED | {"Cache-Control": "max-age=0"}),
+        validated(1),
+        validated(2),
+    ),
+    case(
+        "must-revalidate does not hinder a fresh response",
+        "9111 §5.2.2.2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, must-revalidate"}),
+        hit(59),
+    ),
+    case(
+        "must-revalidate is validated when stale",
+        "9111 §5.2.2.2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, must-revalidate"}),
+        validated(60),
+    ),
+    case(
+        "must-revalidate with a failing origin is an error",
+        "9111 §5.2.2.2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, must-revalidate"}),
+        miss(at=61, fails=True, gets=502),
+    ),
+    case(
+        "a stale entry is validated within the time it is kept",
+        "9111 §4.3",
+        miss(TAGGED),
+        validated(60 + 3599, TAGGED),
+    ),
+    case(
+        "this cache's own Cache-Control outlives a 304 without it",
+        "9213 §2",
+        miss({"Valtier-Cache-Control": "max-age=60", "ETag": '"a"'}),
+        validated(61),
+        hit(120, of=0),
+    ),
+    case(
+        "a 304 with this cache's own Cache-Control",
+        "9213 §2",
+        miss({"Valtier-Cache-Control": "max-age=60", "ETag": '"a"'}),
+        validated(61, {"Valtier-Cache-Control": "max-age=600"}, expect={"Valtier-Cache-Control": None}),
+        hit(600, of=0),
+    ),
+    case(
+        "HEAD for a stale response is forwarded",
+        "9111 §4.3.5",
+        miss(TAGGED),
+        miss({"ETag": '"a"', "Content-Length": "18"}, at=61, method="HEAD"),
+    ),
+    case(
+        "a private entry is validated",
+        "9111 §4.3",
+        miss({"Cache-Control": "private, max-age=60", "ETag": '"a"'}, identity="ann"),
+        validated(61, identity="ann"),
+        hit(62, identity="ann", of=0),
+    ),
+    case(
+        "what says validation is said",
+        "9211 §2.3",
+        miss(TAGGED),
+        validated(61, TAGGED, status_has=("fwd=stale", "fwd-status=304")),
+    ),
+    # RFC 8246
+    case(
+        "immutable is fresh as long as max-age says",
+        "8246 §2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, immutable"}),
+        hit(59),
+        validated(61),
+    ),
+    case(
+        "immutable is not asked about for max-age=0 while fresh",
+        "8246 §2",
+        miss("max-age=60, immutable"),
+        hit(30, {"Cache-Control": "max-age=0"}),
+    ),
+    case(
+        "immutable is not asked about for min-fresh while fresh",
+        "8246 §2",
+        miss("max-age=60, immutable"),
+        hit(30, {"Cache-Control": "min-fresh=100"}),
+    ),
+    case(
+        "immutable is asked about for no-cache",
+        "8246 §2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, immutable"}),
+        validated(30, TAGGED, {"Cache-Control": "no-cache"}),
+    ),
+    case(
+        "immutable is asked about for max-age=0 once stale",
+        "8246 §2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, immutable"}),
+        validated(61, TAGGED, {"Cache-Control": "max-age=0"}),
+    ),
+    case("immutable alone gives no freshness", "8246 §2", miss("immutable"), miss("no-store", at=1)),
+]

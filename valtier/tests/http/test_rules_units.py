@@ -1,0 +1,385 @@
+"""The rules one by one, where a case over HTTP would not tell which of them held."""
+
+import pytest
+
+from valtier.errors import ConfigurationError
+from valtier.http.rules import (
+    Action,
+    Options,
+    Refused,
+    StoredPolicy,
+    cache_status,
+    combined,
+    complete,
+    end_to_end,
+    group_key,
+    judge,
+    origin_of,
+    primary_key,
+    read_request,
+    reuse,
+    storable_headers,
+    variant_key,
+)
+from valtier.http.rules.dates import format_date, parse_date
+from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
+from valtier.http.rules.structured import Date, DisplayString, Token, parse_item, parse_list, parse_strings
+
+NOW = 1_800_000_000.0
+PLAIN = Options()
+HOST = (b"host", b"h.test")
+
+
+def judged(
+    response: list[tuple[bytes, bytes]],
+    request: list[tuple[bytes, bytes]] | None = None,
+    *,
+    status: int = 200,
+    method: str = "GET",
+    took: float = 0,
+    options: Options = PLAIN,
+    identified: bool = False,
+) -> StoredPolicy | Refused:
+    facts = read_request(method, [HOST, *(request or [])], options)
+    return judge(
+        facts, status, response, options, request_time=NOW - took, response_time=NOW, identified=identified
+    )
+
+
+def stored(response: list[tuple[bytes, bytes]], **more: object) -> StoredPolicy:
+    policy = judged(response, **more)  # type: ignore[arg-type]
+    assert isinstance(policy, StoredPolicy)
+    return policy
+
+
+@pytest.mark.parametrize(
+    ("response", "request_fields", "status", "method", "reason", "lasting"),
+    [
+        ([(b"cache-control", b"no-store")], [], 200, "GET", "no-store", True),
+        ([(b"cache-control", b"private")], [], 200, "GET", "private", True),
+        ([(b"cache-control", b"max-age=60")], [(b"cookie", b"a=b")], 200, "GET", "credentials", True),
+        ([(b"cache-control", b"max-age=60"), (b"vary", b"*")], [], 200, "GET", "vary-any", True),
+        ([(b"cache-control", b"max-age=60"), (b"set-cookie", b"a=b")], [], 200, "GET", "set-cookie", True),
+        (
+            [(b"cache-control", b"max-age=60"), (b"content-length", b"99999999")],
+            [],
+            200,
+            "GET",
+            "too-large",
+            True,
+        ),
+        ([(b"cache-control", b"max-age=60, must-understand")], [], 299, "GET", "must-understand", True),
+        ([], [], 200, "GET", "no-freshness", True),
+        ([], [], 302, "GET", "status", True),
+        ([], [], 500, "GET", "status", False),
+        ([(b"cache-control", b"max-age=60")], [], 206, "GET", "partial", False),
+        ([(b"cache-control", b"max-age=60")], [], 304, "GET", "status", False),
+        ([(b"cache-control", b"max-age=60")], [], 103, "GET", "status", False),
+        ([(b"cache-control", b"max-age=60")], [], 200, "HEAD", "method", False),
+        ([(b"cache-control", b"max-age=60")], [], 200, "POST", "method", False),
+        (
+            [(b"cache-control", b"max-age=60")],
+            [(b"cache-control", b"no-store")],
+            200,
+            "GET",
+            "request-no-store",
+            False,
+        ),
+        ([(b"cache-control", b"max-age=60")], [(b"host", b"other")], 200, "GET", "host", False),
+        ([(b"cache-control", b"max-age=60")], [(b"if-match", b"*")], 200, "GET", "precondition", False),
+        ([(b"cache-control", b"max-age=60")], [(b"content-length", b"1")], 200, "GET", "content", False),
+        (
+            [(b"cache-control", b"max-age=60")],
+            [(b"transfer-encoding", b"chunked")],
+            200,
+            "GET",
+            "content",
+            False,
+        ),
+        ([(b"cache-control", b"max-age=60")], [(b"x-rewrite-url", b"/")], 200, "GET", "override", False),
+    ],
+)
+def test_what_is_not_stored_has_a_reason(
+    response: list[tuple[bytes, bytes]],
+    request_fields: list[tuple[bytes, bytes]],
+    status: int,
+    method: str,
+    reason: str,
+    lasting: bool,
+) -> None:
+    assert judged(response, request_fields, status=status, method=method) == Refused(reason, lasting)
+
+
+def test_the_time_a_response_took_is_part_of_its_age() -> None:
+    """RFC 9111 §4.2.3: corrected_age_value is age_value plus response_delay."""
+    policy = stored([(b"cache-control", b"max-age=60"), (b"age", b"10")], took=5.0)
+    assert policy.initial_age == 15
+    assert policy.fresh_until == NOW + 45
+
+
+def test_a_slow_answer_may_be_stale_on_arrival() -> None:
+    assert judged([(b"cache-control", b"max-age=60")], took=60.0) == Refused("no-freshness")
+
+
+@pytest.mark.parametrize(
+    ("windows", "until"),
+    [
+        (b"max-age=60", NOW + 60),
+        (b"max-age=60, stale-while-revalidate=30", NOW + 90),
+        (b"max-age=60, stale-if-error=300", NOW + 360),
+        (b"max-age=60, stale-while-revalidate=30, stale-if-error=10", NOW + 90),
+    ],
+)
+def test_an_entry_is_kept_as_long_as_it_may_be_of_use(windows: bytes, until: float) -> None:
+    assert stored([(b"cache-control", windows)]).keep_until == until
+
+
+def test_an_entry_with_a_validator_is_kept_to_be_validated() -> None:
+    policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"')], options=Options(keep_stale="10m"))
+    assert policy.keep_until == NOW + 660
+
+
+def test_a_private_entry_says_so_and_a_shared_does_not() -> None:
+    assert stored([(b"cache-control", b"private, max-age=60")], identified=True).private
+    assert not stored([(b"cache-control", b"public, max-age=60")], identified=True).private
+
+
+def test_groups_and_tags_are_read_once_each() -> None:
+    policy = stored(
+        [(b"cache-control", b"max-age=60"), (b"cache-groups", b'"a", "b", "a"'), (b"cache-tag", b"x, y z,,x")]
+    )
+    assert policy.groups == ("a", "b")
+    assert policy.tags == ("x", "y z")
+
+
+def test_a_response_has_a_bounded_number_of_groups() -> None:
+    many = b", ".join(b'"%d"' % number for number in range(1000))
+    assert len(stored([(b"cache-control", b"max-age=60"), (b"cache-groups", many)]).groups) == 256
+
+
+@pytest.mark.parametrize(
+    ("lengths", "received", "whole"),
+    [
+        ([], 5, True),
+        ([b"5"], 5, True),
+        ([b"05"], 5, True),
+        ([b"0"], 0, True),
+        ([b"5", b"5"], 5, True),
+        ([b"5, 5"], 5, True),
+        ([b"5"], 4, False),
+        ([b"5"], 6, False),
+        ([b"5", b"6"], 5, False),
+        ([b"x"], 0, False),
+        ([b""], 0, False),
+        ([b"-5"], 5, False),
+        ([b"+5"], 5, False),
+        ([b"9" * 5000], 5, False),
+    ],
+)
+def test_a_body_is_whole_if_it_is_as_long_as_promised(
+    lengths: list[bytes], received: int, whole: bool
+) -> None:
+    assert complete([(b"content-length", length) for length in lengths], received) is whole
+
+
+@pytest.mark.parametrize(
+    ("headers", "plain"),
+    [
+        ([], True),
+        ([(b"accept", b"*/*"), (b"user-agent", b"x")], True),
+        ([(b"cookie", b"a=b")], True),
+        ([(b"content-length", b"0")], True),
+        ([(b"x-forwarded-host", b"x")], True),
+        ([(b"content-length", b"1")], False),
+        ([(b"cache-control", b"no-cache")], False),
+        ([(b"pragma", b"no-cache")], False),
+        ([(b"if-none-match", b"*")], False),
+        ([(b"if-modified-since", b"x")], False),
+        ([(b"if-match", b"*")], False),
+        ([(b"range", b"bytes=0-1")], False),
+        ([(b"x-original-url", b"/")], False),
+    ],
+)
+def test_a_request_is_plain_if_nothing_special_is_asked(
+    headers: list[tuple[bytes, bytes]], plain: bool
+) -> None:
+    assert read_request("GET", [HOST, *headers], PLAIN).plain is plain
+
+
+def test_asgi_headers_may_be_lists() -> None:
+    facts = read_request("GET", [[b"host", b"h.test"], [b"range", b"bytes=0-1"]], PLAIN)
+    assert (facts.host, facts.range) == (b"h.test", b"bytes=0-1")
+    assert end_to_end([[b"connection", b"x-a"], [b"x-a", b"1"], [b"x-b", b"2"]]) == [(b"x-b", b"2")]
+
+
+def test_two_hosts_are_none() -> None:
+    facts = read_request("GET", [HOST, HOST], PLAIN)
+    assert (facts.host, facts.bypass) == (None, "host")
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b"a b", b"a/b", b"a@b", b"a?b", b"a#b", b"a\\b", b"a:b", b"[::1", b"::1", b"a\x00", b"\xff", b"a" * 300, b":80"]
+)  # fmt: skip
+def test_what_is_no_host_makes_no_key(host: bytes) -> None:
+    assert primary_key("http", host, b"/", b"", PLAIN) is None
+    assert group_key("http", host, "a") is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("http", b"A.test:80", b"http://a.test"),
+        ("http", b"a.test:0080", b"http://a.test"),
+        ("http", b"a.test:443", b"http://a.test:443"),
+        ("https", b"a.test:443", b"https://a.test"),
+        ("HTTPS", b"a.test", b"https://a.test"),
+        ("http", b"[::1]:8080", b"http://[::1]:8080"),
+    ],
+)
+def test_an_origin_has_one_spelling(scheme: str, host: bytes, origin: bytes) -> None:
+    assert origin_of(scheme, host) == origin
+
+
+def test_schemes_are_different_uris() -> None:
+    assert primary_key("http", b"h", b"/", b"", PLAIN) != primary_key("https", b"h", b"/", b"", PLAIN)
+
+
+def test_a_plain_request_has_no_variant_and_an_identity_always_has() -> None:
+    facts = read_request("GET", [HOST], PLAIN)
+    assert variant_key(facts, (), [HOST], PLAIN) == b""
+    assert variant_key(facts, (), [HOST], PLAIN, identity="") != b""
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        (b"Sun, 06 Nov 1994 08:49:37 GMT", 784111777),
+        (b"Sunday, 06-Nov-94 08:49:37 GMT", 784111777),
+        (b"Sun Nov  6 08:49:37 1994", 784111777),
+        (b"Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        (b"Wed, 31 Dec 1969 23:59:59 GMT", -1),
+    ],
+)
+def test_the_three_forms_of_a_date(text: bytes, moment: int) -> None:
+    assert parse_date(text, NOW) == moment
+
+
+def test_dates_outside_of_what_can_be_said_become_the_nearest() -> None:
+    assert format_date(-5) == b"Thu, 01 Jan 1970 00:00:00 GMT"
+    assert format_date(1e18) == b"Fri, 31 Dec 9999 23:59:59 GMT"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"5", 5),
+        (b"-0", 0),
+        (b'"a\\"b"', 'a"b'),
+        (b"tok:/en", Token("tok:/en")),
+        (b":aGk=:", b"hi"),
+        (b":aGk:", b"hi"),
+        (b"?1", True),
+        (b"@5", Date(5)),
+        (b'%"f%c3%bc"', DisplayString("fü")),
+        (b"", None),
+        (b'"\xc3\xbc"', None),
+        (b'"a', None),
+        (b"1234567890123456", None),
+        (b"1.", None),
+        (b".1", None),
+        (b"1.2345", None),
+        (b"1234567890123.1", None),
+        (b"--1", None),
+        (b"?2", None),
+        (b":a:", None),
+        (b":a*:", None),
+        (b"@1.5", None),
+        (b'%"%C3%BC"', None),
+        (b'%"%ff"', None),
+        (b"a b", None),
+        (b"a;B=1", None),
+        (b"(a)", None),
+    ],
+)
+def test_structured_items(text: bytes, value: object) -> None:
+    """RFC 9651 §4.2.3."""
+    item = parse_item(text)
+    assert (item[0] if item is not None else None) == value
+    assert item is None or type(item[0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", [b"(a b", b"(a  b) c", b'("a""b")', b"a,", b"a,,b", b",a", b"a b", b"a;", b"a;=1"]
+)
+def test_what_is_no_structured_list(text: bytes) -> None:
+    assert parse_list(text) is None
+
+
+def test_a_list_of_strings_holds_nothing_else() -> None:
+    assert parse_strings(b'"a", "b";x') == ("a", "b")
+    assert parse_strings(b"") == ()
+    assert parse_strings(b'"a", b') is None
+    assert parse_strings(b'%"a"') is None
+
+
+def test_heuristic_codes_are_understood_unless_they_are_parts() -> None:
+    assert HEURISTIC - {206} <= UNDERSTOOD
+
+
+def test_what_cache_status_can_hold() -> None:
+    assert cache_status(
+        PLAIN, fwd="stale", fwd_status=304, ttl=-3, stored=True, collapsed=True, detail="a b"
+    ) == (
+        b"cache-status",
+        b'Valtier; fwd=stale; fwd-status=304; ttl=-3; stored; collapsed; detail="a b"',
+    )
+    assert (
+        cache_status(PLAIN, hit=True, ttl=5, key="/ü\n", stored=True)[1] == b'Valtier; hit; ttl=5; key="/??"'
+    )
+
+
+def test_fields_are_stored_without_those_that_are_not_for_storing() -> None:
+    fields = [
+        (b"cache-control", b'no-cache="x-a"'),
+        (b"x-a", b"1"),
+        (b"age", b"5"),
+        (b"trailer", b"x"),
+        (b"x-b", b"2"),
+    ]
+    kept = storable_headers(fields, PLAIN, now=0)
+    assert [name for name, _ in kept] == [b"cache-control", b"x-b", b"date"]
+
+
+def test_lines_of_a_list_are_joined() -> None:
+    assert combined([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")], b"a") == b"1, 3"
+    assert combined([], b"a") is None
+
+
+def test_a_clock_that_goes_back_serves_what_it_has() -> None:
+    policy = stored([(b"cache-control", b"max-age=60")])
+    decision = reuse(policy, read_request("GET", [HOST], PLAIN), NOW - 100, PLAIN)
+    assert (decision.action, decision.age, decision.ttl) == (Action.SERVE, 0, 60)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"name": "ü"},
+        {"heuristic_fraction": -0.1},
+        {"heuristic_fraction": 1.1},
+        {"heuristic_max": 0},
+        {"default_ttl": "soon"},
+        {"max_body": -1},
+        {"max_ranges": 0},
+        {"targeted": ("a b",)},
+        {"hidden": ("",)},
+        {"tag_header": "a:b"},
+        {"keyed": ("Range",)},
+        {"bypassing": ("Host",)},
+        {"credentials": ("X-Forwarded-Host",)},
+    ],
+)
+def test_options_that_can_never_work_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        Options(**wrong)  # type: ignore[arg-type]
