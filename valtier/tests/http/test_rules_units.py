@@ -14,6 +14,7 @@ from valtier.http.rules import (
     end_to_end,
     group_key,
     judge,
+    missed,
     origin_of,
     primary_key,
     read_request,
@@ -353,6 +354,20 @@ def test_fields_are_stored_without_those_that_are_not_for_storing() -> None:
 def test_lines_of_a_list_are_joined() -> None:
     assert combined([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")], b"a") == b"1, 3"
     assert combined([], b"a") is None
+
+
+def test_a_request_that_passes_by_is_not_answered_from_the_cache() -> None:
+    policy = stored([(b"cache-control", b"public, max-age=60")])
+    for method, headers, action, fwd in [
+        ("POST", [], Action.BYPASS, "method"),
+        ("POST", [(b"cache-control", b"only-if-cached")], Action.BYPASS, "method"),
+        ("GET", [(b"if-match", b"*")], Action.BYPASS, "bypass"),
+        ("GET", [(b"if-match", b"*"), (b"cache-control", b"no-cache")], Action.BYPASS, "bypass"),
+        ("GET", [(b"if-match", b"*"), (b"cache-control", b"only-if-cached")], Action.UNAVAILABLE, None),
+    ]:
+        facts = read_request(method, [HOST, *headers], PLAIN)
+        for decision in (reuse(policy, facts, NOW, PLAIN), missed(facts, PLAIN)):
+            assert (decision.action, decision.fwd) == (action, fwd)
 
 
 def test_a_clock_that_goes_back_serves_what_it_has() -> None:

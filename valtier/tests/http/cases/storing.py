@@ -236,6 +236,18 @@ CASES: list[Case] = [
         hit(1, {"Authorization": "Bearer other"}),
     ),
     case(
+        "what is shared answers credentials with a condition",
+        "9111 §3.5",
+        miss({"Cache-Control": "s-maxage=60", "ETag": '"a"'}),
+        hit(1, COOKIE | {"If-None-Match": '"a"'}, gets=304),
+    ),
+    case(
+        "what nobody declared shared does not answer credentials with a condition",
+        "9111 §3.5",
+        miss({"Cache-Control": "max-age=60", "ETag": '"a"'}),
+        miss("no-store", COOKIE | {"If-None-Match": '"a"'}, at=1),
+    ),
+    case(
         "what nobody declared shared does not answer Authorization",
         "9111 §3.5",
         miss("max-age=60"),

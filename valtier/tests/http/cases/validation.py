@@ -346,5 +346,11 @@ CASES: list[Case] = [
         miss(TAGGED | {"Cache-Control": "max-age=60, immutable"}),
         validated(61, TAGGED, {"Cache-Control": "max-age=0"}),
     ),
+    case(
+        "immutable is asked about for max-age=0 once stale although max-stale allows it",
+        "8246 §2",
+        miss(TAGGED | {"Cache-Control": "max-age=60, immutable"}),
+        validated(61, TAGGED, {"Cache-Control": "max-age=0, max-stale"}),
+    ),
     case("immutable alone gives no freshness", "8246 §2", miss("immutable"), miss("no-store", at=1)),
 ]

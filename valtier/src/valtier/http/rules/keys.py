@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from valtier.http.rules.fields import Headers
@@ -66,15 +65,17 @@ def variant_key(
     and the values of the fields in `Vary` (RFC 9111 §4.1). Empty if there is none of these."""
     if identity is None and not facts.keyed and not names:
         return b""
-    who = () if identity is None else (identity.encode("utf-8", "surrogatepass"),)
-    about = tuple(part for line in sorted(facts.keyed) for part in line)
-    values = tuple(
-        part for pair in zip(names, selecting(names, headers, options), strict=True) for part in pair
-    )
-    return b"i%bk%bv%b" % (_prefixed(who), _prefixed(about), _prefixed(values))
+    who = _NOTHING if identity is None else _prefixed([identity.encode("utf-8", "surrogatepass")])
+    about = _prefixed([part for line in sorted(facts.keyed) for part in line]) if facts.keyed else _NOTHING
+    values = _prefixed([*names, *selecting(names, headers, options)]) if names else _NOTHING
+    return b"i%bk%bv%b" % (who, about, values)
 
 
-def _prefixed(parts: Iterable[bytes | None]) -> bytes:
+_NOTHING = b"0()"
+
+
+def _prefixed(parts: list[bytes | None]) -> bytes:
+    """Each part with its length in front; what is absent has none."""
     texts = [b"-" if part is None else b"%d:%b" % (len(part), part) for part in parts]
     return b"%d(%b)" % (len(texts), b"".join(texts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from valtier.http.rules.fields import Headers, combined, words
@@ -10,6 +11,7 @@ from valtier.http.rules.options import Options
 _COMMA = re.compile(rb"[ \t]*,[ \t,]*")
 _SEMICOLON = re.compile(rb"[ \t]*;[ \t]*")
 _QUALITY = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+_SHORT = 256
 _LISTS = frozenset({b"accept", b"accept-encoding", b"accept-language", b"accept-charset"})
 """Fields known to be lists without case or quoted commas that matter; `Accept` may have some, so it is only spaced."""
 
@@ -31,7 +33,7 @@ def selecting(names: tuple[bytes, ...], headers: Headers, options: Options) -> t
     lines are combined, white space at ends and around the members of known lists goes; in `Accept-Encoding`,
     `Accept-Charset` and `Accept-Language` letters become lower-case and weights one spelling; the order of encodings
     and charsets does not count. A field that is absent is None, and different from an empty one."""
-    return tuple(_normal(name, combined(headers, name), options) for name in names)
+    return tuple([_normal(name, combined(headers, name), options) for name in names])
 
 
 def _normal(name: bytes, value: bytes | None, options: Options) -> bytes | None:
@@ -39,6 +41,11 @@ def _normal(name: bytes, value: bytes | None, options: Options) -> bytes | None:
         return None
     if name not in _LISTS:
         return value.strip(b" \t")
+    listed = _remembered if len(value) <= _SHORT else _listed
+    return listed(name, value, options.encoding_names)
+
+
+def _listed(name: bytes, value: bytes, known: frozenset[bytes] | None) -> bytes:
     if name == b"accept":
         if b'"' in value:
             return value.strip(b" \t")
@@ -47,10 +54,14 @@ def _normal(name: bytes, value: bytes | None, options: Options) -> bytes | None:
         )
     members = [_weighted(member) for member in _COMMA.split(value.strip(b" \t,").lower()) if member]
     if name == b"accept-encoding":
-        return b",".join(sorted(set(_encodings(members, options.encoding_names))))
+        return b",".join(sorted(set(_encodings(members, known))))
     if name == b"accept-charset":
         members.sort()
     return b",".join(_spelt(member) for member in members)
+
+
+_remembered = functools.lru_cache(maxsize=1024)(_listed)
+"""Clients send the same few values again and again."""
 
 
 def _weighted(member: bytes) -> tuple[bytes, bytes]:
