@@ -107,7 +107,9 @@ async def test_a_stampede_asks_the_origin_once_in_all_processes(here: Tier, ther
     caches = [ResponseCache(site, here), ResponseCache(site, there)]
     clients = [asyncio.create_task(get(cache)) for cache in caches for _ in range(50)]
     await site.entered.wait()
-    await eventually(lambda: there.cache.stats()["http"].misses >= 50 and here.cache.stats()["http"].misses >= 50)
+    await eventually(
+        lambda: there.cache.stats()["http"].misses >= 50 and here.cache.stats()["http"].misses >= 50
+    )
     site.gate.set()
     answers = await asyncio.gather(*clients)
     assert {client.body for client in answers} == {b"answer 1"}
@@ -387,7 +389,11 @@ async def test_a_stream_is_not_buffered(here: Tier) -> None:
 
     async def app(request: Scope, receive: Receive, send: Send) -> None:
         await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"text/event-stream")],
+            }
         )
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
         await following.wait()
@@ -484,7 +490,9 @@ async def test_a_body_is_never_sent_past_the_cache(here: Tier) -> None:
 async def test_nobody_gets_what_was_made_for_another(here: Tier) -> None:
     async def app(request: Scope, receive: Receive, send: Send) -> None:
         body = (identity(request) or "nobody").encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"max-age=60")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"max-age=60")]}
+        )
         await send({"type": "http.response.body", "body": body})
 
     cache = ResponseCache(app, here, identity=identity)

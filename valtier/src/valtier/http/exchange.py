@@ -178,7 +178,7 @@ class Exchange:
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self.decided
+        await asyncio.shield(self.decided)  # whoever listens for a disconnect may be cancelled
         while self.verdict is not Verdict.REFUSE and not self.ended:
             self._changed.clear()
             await self._changed.wait()
@@ -346,6 +346,8 @@ class Exchange:
         """
         if self._inline is not None:
             await self._inline(message)
+        elif self._client_receive is None:
+            self._drop(message)
         elif self.verdict is not Verdict.REFUSE:
             if self.verdict in (Verdict.STORE, None) and not self._gone:
                 self._queue.append(message)
@@ -359,6 +361,13 @@ class Exchange:
             self._changed.set()
             if self.decided.done():
                 await asyncio.shield(self._sink)  # the client has taken all that is queued
+
+    def _drop(self, message: Message) -> None:
+        """Drops a message of an answer for which no client ever waited; one that does not end is ended."""
+        if self.verdict is Verdict.REFUSE:
+            self._size += len(message.get("body", b""))
+            if self._size > self._options.max_body:
+                raise ConnectionResetError("nobody waits for this answer")
 
     async def deliver(self, send: Send) -> None:
         """Hands the answer to the client, as it comes.

@@ -43,6 +43,7 @@ log = logging.getLogger("valtier")
 _TURNS = 3
 """A request that has waited so often for others, for nothing, asks for itself."""
 _MOST_PASSES = 10_000
+_ERRORS = 500  # and above: such a status says nothing of the next answer
 
 OnResponse = Callable[[Request, Stored | None, int, list[Header]], Awaitable[None]]
 
@@ -309,7 +310,8 @@ class Flow:
             detail=decision.detail,
         )
         age = stored.policy.age(self._now())
-        await send_stored(send, request.facts, stored, (_age(age), own) if age else (own,), self._options)
+        own_fields = (_age(age), own) if verdict is Verdict.RENEWED else (own,)
+        await send_stored(send, request.facts, stored, own_fields, self._options)
 
     async def _serve_failed(
         self, request: Request, stale: Stored, decision: Decision, status: int | None, send: Send
@@ -459,13 +461,15 @@ class Flow:
         if storing is None:
             return
         keeps = isinstance(value, Stored) and self._now() < value.policy.fresh_until
-        if refused is None or not refused.lasting or keeps:
+        if refused is None or not refused.lasting or keeps or exchange.status >= _ERRORS:
             await storing.give_back(claim.right)
         else:
             await storing.mark(request, claim.right, claim.start, refused.reason)
 
     def _note_pass(self, request: Request, exchange: Exchange) -> None:
-        if exchange.refused is not None and exchange.refused.lasting and request.facts.bypass is None:
+        if exchange.status >= _ERRORS or request.facts.bypass is not None:
+            return
+        if exchange.refused is not None and exchange.refused.lasting:
             self._passes.pop(request.key, None)
             if len(self._passes) >= _MOST_PASSES:
                 del self._passes[next(iter(self._passes))]

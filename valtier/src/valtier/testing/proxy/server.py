@@ -194,6 +194,7 @@ class _Exchange:
         try:
             await app
         except ConnectionError:
+            log.debug("The connection broke", exc_info=True)
             self._connection.break_off()
             return False
         except Exception:
