@@ -12,6 +12,7 @@ from valtier.http.rules import (
     combined,
     complete,
     end_to_end,
+    fill_headers,
     group_key,
     judge,
     missed,
@@ -20,6 +21,7 @@ from valtier.http.rules import (
     read_request,
     reuse,
     storable_headers,
+    validation_headers,
     variant_key,
 )
 from valtier.http.rules.dates import format_date, parse_date
@@ -368,6 +370,33 @@ def test_a_request_that_passes_by_is_not_answered_from_the_cache() -> None:
         facts = read_request(method, [HOST, *headers], PLAIN)
         for decision in (reuse(policy, facts, NOW, PLAIN), missed(facts, PLAIN)):
             assert (decision.action, decision.fwd) == (action, fwd)
+
+
+def test_a_stale_response_without_a_validator_is_asked_for_like_a_new_one() -> None:
+    headers = [HOST, (b"range", b"bytes=0-1"), (b"if-none-match", b"*")]
+    without = stored([(b"cache-control", b"max-age=60")])
+    assert validation_headers(headers, without) == fill_headers(headers) == headers[:2]
+    tagged = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"')])
+    assert validation_headers(headers, tagged) == [HOST, (b"if-none-match", b'"a"')]
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "at", "fwd", "detail"),
+    [
+        ([], 61, "stale", None),
+        ([(b"cache-control", b"no-cache")], 61, "stale", "no-cache"),
+        ([(b"cache-control", b"no-cache")], 1, "request", "no-cache"),
+        ([(b"cache-control", b"max-age=0")], 1, "request", "max-age"),
+        ([(b"cache-control", b"min-fresh=60")], 1, "request", "min-fresh"),
+        ([(b"cookie", b"a=b")], 1, "request", "credentials"),
+    ],
+)
+def test_why_the_origin_is_asked_is_said(
+    request_fields: list[tuple[bytes, bytes]], at: float, fwd: str, detail: str | None
+) -> None:
+    policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"')])
+    decision = reuse(policy, read_request("GET", [HOST, *request_fields], PLAIN), NOW + at, PLAIN)
+    assert (decision.fwd, decision.detail) == (fwd, detail)
 
 
 def test_a_clock_that_goes_back_serves_what_it_has() -> None:

@@ -235,6 +235,12 @@ CASES: list[Case] = [
         hit(1, tags("*"), gets=301, of=0),
     ),
     case(
+        "a stored 300 is not made a 304",
+        "9110 §13.2.1",
+        miss(TAGGED, status=300),
+        hit(1, tags('"a"'), gets=300, of=0),
+    ),
+    case(
         "a stored 203 is made a 304", "9110 §13.2.1", miss(TAGGED, status=203), hit(1, tags('"a"'), gets=304)
     ),
     # forwarding

@@ -180,7 +180,7 @@ CASES: list[Case] = [
         miss(SIE),
         miss(at=61, fails=True, gets=200, of=0),
     ),
-    case("the window for errors ends", "5861 §4", miss(SIE), miss("no-store", at=91, status=503)),
+    case("the window for errors ends", "5861 §4", miss(SIE), miss("no-store", at=90, status=503)),
     case(
         "the window for errors ends for a failing origin too",
         "5861 §4",

@@ -29,12 +29,10 @@ def not_modified(facts: RequestFacts, policy: StoredPolicy) -> bool:
 
 def _matches(condition: bytes, etag: bytes | None) -> bool:
     """RFC 9110 §13.1.2: by weak comparison; `*` is any stored response. A list that can't be read matches none."""
-    if etag is not None and condition == etag:
+    if condition == etag or condition.strip(b" \t") == b"*":
         return True
-    if condition.strip(b" \t") == b"*":
-        return True
-    tags = entity_tags(condition) if etag is not None else None
-    return bool(tags) and etag is not None and opaque(etag) in map(opaque, tags or ())
+    tags = entity_tags(condition)
+    return etag is not None and tags is not None and opaque(etag) in map(opaque, tags)
 
 
 def validation_headers(headers: Headers, policy: StoredPolicy) -> list[Header]:
