@@ -93,7 +93,7 @@ http {{
 
 @contextlib.contextmanager
 def _running(command: list[str], environ: dict[str, str], port: int, subject: str) -> Iterator[Server]:
-    process = subprocess.Popen(command, cwd=_ROOT, env=environ, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=_ROOT, env=environ, stdin=subprocess.DEVNULL)  # noqa: S603
     try:
         _wait(port, process, subject)
         yield Server(port, process)

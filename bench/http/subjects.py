@@ -7,14 +7,12 @@ their entries in the same Valkey; none of them has anything switched off.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench.http import options as o
-
-Scope, Receive, Send = Any, Any, Any
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from valtier.asgi import App, Receive, Scope, Send
 
 TTL_S = 3600
 
@@ -157,13 +155,14 @@ def _fastapi_cachex(body: bytes, url: str) -> App:
 def _litestar(body: bytes, url: str) -> App:
     from litestar import Litestar, MediaType, get
     from litestar.config.response_cache import ResponseCacheConfig
+    from litestar.stores.base import Store
     from litestar.stores.redis import RedisStore
 
     @get("/item", cache=TTL_S, media_type=MediaType.JSON)
     async def item() -> bytes:
         return body
 
-    stores = {"response_cache": RedisStore.with_client(url)}
+    stores: dict[str, Store] = {"response_cache": RedisStore.with_client(url)}
     return Litestar([item], stores=stores, response_cache_config=ResponseCacheConfig(), openapi_config=None)
 
 

@@ -60,7 +60,9 @@ async def is_hit(tier: Tier) -> bool:
 
 
 @pytest.mark.parametrize(
-    "what", [["http://site.test/a"], ["--tag", "a"], ["--group", "http://site.test#g"]], ids=lambda what: what[0]
+    "what",
+    [["http://site.test/a"], ["--tag", "a"], ["--group", "http://site.test#g"]],
+    ids=lambda what: what[0],
 )
 async def test_purge_invalidates_for_all_processes(valkey: EmbeddedValkey, what: list[str]) -> None:
     async with Tier.from_url(valkey.url, deadline=5, local_bytes=0, prefix="p") as tier:

@@ -24,17 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
     try:
-        settings = Settings.from_env(os.environ)
-        if given.url:
-            settings = replace(settings, url=given.url)
-        if given.prefix:
-            settings = replace(settings, prefix=given.prefix)
-        if not settings.use_redis:
-            raise ConfigurationError("USE_REDIS is false: there is no Valkey to talk to")
-        return asyncio.run(_run(given, settings))
+        return asyncio.run(_run(given, _settings(given)))
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - a command line
         return WRONG
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    settings = Settings.from_env(os.environ)
+    if not settings.use_redis:
+        raise ConfigurationError("USE_REDIS is false: there is no Valkey to talk to")
+    return replace(settings, url=given.url or settings.url, prefix=given.prefix or settings.prefix)
 
 
 async def _run(given: argparse.Namespace, settings: Settings) -> int:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from drivers import scope_of
 from runner import Ask
 
 from valtier.asgi import Message, Receive, Scope, Send
-from drivers import scope_of
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -72,7 +72,8 @@ async def test_fields_of_one_hop_go_no_further(tier: Tier) -> None:
     origin = Scripted(answer(CACHEABLE, ("Connection", "X-Private"), ("X-Private", "1"), ("Keep-Alive", "3")))
     async with origin, CachingProxy(origin.url, tier) as proxy:
         got = await ask_over_socket(
-            proxy.port, ask("/", ("Connection", "X-Mine"), ("X-Mine", "1"), ("TE", "trailers"), ("Upgrade", "x"))
+            proxy.port,
+            ask("/", ("Connection", "X-Mine"), ("X-Mine", "1"), ("TE", "trailers"), ("Upgrade", "x")),
         )
         assert {name for name, _ in got.headers}.isdisjoint({"x-private", "keep-alive"})
         names = {name for name, _ in origin.seen[0].headers}
@@ -185,7 +186,9 @@ async def test_one_connection_carries_many_requests(tier: Tier) -> None:
     origin = Scripted(answer(CACHEABLE))
     async with origin, CachingProxy(origin.url, tier) as proxy:
         one = b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n"
-        data = await raw(proxy.port, one * 3 + b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+        data = await raw(
+            proxy.port, one * 3 + b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n"
+        )
         assert data.count(b"HTTP/1.1 200") == 4
         assert data.count(b"; hit") == 3
 
@@ -196,7 +199,7 @@ async def test_one_connection_carries_many_requests(tier: Tier) -> None:
 @contextlib.contextmanager
 def proxies(origin: str, valkey: str, count: int, *more: str) -> Iterator[list[int]]:
     command = [sys.executable, "-m", "valtier.testing.proxy", "--origin", origin, "--valkey", valkey, *more]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]  # noqa: S603
     try:
         ports = []
         for process in running:

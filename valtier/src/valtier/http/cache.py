@@ -189,8 +189,9 @@ class ResponseCache:
                 record.uses += 1
                 self._counters.local_hits += 1
                 leaving = Leaving.of(stored, decision, now, self._options)
-                if not request.under_index:
+                if record.key == request.key:
                     record.derived = leaving
+                    self._hits.note(request)
                 await send_stored(send, request.facts, stored, leaving.own, self._options)
                 return
         await self._flow.answer(request, self._lookup.found_locally(record), receive, send)
@@ -207,8 +208,6 @@ class ResponseCache:
             facts = msgspec.structs.replace(facts, bypass="host", plain=False)
         request = Request(scope, facts, primary or b"", options, self._identify)
         if facts.bypass is None:
-            if not facts.keyed:
-                self._hits.note_key(scope, facts, request.key)
             request.record = self._lookup.local(request)
         return request
 

@@ -158,8 +158,9 @@ class Flow:
         self, request: Request, found: Found, stored: Stored, decision: Decision, send: Send
     ) -> None:
         leaving = Leaving.of(stored, decision, self._now(), self._options)
-        if decision.action is Action.SERVE and not request.under_index and not found.tags:
-            self._hits.note_entry(request.key, found.head, leaving)
+        if decision.action is Action.SERVE and not self._hits.local:
+            self._hits.note(request)
+            self._hits.note_entry(request.key, found, leaving)
         await send_stored(send, request.facts, stored, leaving.own, self._options)
 
     # -- alone ---------------------------------------------------------------------------------------------

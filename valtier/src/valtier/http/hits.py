@@ -17,18 +17,20 @@ from valtier.asgi import Header, Scope
 from valtier.cache.engine import Engine
 from valtier.cache.mirror import all_alive
 from valtier.cache.spaces import Space
-from valtier.cache.store import entry_suffix
+from valtier.cache.store import entry_suffix, tag_suffix
 from valtier.errors import ValkeyError
 from valtier.http import rules
 from valtier.http.records import Stored
-from valtier.http.request import Identify
+from valtier.http.request import Found, Identify, Request
 from valtier.http.rules import Action, Decision, Options, RequestFacts, StoredPolicy
 
 _SERVE = Action.SERVE
 _MOST_KEYS = 20_000
 _MOST_SEEN = 5_000
+_MOST_VARIANTS = 100_000
 
-Uri = tuple[str, bytes | None, bytes | str, bytes]
+Uri = tuple[str, bytes | None, bytes | str, bytes, tuple[tuple[bytes, bytes], ...]]
+Selecting = tuple[str | None, tuple[tuple[bytes, bytes], ...]]
 
 
 class Leaving:
@@ -54,15 +56,31 @@ def _changes_at(policy: StoredPolicy, decision: Decision, now: float) -> float:
     return min(older, max(now, shorter), policy.serve_until)
 
 
+class Route:
+    """Where the responses of a URI lie, as far as it was found out."""
+
+    __slots__ = ("by_identity", "key", "names", "variants")
+
+    def __init__(self, key: str, names: frozenset[bytes] | None, *, by_identity: bool) -> None:
+        self.key = key
+        self.names = names  # None: there is one response
+        self.by_identity = by_identity
+        self.variants: dict[Selecting, str] = {}
+
+
 class Seen:
     """An entry in Valkey that was decoded before: all of it but the body."""
 
-    __slots__ = ("head", "leaving", "length")
+    __slots__ = ("head", "leaving", "length", "tags", "versions")
 
-    def __init__(self, head: bytes, leaving: Leaving, length: int) -> None:
+    def __init__(
+        self, head: bytes, leaving: Leaving, length: int, tags: tuple[str, ...], versions: list[bytes | None]
+    ) -> None:
         self.head = head
         self.leaving = leaving
         self.length = length
+        self.tags = tags
+        self.versions = versions
 
 
 class Hits:
@@ -79,7 +97,8 @@ class Hits:
         local: bool,
     ) -> None:
         self.local = local
-        self._keys: dict[Uri, str] = {}
+        self._routes: dict[Uri, Route] = {}
+        self._variants = 0  # of all routes
         self._seen: dict[str, Seen] = {}
         self._engine = engine
         self._mirror = engine.mirror
@@ -93,34 +112,59 @@ class Hits:
 
     # -- remembering ---------------------------------------------------------------------------------------
 
-    @staticmethod
-    def uri_of(scope: Scope, facts: RequestFacts) -> Uri:
-        return (scope["scheme"], facts.host, scope.get("raw_path") or scope["path"], scope["query_string"])
+    def note(self, request: Request) -> None:
+        """Remembers where the response to such a request lies, so that its key need not be made again."""
+        routes, facts = self._routes, request.facts
+        uri = self._uri_of(request.scope, facts)
+        route = routes.get(uri)
+        names = frozenset(request.names) if request.under_index else None
+        if self._variants >= _MOST_VARIANTS:
+            routes.clear()
+            route, self._variants = None, 0
+        if route is None or route.names != names or route.by_identity != request.by_identity:
+            if len(routes) >= _MOST_KEYS:
+                del routes[next(iter(routes))]
+            route = routes[uri] = Route(request.part_key, names, by_identity=request.by_identity)
+        if names is not None:
+            self._variants += 1
+            route.variants[self._selecting(request.scope, route, names)] = request.key
 
-    def note_key(self, scope: Scope, facts: RequestFacts, key: str) -> None:
-        """Remembers the key of a URI, so that it need not be made again."""
-        if len(self._keys) >= _MOST_KEYS:
-            del self._keys[next(iter(self._keys))]
-        self._keys[self.uri_of(scope, facts)] = key
-
-    def note_entry(self, key: str, head: bytes, leaving: Leaving) -> None:
+    def note_entry(self, key: str, found: Found, leaving: Leaving) -> None:
         """Remembers an entry that was found in Valkey."""
-        if self.local or not head:
+        if self.local or not found.head:
             return
         if len(self._seen) >= _MOST_SEEN:
             del self._seen[next(iter(self._seen))]
         stored = leaving.stored
         without = Leaving(Stored(stored.policy, stored.headers, b""), leaving.own, leaving.until)
-        self._seen[key] = Seen(head, without, len(stored.body))
+        self._seen[key] = Seen(found.head, without, len(stored.body), found.tags, list(found.versions))
+
+    @staticmethod
+    def _uri_of(scope: Scope, facts: RequestFacts) -> Uri:
+        path = scope.get("raw_path") or scope["path"]
+        return (scope["scheme"], facts.host, path, scope["query_string"], facts.keyed)
+
+    def _selecting(self, scope: Scope, route: Route, names: frozenset[bytes]) -> Selecting:
+        """Returns what selects a variant, as it is on the wire."""
+        lines = tuple([(line[0], line[1]) for line in scope["headers"] if line[0] in names]) if names else ()
+        return (self._identify(scope) if route.by_identity else None, lines)
+
+    def _key_of(self, scope: Scope, facts: RequestFacts) -> str | None:
+        if facts.bypass is not None:
+            return None
+        path = scope.get("raw_path") or scope["path"]
+        route = self._routes.get((scope["scheme"], facts.host, path, scope["query_string"], facts.keyed))
+        if route is None:
+            return None
+        if route.names is None:
+            return route.key
+        return route.variants.get(self._selecting(scope, route, route.names))
 
     # -- looking -------------------------------------------------------------------------------------------
 
     def peek(self, scope: Scope, facts: RequestFacts) -> Leaving | None:
         """Returns what answers a request from this process."""
-        if facts.bypass is not None or facts.keyed:
-            return None
-        uri = (scope["scheme"], facts.host, scope.get("raw_path") or scope["path"], scope["query_string"])
-        key = self._keys.get(uri)
+        key = self._key_of(scope, facts)
         if key is None:
             return None
         record = self._records.get(key)
@@ -138,25 +182,31 @@ class Hits:
 
     async def fetch(self, scope: Scope, facts: RequestFacts) -> tuple[Leaving, bytes] | None:
         """Returns what answers a request from Valkey, and the body. One round trip, none if it was not seen there before."""
-        if facts.bypass is not None or facts.keyed:
-            return None
-        key = self._keys.get(self.uri_of(scope, facts))
+        key = self._key_of(scope, facts)
         if key is None or (seen := self._seen.get(key)) is None:
             return None
-        store = self._engine.store
-        if store is None or not self._engine.serving.trusts(key) or self._mirror.doubts(key):
+        store, tags = self._engine.store, seen.tags
+        if store is None or not self._engine.serving.trusts(key, tags) or self._mirror.doubts(key):
             return None
         leaving = self._fit(scope, facts, seen.leaving)
         if leaving is None:
             return None
         suffix = entry_suffix(key)
+        raw: bytes | None
+        versions: list[bytes | None] = []
         try:
             name = store.name(suffix)
-            raw: bytes | None = await store.valkey.call("GET", name)
+            if tags:
+                raw, *versions = await store.valkey.call(
+                    "MGET", name, *(store.name(tag_suffix(t)) for t in tags)
+                )
+            else:
+                raw = await store.valkey.call("GET", name)
         except ValkeyError as exc:
             self._engine.spaces.note_error(self._counters, exc)
             return None
-        if raw is None or not raw.startswith(seen.head) or not store.is_current(name, suffix):
+        current = raw is not None and versions == seen.versions and store.is_current(name, suffix)
+        if raw is None or not current or not raw.startswith(seen.head):
             self._seen.pop(key, None)
             return None
         seen.leaving = leaving

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from valtier.errors import ConfigurationError
 from valtier.testing.proxy.caching import CachingProxy
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m valtier.testing.proxy", description=__doc__)
     parser.add_argument("--origin", required=True, help="where responses come from: http://host:port")
-    parser.add_argument("--port", type=int, default=0, help="where to listen on 127.0.0.1; 0 for any free port")
+    parser.add_argument(
+        "--port", type=int, default=0, help="where to listen on 127.0.0.1; 0 for any free port"
+    )
     parser.add_argument("--valkey", help="redis://…; without it a Valkey is started for as long as this runs")
     parser.add_argument("--prefix", default="valtier", help="the first part of every name in Valkey")
     parser.add_argument("--identity-field", help="the request field that names who asks; only for tests")
@@ -55,7 +58,7 @@ async def _serve(given: argparse.Namespace, url: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    options: dict[str, object] = {"query_ignore": tuple(given.query_ignore)}
+    options: dict[str, Any] = {"query_ignore": tuple(given.query_ignore)}
     clock = SettableClock() if given.test_clock else None
     if clock is not None:
         options["clock"] = clock.clock
