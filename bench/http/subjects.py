@@ -163,7 +163,11 @@ def _litestar(body: bytes, url: str) -> App:
         return body
 
     stores: dict[str, Store] = {"response_cache": RedisStore.with_client(url)}
-    return Litestar([item], stores=stores, response_cache_config=ResponseCacheConfig(), openapi_config=None)
+    app: Any = Litestar(
+        [item], stores=stores, response_cache_config=ResponseCacheConfig(), openapi_config=None
+    )
+    served: App = app
+    return served
 
 
 def make() -> App:

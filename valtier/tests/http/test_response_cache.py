@@ -12,7 +12,7 @@ from helping import Client, Site, get, scope
 
 from valtier import ConfigurationError, Tier
 from valtier.asgi import Message, Receive, Scope, Send, Together
-from valtier.embedded import EmbeddedValkey
+from valtier.embedded import EmbeddedCluster, EmbeddedValkey
 from valtier.http import ResponseCache
 from valtier.testing import eventually
 
@@ -375,9 +375,52 @@ async def test_purge_refuses_what_it_cannot_know(here: Tier) -> None:
     cache = ResponseCache(Site(), here)
     for bad in ({}, {"uri": "/relative"}, {"uri": "ftp://x/"}, {"tag": "white space"}, {"group": ("x", "g")}):
         with pytest.raises(ConfigurationError):
-            await cache.purge(**bad)  # type: ignore[arg-type]
+            await cache.purge(**bad)
     with pytest.raises(ConfigurationError, match="no_such"):
         ResponseCache(Site(), here, no_such=1)
+
+
+async def test_a_page_that_asks_for_itself_does_not_wait_for_itself(here: Tier) -> None:
+    cache: ResponseCache
+
+    async def app(request: Scope, receive: Receive, send: Send) -> None:
+        if b"inner" not in [value for _, value in request["headers"]]:
+            assert (await get(cache, x_who="inner")).body == b"page"
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"max-age=60")]}
+        )
+        await send({"type": "http.response.body", "body": b"page"})
+
+    cache = ResponseCache(app, here)
+    assert (await asyncio.wait_for(get(cache), 10)).body == b"page"
+
+
+async def test_what_fails_after_the_answer_is_logged(here: Tier, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(request: Scope, receive: Receive, send: Send) -> None:
+        await Site()(request, receive, send)
+        raise ZeroDivisionError("a background task")
+
+    cache = ResponseCache(app, here)
+    assert (await get(cache)).status == 200
+    await cache.settle()
+    assert "a background task" in caplog.text
+    assert (await get(cache)).is_hit
+
+
+async def test_variants_identities_and_tags_in_a_cluster(cluster: EmbeddedCluster) -> None:
+    async with Tier.from_url(cluster.url, deadline=5) as tier:
+        site = Site("private, max-age=60", vary="accept-language", cache_tag="a,b,c")
+        cache = ResponseCache(site, tier, identity=identity)
+        asks = [
+            {"x_identity": who, "accept_language": lang} for who in ("ann", "bob") for lang in ("en", "de")
+        ]
+        for ask in asks:
+            assert not (await get(cache, **ask)).is_hit
+        assert all([(await get(cache, **ask)).is_hit for ask in asks])
+        await tier.cache.invalidate_tags("b")
+        assert not any([(await get(cache, **ask)).is_hit for ask in asks])
+        await cache.purge("http://site.test/")
+        assert not any([(await get(cache, **ask)).is_hit for ask in asks])
 
 
 # -- streams -----------------------------------------------------------------------------------------------
@@ -551,8 +594,8 @@ async def test_a_stale_answer_is_renewed_behind_the_client_once_for_all(here: Ti
     for cache in caches:
         await cache.settle()
     assert site.calls == 2
-    for cache in caches:
-        await eventually(lambda cache=cache: _is(cache, b"answer 2"))
+    await eventually(lambda: _is(caches[0], b"answer 2"))
+    await eventually(lambda: _is(caches[1], b"answer 2"))
     assert site.calls == 2
 
 

@@ -155,7 +155,7 @@ class ResponseCache:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or lets the application answer it."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._pass(scope, receive, send)
             return
         if _EARLY in scope:
             await self._answer(self._resume(scope, *scope.pop(_EARLY)), receive, send)
@@ -174,6 +174,14 @@ class ResponseCache:
             await send({"type": "http.response.body", "body": body})
         else:
             await send_stored(send, facts, leaving.stored, leaving.own, self._options, body=body)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets through what is no HTTP request; with the lifespan ends what goes on here."""
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if scope["type"] == "lifespan":
+                await self.stop()
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
         """Answers a request to which there was no short way."""

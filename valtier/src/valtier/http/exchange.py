@@ -406,6 +406,16 @@ class Exchange:
         return self._gone and self.verdict is Verdict.REFUSE and not (self._answered or self.ended)
 
     @property
+    def is_answered(self) -> bool:
+        """Whether the whole answer has come."""
+        return self._answered
+
+    @property
+    def is_left(self) -> bool:
+        """Whether its client has gone, or has all of it."""
+        return self._gone
+
+    @property
     def error(self) -> BaseException | None:
         """What the application raised."""
         return self._error

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 from valtier.asgi import App, Header, Receive, Send
@@ -44,6 +45,9 @@ _TURNS = 3
 """A request that has waited so often for others, for nothing, asks for itself."""
 _MOST_PASSES = 10_000
 _ERRORS = 500  # and above: such a status says nothing of the next answer
+
+_under_way: ContextVar[frozenset[str]] = ContextVar("valtier_http_under_way", default=frozenset())
+"""The keys of the answers that led to where we are."""
 
 OnResponse = Callable[[Request, Stored | None, int, list[Header]], Awaitable[None]]
 
@@ -151,6 +155,8 @@ class Flow:
         self, request: Request, value: object, decision: Decision, found: Found | None, *, last: bool
     ) -> bool:
         if decision.action is Action.BYPASS or request.facts.head or isinstance(value, Pass) or last:
+            return True
+        if request.key in _under_way.get():  # it is asked for by the very answer that it would wait for
             return True
         return found is None and self._passes.get(request.key, 0.0) > self._now()
 
@@ -341,6 +347,7 @@ class Flow:
     ) -> None:
         """Asks the origin for all who want the same, or waits for another process that does."""
         claim: Claim | None = None
+        _under_way.set(_under_way.get() | {fill.key})
         try:
             if found is not None:
                 claim = await self._claim(fill.request, found)
@@ -420,6 +427,8 @@ class Flow:
         if not isinstance(error, Exception):
             return
         self._space.counters.load_errors += 1
+        if exchange.is_answered or exchange.is_left or behind:  # else the client's own task raises it
+            log.error("The application failed, and no client waits for its answer", exc_info=error)
         if behind or exchange.verdict is Verdict.FAILED:
             self._throttle.hold(fill.key, self._error_retry_s)
             self._engine.spaces.note_stale(self._space.name, error)

@@ -37,7 +37,6 @@ class Index(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Pass(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A mark: the last response could not be stored, and the next one likely can't. Nobody waits for another's."""
 
-    until: float
     reason: str
 
 

@@ -225,7 +225,7 @@ class Storing:
             if not all(versions):
                 await right.give_back()
                 return
-            data = self._encode(Pass(self._now() + self._pass_s, reason), tags, versions, self._pass_s)
+            data = self._encode(Pass(reason), tags, versions, self._pass_s)
             if await right.fill(data, _ms(self._pass_s)):
                 self._reader.read_back(self._lookup.ask(right.key, tags))
         except ValkeyError as exc:
