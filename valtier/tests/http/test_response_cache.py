@@ -201,7 +201,7 @@ async def test_an_answer_is_in_the_cache_before_its_last_byte_has_left(here: Tie
     class Watching(Client):
         async def _send(self, message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                found.append((await get(other)).is_hit)
+                found.append((await get(other, cache_control="only-if-cached")).is_hit)
             await super()._send(message)
 
     await Watching(ResponseCache(Site(), here), scope()).run()
@@ -546,6 +546,13 @@ async def test_nobody_gets_what_was_made_for_another(here: Tier) -> None:
             assert client.body == who.encode()
             assert (await get(cache, x_identity=who)).body == who.encode(), "also without a cookie"
     assert (await get(cache, x_identity="ann")).is_hit
+
+
+async def test_an_identity_without_credentials_is_somebody_too(here: Tier) -> None:
+    site = Site()
+    cache = ResponseCache(site, here, identity=identity)
+    bodies = [(await get(cache, **ask)).body for ask in ({"x_identity": "ann"}, {"x_identity": "bob"}, {})]
+    assert len(set(bodies)) == 3
 
 
 async def test_concurrent_users_never_share_what_turns_out_to_be_private(here: Tier) -> None:
