@@ -86,6 +86,35 @@ async def test_lookups_that_begin_early_are_used(here: Tier, there: Tier) -> Non
     assert (await get(stack)).is_hit
 
 
+async def test_the_lookup_of_a_private_page_begins_before_the_session_is_read(
+    here: Tier, there: Tier
+) -> None:
+    site = Site("private, max-age=60")
+
+    class Session:
+        def __init__(self, app: ResponseCache) -> None:
+            self.app = app
+
+        async def __call__(self, request: Scope, receive: Receive, send: Send) -> None:
+            await asyncio.sleep(0)
+            if cookie := dict(request["headers"]).get(b"cookie"):
+                request["valtier.identity"] = cookie.decode().removeprefix("session=")
+            await self.app(request, receive, send)
+
+    stack = Together(Session(ResponseCache(site, here)))
+    other = Together(Session(ResponseCache(site, there)))
+    for app in (stack, other):
+        for who in ("ann", "bob"):
+            await get(app, cookie=f"session={who}")
+            await get(app, cookie=f"session={who}")
+    assert site.calls == 2
+    here.cache.drop_local()
+    before = sum(link.commands for link in here.telemetry.links)
+    assert (await get(stack, cookie="session=ann")).body == b"answer 1"
+    assert sum(link.commands for link in here.telemetry.links) - before <= 2, "entry and its tag, at once"
+    assert (await get(stack)).body == b"answer 3"
+
+
 async def test_what_is_not_http_passes(here: Tier) -> None:
     seen = []
 

@@ -7,6 +7,8 @@ Read the modules in this order: `rules` (what the RFCs say, pure), `records` and
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -25,12 +27,15 @@ from valtier.http.lookup import Lookup
 from valtier.http.naming import NAMESPACE
 from valtier.http.purging import Purging
 from valtier.http.records import Stored
-from valtier.http.request import Identify, Request, raw_path
+from valtier.http.request import Request, raw_path
 from valtier.http.rules import Action, Options, RequestFacts
 from valtier.http.serving import send_stored
 from valtier.http.storing import Storing
 
 _EARLY = "valtier.http"
+_MOST_GUESSES = 10_000
+
+Identify = Callable[[Scope], str | None]
 
 
 class HasCache(Protocol):
@@ -43,7 +48,8 @@ class HasCache(Protocol):
 
 def _declared(scope: Scope) -> str | None:
     """The identity that the application, or a middleware before this one, has put into the scope."""
-    return scope.get("valtier.identity")
+    identity = scope.get("valtier.identity")
+    return identity if identity is None or type(identity) is str else str(identity)
 
 
 class ResponseCache:
@@ -114,7 +120,9 @@ class ResponseCache:
         self._identify = identity
         self._counters = space.counters
         keeps = local and engine.mirror.local.max_bytes > 0
-        self._hits = Hits(engine, options, space, now=now, identify=identity, local=keeps)
+        self._credential_names = frozenset(name.lower().encode() for name in options.credentials)
+        self._guesses: dict[bytes, str] = {}
+        self._hits = Hits(engine, options, space, now=now, local=keeps)
         self._lookup = Lookup(engine, reader, policy, space)
         storing: Storing | None = None
         if engine.store is not None and reader is not None:
@@ -142,10 +150,13 @@ class ResponseCache:
         if scope["type"] != "http":
             return
         facts = rules.read_request(scope["method"], scope["headers"], self._options)
-        if self._hits.local and self._hits.peek(scope, facts) is not None:
+        identity = self._identify(scope)
+        if identity is None and facts.credentials:
+            identity = self._guesses.get(_credentials(scope, self._credential_names))
+        if self._hits.local and self._hits.peek(scope, facts, identity) is not None:
             return
-        request = self._open(scope, facts)
-        scope[_EARLY] = (request, self._identify(scope))
+        request = self._open(scope, facts, identity)
+        scope[_EARLY] = request
         if request.record is None and facts.bypass is None and request.primary:
             request.looking = looking = self._lookup.begin(request)
             if looking is not None:
@@ -157,17 +168,18 @@ class ResponseCache:
         if scope["type"] != "http":
             await self._pass(scope, receive, send)
             return
+        identity = self._identify(scope)
         if _EARLY in scope:
-            await self._answer(self._resume(scope, *scope.pop(_EARLY)), receive, send)
+            await self._answer(self._resume(scope, scope.pop(_EARLY), identity), receive, send)
             return
         facts = rules.read_request(scope["method"], scope["headers"], self._options)
         if self._hits.local:
-            leaving = self._hits.peek(scope, facts)
+            leaving = self._hits.peek(scope, facts, identity)
             body = b"" if leaving is None else leaving.stored.body
         else:
-            leaving, body = await self._hits.fetch(scope, facts) or (None, b"")
+            leaving, body = await self._hits.fetch(scope, facts, identity) or (None, b"")
         if leaving is None:
-            await self._answer(self._open(scope, facts), receive, send)
+            await self._answer(self._open(scope, facts, identity), receive, send)
         elif facts.plain:
             fields = leaving.fields.copy()
             await send({"type": "http.response.start", "status": leaving.status, "headers": fields})
@@ -204,9 +216,9 @@ class ResponseCache:
                 return
         await self._flow.answer(request, self._lookup.found_locally(record), receive, send)
 
-    def _open(self, scope: Scope, facts: RequestFacts) -> Request:
+    def _open(self, scope: Scope, facts: RequestFacts, identity: str | None) -> Request:
         options = self._options
-        if not facts.credentials and self._identify(scope) is not None:
+        if not facts.credentials and identity is not None:
             facts = with_credentials(facts)
         primary = None
         if facts.host is not None:
@@ -214,18 +226,33 @@ class ResponseCache:
             primary = rules.primary_key(scope["scheme"], facts.host, path, query, options)
         if primary is None and facts.bypass is None:
             facts = msgspec.structs.replace(facts, bypass="host", plain=False)
-        request = Request(scope, facts, primary or b"", options, self._identify)
+        request = Request(scope, facts, primary or b"", options, identity)
         if facts.bypass is None:
             request.record = self._lookup.local(request)
         return request
 
     def _resume(self, scope: Scope, request: Request, identity: str | None) -> Request:
-        """Returns the request whose lookup has begun; a new one if it is known only now who asks."""
-        if self._identify(scope) != identity:
-            return self._open(scope, rules.read_request(scope["method"], scope["headers"], self._options))
+        """Returns the request whose lookup has begun; a new one if it was begun for somebody else than who asks."""
+        if identity != request.identity:
+            if request.facts.credentials:
+                self._guess(_credentials(scope, self._credential_names), identity)
+            facts = rules.read_request(scope["method"], scope["headers"], self._options)
+            return self._open(scope, facts, identity)
         if request.facts.bypass is None:
             request.record = self._lookup.local(request)
         return request
+
+    def _guess(self, credentials: bytes, identity: str | None) -> None:
+        """Remembers whose credentials these were, to look early for the right response the next time.
+
+        A guess only says where to look: what is found is used if the application names the same identity.
+        """
+        if identity is None:
+            self._guesses.pop(credentials, None)
+            return
+        if len(self._guesses) >= _MOST_GUESSES:
+            del self._guesses[next(iter(self._guesses))]
+        self._guesses[credentials] = identity
 
     # -- invalidating --------------------------------------------------------------------------------------
 
@@ -262,3 +289,12 @@ def _heed(future: asyncio.Future[Any]) -> None:
     """Takes note of a failure that may concern nobody: the request may never get here."""
     if not future.cancelled():
         future.exception()
+
+
+def _credentials(scope: Scope, names: frozenset[bytes]) -> bytes:
+    """Returns a digest of the credentials: they are not kept themselves."""
+    digest = hashlib.blake2b(digest_size=16)
+    for line in scope["headers"]:
+        if line[0] in names:
+            digest.update(line[1] + b"\n")
+    return digest.digest()

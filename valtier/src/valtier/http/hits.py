@@ -21,7 +21,7 @@ from valtier.cache.store import entry_suffix, tag_suffix
 from valtier.errors import ValkeyError
 from valtier.http import rules
 from valtier.http.records import Stored
-from valtier.http.request import Found, Identify, Request
+from valtier.http.request import Found, Request
 from valtier.http.rules import Action, Decision, Options, RequestFacts, StoredPolicy
 
 _SERVE = Action.SERVE
@@ -93,7 +93,6 @@ class Hits:
         space: Space,
         *,
         now: Callable[[], float],
-        identify: Identify,
         local: bool,
     ) -> None:
         self.local = local
@@ -108,7 +107,6 @@ class Hits:
         self._space = space
         self._counters = space.counters
         self._now = now
-        self._identify = identify
 
     # -- remembering ---------------------------------------------------------------------------------------
 
@@ -127,7 +125,7 @@ class Hits:
             route = routes[uri] = Route(request.part_key, names, by_identity=request.by_identity)
         if names is not None:
             self._variants += 1
-            route.variants[self._selecting(request.scope, route, names)] = request.key
+            route.variants[self._selecting(request.scope, route, names, request.identity)] = request.key
 
     def note_entry(self, key: str, found: Found, leaving: Leaving) -> None:
         """Remembers an entry that was found in Valkey."""
@@ -144,12 +142,13 @@ class Hits:
         path = scope.get("raw_path") or scope["path"]
         return (scope["scheme"], facts.host, path, scope["query_string"], facts.keyed)
 
-    def _selecting(self, scope: Scope, route: Route, names: frozenset[bytes]) -> Selecting:
+    @staticmethod
+    def _selecting(scope: Scope, route: Route, names: frozenset[bytes], identity: str | None) -> Selecting:
         """Returns what selects a variant, as it is on the wire."""
         lines = tuple([(line[0], line[1]) for line in scope["headers"] if line[0] in names]) if names else ()
-        return (self._identify(scope) if route.by_identity else None, lines)
+        return (identity if route.by_identity else None, lines)
 
-    def _key_of(self, scope: Scope, facts: RequestFacts) -> str | None:
+    def _key_of(self, scope: Scope, facts: RequestFacts, identity: str | None) -> str | None:
         if facts.bypass is not None:
             return None
         path = scope.get("raw_path") or scope["path"]
@@ -158,13 +157,13 @@ class Hits:
             return None
         if route.names is None:
             return route.key
-        return route.variants.get(self._selecting(scope, route, route.names))
+        return route.variants.get(self._selecting(scope, route, route.names, identity))
 
     # -- looking -------------------------------------------------------------------------------------------
 
-    def peek(self, scope: Scope, facts: RequestFacts) -> Leaving | None:
+    def peek(self, scope: Scope, facts: RequestFacts, identity: str | None) -> Leaving | None:
         """Returns what answers a request from this process."""
-        key = self._key_of(scope, facts)
+        key = self._key_of(scope, facts, identity)
         if key is None:
             return None
         record = self._records.get(key)
@@ -173,22 +172,24 @@ class Hits:
         leaving: Leaving | None = record.derived
         if leaving is None or (record.cells and not all_alive(record.cells)):
             return None
-        leaving = self._fit(scope, facts, leaving)
+        leaving = self._fit(facts, leaving, identity)
         if leaving is not None:
             record.uses += 1
             record.derived = leaving
             self._counters.local_hits += 1
         return leaving
 
-    async def fetch(self, scope: Scope, facts: RequestFacts) -> tuple[Leaving, bytes] | None:
+    async def fetch(
+        self, scope: Scope, facts: RequestFacts, identity: str | None
+    ) -> tuple[Leaving, bytes] | None:
         """Returns what answers a request from Valkey, and the body. One round trip, none if it was not seen there before."""
-        key = self._key_of(scope, facts)
+        key = self._key_of(scope, facts, identity)
         if key is None or (seen := self._seen.get(key)) is None:
             return None
         store, tags = self._engine.store, seen.tags
         if store is None or not self._engine.serving.trusts(key, tags) or self._mirror.doubts(key):
             return None
-        leaving = self._fit(scope, facts, seen.leaving)
+        leaving = self._fit(facts, seen.leaving, identity)
         if leaving is None:
             return None
         suffix = entry_suffix(key)
@@ -213,10 +214,10 @@ class Hits:
         self._counters.remote_hits += 1
         return leaving, raw[len(raw) - seen.length :]
 
-    def _fit(self, scope: Scope, facts: RequestFacts, leaving: Leaving) -> Leaving | None:
+    def _fit(self, facts: RequestFacts, leaving: Leaving, identity: str | None) -> Leaving | None:
         """Returns it as it leaves now, or None if it is not what this request may have."""
         policy, now = leaving.stored.policy, self._now()
-        if not policy.shareable and (facts.credentials or self._identify(scope) is not None):
+        if not policy.shareable and (facts.credentials or identity is not None):
             return None
         if facts.plain and now < leaving.until:
             return leaving

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import quote
 
 from valtier.asgi import Scope
@@ -12,8 +11,6 @@ from valtier.cache.store import Versions
 from valtier.http import naming, rules
 from valtier.http.records import Index, Record
 from valtier.http.rules import Options, RequestFacts
-
-Identify = Callable[[Scope], str | None]
 
 
 class Found:
@@ -41,19 +38,19 @@ class Request:
     """One request. `key` is where its response lies, as far as is known: it changes once, when an index is found."""
 
     __slots__ = (
-        *("by_identity", "facts", "groups", "headers", "identify", "key", "looking", "names", "options"),
+        *("by_identity", "facts", "groups", "headers", "identity", "key", "looking", "names", "options"),
         *("part", "part_key", "primary", "record", "scope", "under_index"),
     )
 
     def __init__(
-        self, scope: Scope, facts: RequestFacts, primary: bytes, options: Options, identify: Identify
+        self, scope: Scope, facts: RequestFacts, primary: bytes, options: Options, identity: str | None
     ) -> None:
         self.scope = scope
         self.facts = facts
         self.headers = scope["headers"]
         self.primary = primary
         self.options = options
-        self.identify = identify
+        self.identity = identity  # of who asks; None: nobody in particular
         self.part = rules.variant_key(facts, (), self.headers, options) if facts.keyed else b""
         self.key = self.part_key = naming.part_key(primary, self.part)
         self.under_index = False
@@ -62,10 +59,6 @@ class Request:
         self.record: LocalRecord | None = None
         self.looking: Looking | None = None
         self.by_identity = False
-
-    @property
-    def identity(self) -> str | None:
-        return self.identify(self.scope)
 
     def follow(self, index: Index) -> None:
         """Takes the key of this request's variant."""
