@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bench.http import options as o
+from bench.http import signed_in
 from bench.http.measures import Job, Sample, Seen
 from bench.http.results import Cell, Report, judge
 from bench.http.serving import serve
@@ -76,11 +77,11 @@ def _measure(subject: str, size: int, valkey: str, options: o.Options) -> Sample
     not_modified = subject == o.NOT_MODIFIED
     if not_modified:
         headers.append(("if-none-match", '"v1"'))
+    if subject == o.SIGNED_IN:
+        signed_in.check()
     with serve(subject, valkey, size) as server:
         if subject == o.SIGNED_IN:
-            from bench.http.signed_in import sign_in
-
-            headers.append(("cookie", sign_in(server.port)))
+            headers.append(("cookie", signed_in.sign_in(server.port)))
         job = Job(
             port=server.port,
             path="/item",

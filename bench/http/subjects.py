@@ -7,7 +7,8 @@ their entries in the same Valkey; none of them has anything switched off.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,9 +55,17 @@ async def _no_lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def _valtier(body: bytes, url: str, *, local: bool, stack: Callable[[App, Any], App] | None = None) -> App:
-    from valtier import Tier
+Stack = Callable[[App, Any, AsyncExitStack], Awaitable[App]]
+
+
+async def _cache_alone(app: App, tier: Any, closing: AsyncExitStack) -> App:
     from valtier.http import ResponseCache
+
+    return ResponseCache(app, tier)
+
+
+def _valtier(body: bytes, url: str, *, local: bool, stack: Stack = _cache_alone) -> App:
+    from valtier import Tier
 
     origin = bare(body)
     made: dict[str, App] = {}
@@ -66,9 +75,10 @@ def _valtier(body: bytes, url: str, *, local: bool, stack: Callable[[App, Any], 
             await made["app"](scope, receive, send)
             return
         await receive()
-        tier = Tier.from_url(url) if local else Tier.from_url(url, local_bytes=0)
-        async with tier:
-            made["app"] = stack(origin, tier) if stack is not None else ResponseCache(origin, tier)
+        async with AsyncExitStack() as closing:
+            tier = Tier.from_url(url) if local else Tier.from_url(url, local_bytes=0)
+            await closing.enter_async_context(tier)
+            made["app"] = await stack(origin, tier, closing)
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -78,9 +88,9 @@ def _valtier(body: bytes, url: str, *, local: bool, stack: Callable[[App, Any], 
 
 def _signed_in(body: bytes, url: str) -> App:
     """Limit, session and response cache around the bare application, their lookups in one write."""
-    from bench.http.signed_in import stack
+    from bench.http import signed_in
 
-    return _valtier(body, url, local=True, stack=stack)
+    return _valtier(body, url, local=True, stack=signed_in.stack)
 
 
 def _hishel(body: bytes, url: str) -> App:

@@ -153,7 +153,9 @@ class ResponseCache:
         identity = self._identify(scope)
         if identity is None and facts.credentials:
             identity = self._guesses.get(_credentials(scope, self._credential_names))
-        if self._hits.local and self._hits.peek(scope, facts, identity) is not None:
+        leaving = self._hits.peek(scope, facts, identity) if self._hits.local else None
+        if leaving is not None:
+            scope[_EARLY] = (leaving, facts, identity)
             return
         request = self._open(scope, facts, identity)
         scope[_EARLY] = request
@@ -169,18 +171,25 @@ class ResponseCache:
             await self._pass(scope, receive, send)
             return
         identity = self._identify(scope)
-        if _EARLY in scope:
-            await self._answer(self._resume(scope, scope.pop(_EARLY), identity), receive, send)
+        early = scope.pop(_EARLY, None) if _EARLY in scope else None
+        if type(early) is Request:
+            await self._answer(self._resume(scope, early, identity), receive, send)
             return
-        facts = rules.read_request(scope["method"], scope["headers"], self._options)
-        if self._hits.local:
-            leaving = self._hits.peek(scope, facts, identity)
-            body = b"" if leaving is None else leaving.stored.body
+        leaving: Leaving | None
+        body: bytes | None = None
+        if early is not None and early[2] == identity:
+            leaving, facts, _ = early
         else:
-            leaving, body = await self._hits.fetch(scope, facts, identity) or (None, b"")
+            facts = rules.read_request(scope["method"], scope["headers"], self._options)
+            if self._hits.local:
+                leaving = self._hits.peek(scope, facts, identity)
+            else:
+                leaving, body = await self._hits.fetch(scope, facts, identity) or (None, None)
         if leaving is None:
             await self._answer(self._open(scope, facts, identity), receive, send)
         elif facts.plain:
+            if body is None:
+                body = leaving.stored.body
             fields = leaving.fields.copy()
             await send({"type": "http.response.start", "status": leaving.status, "headers": fields})
             await send({"type": "http.response.body", "body": body})
