@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports bench bench-wire staleness soak lock clean
+.PHONY: help setup run test check format lint types imports bench bench-wire bench-http staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ bench: setup  ## FluxStudio without and with the cache, in one run (the wire alo
 
 bench-wire: setup  ## The wire and the other asyncio clients, in one run: about ten minutes.
 	@$(BIN)/python -m bench.wire $(ARGS)
+
+bench-http: setup  ## The response cache, other libraries' and the bare server, in one run: about ten minutes.
+	@$(BIN)/python -m bench.http $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)
