@@ -85,18 +85,24 @@ class Storing:
         mirror, store = self._mirror, self.store
         told = {guard: mirror.version_of(guard) for guard in GUARDS}
         unknown = [guard for guard, version in told.items() if not version]
-        if unknown:
+        if unknown and not mirror.keeps:
+            versions = await store.tag_versions(unknown)
+        elif unknown:
             asked = self._engine.order()
-            names = [(guard, store.name(tag_suffix(guard))) for guard in unknown]
-            keeps = mirror.keeps
-            waits = [
-                store.valkey.call_tracked("GET", name, sink=partial(self._learn, guard, asked))
-                if keeps
-                else store.valkey.call("GET", name)
-                for guard, name in names
-            ]
-            versions = await asyncio.gather(*waits)
-            told.update(zip(unknown, await store.complete_versions(unknown, tuple(versions)), strict=True))
+            versions = tuple(
+                await asyncio.gather(
+                    *(
+                        store.valkey.call_tracked(
+                            "GET", store.name(tag_suffix(guard)), sink=partial(self._learn, guard, asked)
+                        )
+                        for guard in unknown
+                    )
+                )
+            )
+        else:
+            versions = ()
+        if unknown:
+            told.update(zip(unknown, await store.complete_versions(unknown, versions), strict=True))
         return {guard: version for guard, version in told.items() if version}
 
     def _learn(self, guard: str, asked: int, version: Reply) -> None:
