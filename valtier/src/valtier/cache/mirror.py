@@ -168,6 +168,10 @@ class Mirror:
         cell = self._cells.get(tag)
         return None if cell is None else cell.version
 
+    def cell_of(self, tag: str) -> Cell | None:
+        """Returns the cell of a tag whose version is known: as long as it lives, the version holds."""
+        return self._cells.get(tag)
+
     def keep(
         self, key: str, entry: Entry, type_: Any, quiet_s: float, counters: Counters, asked: int
     ) -> Record | None:

@@ -184,7 +184,9 @@ class Flow:
             if exchange.verdict is Verdict.REFUSE:
                 if claim is None:
                     self._note_pass(request, exchange)
-                elif exchange.refused is not None and exchange.refused.lasting:
+                elif (
+                    exchange.refused is not None and exchange.refused.lasting and not self._is_marked(request)
+                ):
                     self._hold(self._give_up(request, claim, exchange), "valtier-http mark")
             if request.facts.bypass is not None or request.facts.head:
                 await self._on_response(request, stored, exchange.status, exchange.fields)
@@ -204,6 +206,9 @@ class Flow:
             stores=claim is not None,
         )
         await exchange.run()
+
+    def _is_marked(self, request: Request) -> bool:
+        return self._storing is not None and self._storing.is_marked(request.key)
 
     # -- together ------------------------------------------------------------------------------------------
 

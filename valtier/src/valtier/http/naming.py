@@ -8,18 +8,17 @@ removes the key and the tag, in one command.
 from __future__ import annotations
 
 import hashlib
+import re
 
 NAMESPACE = "http"
-_READABLE = 200
+_READABLE = re.compile(rb'GET ([!"$-z|~]{1,200})')
+"""What can stand in a key as it is: short, printable, without braces and without the mark of a hash."""
 
 
 def uri_key(primary: bytes) -> str:
     """Returns the key of a URI's own record."""
-    if len(primary) <= _READABLE and primary.isascii():
-        text = primary.decode("ascii")
-        if text.isprintable() and not any(mark in text for mark in " {}#"):
-            return f"{NAMESPACE}:{text}"
-    return f"{NAMESPACE}:#{_hash(primary)}"
+    readable = _READABLE.fullmatch(primary)
+    return f"{NAMESPACE}:{readable[1].decode('ascii')}" if readable else f"{NAMESPACE}:#{_hash(primary)}"
 
 
 def part_key(primary: bytes, part: bytes) -> str:

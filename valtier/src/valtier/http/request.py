@@ -39,7 +39,7 @@ class Request:
 
     __slots__ = (
         *("by_identity", "facts", "groups", "headers", "identity", "key", "looking", "names", "options"),
-        *("part", "part_key", "primary", "record", "scope", "under_index"),
+        *("part", "part_key", "primary", "record", "scope", "under_index", "uri_key", "_uri_tags"),
     )
 
     def __init__(
@@ -52,7 +52,9 @@ class Request:
         self.options = options
         self.identity = identity  # of who asks; None: nobody in particular
         self.part = rules.variant_key(facts, (), self.headers, options) if facts.keyed else b""
-        self.key = self.part_key = naming.part_key(primary, self.part)
+        self.uri_key = naming.uri_key(primary)
+        self.key = self.part_key = naming.part_key(primary, self.part) if self.part else self.uri_key
+        self._uri_tags: tuple[str, ...] | None = None
         self.under_index = False
         self.names: tuple[bytes, ...] = ()
         self.groups: tuple[str, ...] = ()
@@ -81,7 +83,11 @@ class Request:
 
     def base_tags(self, key: str) -> tuple[str, ...]:
         """Returns the tags that a record has because of where it lies."""
-        return () if key == naming.uri_key(self.primary) else (naming.uri_tag(self.primary),)
+        if key == self.uri_key:
+            return ()
+        if self._uri_tags is None:
+            self._uri_tags = (naming.uri_tag(self.primary),)
+        return self._uri_tags
 
 
 def raw_path(scope: Scope) -> bytes:

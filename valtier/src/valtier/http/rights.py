@@ -22,10 +22,10 @@ class Right:
     """The right to fill `key`, or what tells that another has it."""
 
     def __init__(
-        self, store: Store, key: str, lease: Lease | None, expected: bytes, tags: frozenset[str] = frozenset()
+        self, store: Store, key: str, lease: Lease | None, expected: bytes, proven: Request | None = None
     ) -> None:
         self.key = key
-        self._tags = tags
+        self._proven = proven
         self.lease = lease
         self.expected = expected
         """How that begins which has to lie there."""
@@ -38,7 +38,7 @@ class Right:
 
     def proves(self, tag: str) -> bool:
         """Whether what invalidates the tag takes this right away as well."""
-        return tag in self._tags
+        return self._proven is not None and tag == naming.uri_tag(self._proven.primary)
 
     @classmethod
     async def take(cls, store: Store, request: Request, found: Found, versions: tuple[bytes, ...]) -> Right:
@@ -47,11 +47,7 @@ class Right:
         `versions` are those of the request's base tags, the same for all who want the lease.
         """
         key, tags = request.key, request.base_tags(request.key)
-        proven = (
-            frozenset((naming.uri_tag(request.primary),))
-            if key == naming.uri_key(request.primary)
-            else frozenset()
-        )
+        proven = request if key == request.uri_key else None
         if isinstance(found.value, Pass):
             return cls(store, key, None, found.head, proven)
         if isinstance(found.value, Stored):

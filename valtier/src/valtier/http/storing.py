@@ -14,6 +14,7 @@ from functools import partial
 
 from valtier.cache.engine import Engine
 from valtier.cache.entry import Entry
+from valtier.cache.mirror import Cell, all_alive
 from valtier.cache.reading import Reader
 from valtier.cache.spaces import Space
 from valtier.cache.store import GUARDS, Store, entry_suffix, guard_of, tag_suffix
@@ -28,6 +29,7 @@ from valtier.wire import Reply
 _INDEX_S = 24 * 3600.0
 _LEAST_MS = 1000
 _MOST_TAGS = 200
+_MOST_MARKED = 10_000
 
 
 class Start:
@@ -63,6 +65,9 @@ class Storing:
         self._mirror = engine.mirror
         self._now = now
         self._pass_s = pass_s
+        self._guards_known: dict[str, bytes] = {}  # right as long as all these live:
+        self._guard_cells: tuple[Cell, ...] = ()
+        self._marked: dict[str, float] = {}  # what this process has marked last, and when
 
     # -- before the load -----------------------------------------------------------------------------------
 
@@ -82,6 +87,8 @@ class Storing:
 
     async def _guards(self) -> dict[str, bytes]:
         """Returns the guards. What this process keeps of them may be late, and then says that one has changed."""
+        if self._guards_known and all_alive(self._guard_cells):
+            return self._guards_known
         mirror, store = self._mirror, self.store
         told = {guard: mirror.version_of(guard) for guard in GUARDS}
         unknown = [guard for guard, version in told.items() if not version]
@@ -103,7 +110,13 @@ class Storing:
             versions = ()
         if unknown:
             told.update(zip(unknown, await store.complete_versions(unknown, versions), strict=True))
-        return {guard: version for guard, version in told.items() if version}
+        guards = {guard: version for guard, version in told.items() if version}
+        cells = tuple(cell for guard in GUARDS if (cell := mirror.cell_of(guard)) is not None)
+        same = len(cells) == len(GUARDS) and all(
+            cell.version == guards.get(guard) for guard, cell in zip(GUARDS, cells, strict=True)
+        )
+        self._guards_known, self._guard_cells = (guards, cells) if same else ({}, ())
+        return guards
 
     def _learn(self, guard: str, asked: int, version: Reply) -> None:
         self._mirror.learn_tag(guard, version, asked)
@@ -223,6 +236,10 @@ class Storing:
         await asyncio.gather(right.give_back(), self.store.put(part, data, _ms(_INDEX_S)))
         return True
 
+    def is_marked(self, key: str) -> bool:
+        """Whether this process has marked the key not long ago: that mark stands for a while yet."""
+        return self._now() < self._marked.get(key, 0.0) + self._pass_s / 2
+
     async def mark(self, request: Request, right: Right, start: Start, reason: str) -> None:
         """Says to all that this URI's responses can't be stored, for a while. One round trip. Never raises ValkeyError."""
         tags = request.base_tags(right.key)
@@ -233,6 +250,9 @@ class Storing:
                 return
             data = self._encode(Pass(reason), tags, versions, self._pass_s)
             if await right.fill(data, _ms(self._pass_s)):
+                if len(self._marked) >= _MOST_MARKED:
+                    del self._marked[next(iter(self._marked))]
+                self._marked[right.key] = self._now()
                 self._reader.read_back(self._lookup.ask(right.key, tags))
         except ValkeyError as exc:
             self._engine.spaces.note_error(self._space.counters, exc)
