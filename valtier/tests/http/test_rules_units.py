@@ -8,23 +8,29 @@ from valtier.http.rules import (
     Options,
     Refused,
     StoredPolicy,
+    answer,
     cache_status,
     combined,
     complete,
     end_to_end,
     fill_headers,
     group_key,
+    head_outdates,
+    invalidation,
     judge,
     missed,
     origin_of,
     primary_key,
     read_request,
     reuse,
+    selects,
     storable_headers,
     validation_headers,
     variant_key,
 )
 from valtier.http.rules.dates import format_date, parse_date
+from valtier.http.rules.directives import parse_request, response_directives
+from valtier.http.rules.fields import LONGEST
 from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
 from valtier.http.rules.structured import Date, DisplayString, Token, parse_item, parse_list, parse_strings
 
@@ -140,6 +146,48 @@ def test_an_entry_is_kept_as_long_as_it_may_be_of_use(windows: bytes, until: flo
 def test_an_entry_with_a_validator_is_kept_to_be_validated() -> None:
     policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"')], options=Options(keep_stale="10m"))
     assert policy.keep_until == NOW + 660
+
+
+def test_an_entry_with_a_date_is_kept_to_be_validated() -> None:
+    fields = [(b"cache-control", b"max-age=60"), (b"last-modified", b"Sun, 06 Nov 1994 08:49:37 GMT")]
+    assert stored(fields, options=Options(keep_stale="10m")).keep_until == NOW + 660
+
+
+def test_a_stale_entry_with_a_validator_is_kept_from_now_on() -> None:
+    fields = [(b"cache-control", b"max-age=0"), (b"etag", b'"a"'), (b"age", b"5000")]
+    assert stored(fields, options=Options(keep_stale="10m")).keep_until == NOW + 600
+
+
+def test_private_allows_any_status_for_an_identity() -> None:
+    """RFC 9111 §3: "private", if the cache is not shared."""
+    fields = [(b"cache-control", b"private"), (b"etag", b'"a"')]
+    assert stored(fields, status=302, identified=True).private
+
+
+@pytest.mark.parametrize("value", [b"x", b"?1", b"-1", b"1.0", b'"60"', b"(60)"])
+def test_a_targeted_number_of_another_type_is_0(value: bytes) -> None:
+    """RFC 9213 §2.1, RFC 9111 §4.2.1."""
+    found = response_directives([(b"cdn-cache-control", b"max-age=" + value)], (b"cdn-cache-control",))
+    assert (found.max_age, found.targeted) == (0, True)
+
+
+def test_a_targeted_list_that_is_false_is_not_there() -> None:
+    found = response_directives([(b"cdn-cache-control", b"private=?0, no-cache")], (b"cdn-cache-control",))
+    assert (found.private, found.no_cache) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(b"max-stale", LONGEST), (b"max-stale=5", 5), (b'max-stale="', None), (b"max-stale=", None)],
+)
+def test_max_stale_has_no_end_only_if_it_is_alone(value: bytes, seconds: int | None) -> None:
+    assert parse_request(value).max_stale == seconds
+
+
+def test_what_has_no_host_outdates_nothing() -> None:
+    for headers in ([], [HOST, HOST], [(b"host", b"a b")]):
+        facts = read_request("POST", headers, PLAIN)
+        assert invalidation(facts, "http", b"/", b"", 200, [], PLAIN) is None
 
 
 def test_a_private_entry_says_so_and_a_shared_does_not() -> None:
@@ -397,6 +445,74 @@ def test_why_the_origin_is_asked_is_said(
     policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"')])
     decision = reuse(policy, read_request("GET", [HOST, *request_fields], PLAIN), NOW + at, PLAIN)
     assert (decision.fwd, decision.detail) == (fwd, detail)
+
+
+def test_several_parts_are_as_long_as_they_say() -> None:
+    """And say it once, with one type."""
+    policy = stored([(b"cache-control", b"max-age=60")])
+    fields = [(b"content-type", b"text/plain"), (b"content-length", b"10"), (b"x-a", b"1")]
+    facts = read_request("GET", [HOST, (b"range", b"bytes=0-1,4-6,-1")], PLAIN)
+    made = answer(facts, policy, fields, 10, PLAIN, boundary=b"b")
+    body = b"".join(
+        part if isinstance(part, bytes) else b"0123456789"[slice(*part)] for part in made.parts or ()
+    )
+    assert made.headers == [
+        (b"x-a", b"1"),
+        (b"content-type", b"multipart/byteranges; boundary=b"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+
+
+LATER, EARLIER = b"Mon, 07 Nov 1994 08:49:37 GMT", b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("have", "says", "selected"),
+    [
+        ({b"etag": b'"a"'}, {b"etag": b'"a"'}, True),
+        ({b"etag": b'"a"'}, {b"etag": b'"b"'}, False),
+        ({b"etag": b'"a"'}, {b"etag": b'W/"a"'}, True),
+        ({b"etag": b'"a"'}, {b"etag": b'W/"b"'}, False),
+        ({b"etag": b'W/"a"'}, {b"etag": b'"a"'}, False),
+        ({b"etag": b'W/"a"'}, {b"etag": b'W/"a"'}, True),
+        ({b"etag": b'"a"'}, {}, True),
+        ({b"etag": b'"a"'}, {b"last-modified": LATER}, True),
+        ({b"etag": b'"a"', b"last-modified": EARLIER}, {b"last-modified": LATER}, True),
+        ({b"last-modified": EARLIER}, {b"last-modified": EARLIER}, True),
+        ({b"last-modified": EARLIER}, {b"last-modified": LATER}, False),
+        ({b"last-modified": EARLIER}, {b"etag": b'"a"'}, True),
+        ({b"last-modified": EARLIER}, {}, True),
+        ({}, {b"last-modified": LATER}, True),
+    ],
+)
+def test_a_304_is_about_what_has_its_validators(
+    have: dict[bytes, bytes], says: dict[bytes, bytes], selected: bool
+) -> None:
+    """RFC 9111 §4.3.4."""
+    policy = stored([(b"cache-control", b"max-age=60"), *have.items()])
+    assert selects(policy, list(says.items())) is selected
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "outdated"),
+    [
+        (200, {}, False),
+        (200, {b"etag": b'"a"'}, False),
+        (200, {b"etag": b'"b"'}, True),
+        (200, {b"content-length": b"5"}, False),
+        (200, {b"content-length": b"6"}, True),
+        (200, {b"last-modified": EARLIER}, False),
+        (200, {b"last-modified": LATER}, True),
+        (404, {}, False),
+        (500, {}, False),
+        (204, {}, True),
+        (301, {}, True),
+    ],
+)
+def test_a_head_that_shows_a_change_outdates(status: int, says: dict[bytes, bytes], outdated: bool) -> None:
+    """RFC 9111 §4.3.5."""
+    policy = stored([(b"cache-control", b"max-age=60"), (b"etag", b'"a"'), (b"last-modified", EARLIER)])
+    assert head_outdates(policy, 5, status, list(says.items())) is outdated
 
 
 def test_a_clock_that_goes_back_serves_what_it_has() -> None:

@@ -2,7 +2,7 @@
 
 from runner import Case, case, date, hit, miss
 
-AGAIN = miss("no-store", at=1)
+AGAIN = miss("no-store", at=0.5)
 
 FRESH = [  # Cache-Control that gives freshness
     "max-age=60",
@@ -401,6 +401,14 @@ CASES: list[Case] = [
         miss("max-age=5"),
         miss("no-store", at=10),
         default_ttl="30s",
+    ),
+    case(
+        "the default is not for what has Last-Modified",
+        "9111 §4.2.2",
+        miss({"Last-Modified": date(-1000)}),
+        miss("no-store", at=1),
+        default_ttl="30s",
+        heuristic_fraction=0.0,
     ),
     case("the default gives way to no-store", "9111 §5.2.2.5", miss("no-store"), AGAIN, default_ttl="30s"),
     case(

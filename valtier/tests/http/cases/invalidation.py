@@ -213,6 +213,18 @@ CASES: list[Case] = [
         miss({"Location": "/b"}, target="/a", at=1, status=302),
         hit(2, target="/b", of=0),
     ),
+    case(
+        "a host without a path is its root",
+        "9110 §4.2.3",
+        *located("Location", "http://root.test", "/", host="root.test"),
+    ),
+    case(
+        "an empty reference is the target with its query",
+        "9111 §4.4",
+        miss(FRESH, target="/a"),
+        change(target="/a?q=1", reply={"Location": ""}),
+        hit(2, target="/a", of=0),
+    ),
     # RFC 9875
     case("a group is outdated", "9875 §3", grouped('"a"'), outdate('"a"'), gone()),
     case("one of several groups is enough", "9875 §3", grouped('"a", "b"'), outdate('"b"'), gone()),

@@ -160,6 +160,12 @@ CASES: list[Case] = [
         stale(61, "private, " + SWR, identity="ann"),
         hit(62, identity="ann", of=1),
     ),
+    case(
+        "proxy-revalidate says nothing to a private entry",
+        "9111 §5.2.2.8",
+        miss("private, proxy-revalidate, " + SWR, identity="ann"),
+        stale(61, "private, " + SWR, identity="ann"),
+    ),
     # stale-if-error
     *(
         case(

@@ -28,10 +28,11 @@ from valtier.http.rules.hop import end_to_end
 from valtier.http.rules.invalidation import Invalidation, invalidation
 from valtier.http.rules.keys import group_key, origin_of, primary_key, variant_key
 from valtier.http.rules.options import Options
-from valtier.http.rules.policy import Refused, StoredPolicy, complete, judge, storable_headers
+from valtier.http.rules.policy import Refused, StoredPolicy, judge
 from valtier.http.rules.request import RequestFacts, read_request
 from valtier.http.rules.reuse import Action, Decision, missed, reuse, serves_error
 from valtier.http.rules.status import cache_status, hit_headers
+from valtier.http.rules.storable import complete, storable_headers
 from valtier.http.rules.vary import selecting, vary_names
 
 __all__ = [

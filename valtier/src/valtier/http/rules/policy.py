@@ -7,14 +7,14 @@ import math
 import msgspec
 
 from valtier.http.rules import structured
-from valtier.http.rules.dates import format_date, parse_date
+from valtier.http.rules.dates import parse_date
 from valtier.http.rules.directives import ResponseDirectives, response_directives
-from valtier.http.rules.fields import Header, Headers, combined, entity_tag, lines, number, single
+from valtier.http.rules.fields import Header, Headers, combined, entity_tag, number, single
 from valtier.http.rules.freshness import Lifetime, date_value, initial_age, lifetime
-from valtier.http.rules.hop import one_hop
 from valtier.http.rules.options import Options
 from valtier.http.rules.request import RequestFacts
 from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
+from valtier.http.rules.storable import unstored
 from valtier.http.rules.vary import vary_names
 
 _MOST_NAMES = 256
@@ -108,9 +108,11 @@ def judge(
         return refused
     directives = response_directives(fields, options.targeted_names)
     vary = vary_names(fields)
-    reason = _refused_by_response(directives, status, fields, vary, options)
-    if reason is not None or vary is None:
-        return Refused(reason or "vary-any")
+    reason = _refused_by_response(directives, status, fields, options)
+    if reason is not None:
+        return Refused(reason)
+    if vary is None:
+        return Refused("vary-any")
     shareable = directives.public or directives.must_revalidate or directives.s_maxage is not None
     private = directives.private or (facts.credentials and not shareable)
     if private and not identified:
@@ -157,15 +159,12 @@ def _refused_by_response(
     directives: ResponseDirectives,
     status: int,
     fields: list[Header],
-    vary: tuple[bytes, ...] | None,
     options: Options,
 ) -> str | None:
     if directives.must_understand and status not in UNDERSTOOD:
         return "must-understand"  # RFC 9111 §5.2.2.3
     if directives.no_store and not directives.must_understand:
         return "no-store"
-    if vary is None:
-        return "vary-any"
     if not _cookies_go(directives, options) and any(name == b"set-cookie" for name, _ in fields):
         return "set-cookie"
     length = single(fields, b"content-length")
@@ -175,13 +174,7 @@ def _refused_by_response(
 
 
 def _cookies_go(directives: ResponseDirectives, options: Options) -> bool:
-    return options.strip_set_cookie or b"set-cookie" in _unstored(directives)
-
-
-def _unstored(directives: ResponseDirectives) -> tuple[bytes, ...]:
-    """The fields that a shared cache does not store (RFC 9111 §5.2.2.4, §5.2.2.7): a qualified `no-cache` lets the rest
-    be reused without validation if those are left out."""
-    return directives.no_cache_fields + directives.private_fields
+    return options.strip_set_cookie or b"set-cookie" in unstored(directives)
 
 
 def _compile(
@@ -202,9 +195,9 @@ def _compile(
     revalidate_s, error_s = _windows(directives, options, private=private)
     revalidate_until = fresh_until + revalidate_s if revalidate_s else 0.0
     error_until = fresh_until + error_s if error_s else 0.0
-    unstored = _unstored(directives)
-    etag = None if b"etag" in unstored else entity_tag(single(fields, b"etag"))
-    last_modified = None if b"last-modified" in unstored else single(fields, b"last-modified")
+    left_out = unstored(directives)
+    etag = None if b"etag" in left_out else entity_tag(single(fields, b"etag"))
+    last_modified = None if b"last-modified" in left_out else single(fields, b"last-modified")
     modified = None if last_modified is None else parse_date(last_modified, response_time)
     validatable = etag is not None or modified is not None
     keep_until = max(fresh_until, revalidate_until, error_until)
@@ -278,31 +271,3 @@ def _tags(fields: list[Header], options: Options) -> tuple[str, ...]:
         return ()
     found = (tag.strip(b" \t") for tag in value.split(b","))
     return tuple(dict.fromkeys(tag.decode("latin-1") for tag in found if tag))[:_MOST_NAMES]
-
-
-def storable_headers(headers: Headers, options: Options, *, now: float) -> list[Header]:
-    """Returns the fields to store (RFC 9111 §3.1): without those of one hop, `Age`, `Trailer`, the hidden ones, those that
-    a qualified `no-cache` or `private` names, and `Set-Cookie` if stripped; with `Date` (RFC 9110 §6.6.1)."""
-    fields = [(line[0], line[1]) for line in headers]
-    directives = response_directives(fields, options.targeted_names)
-    dropped = one_hop(fields) | options.hidden_names | {b"age", b"trailer", *_unstored(directives)}
-    if options.strip_set_cookie:
-        dropped |= {b"set-cookie"}
-    kept = [line for line in fields if line[0] not in dropped]
-    if not any(name == b"date" for name, _ in kept):
-        kept.append((b"date", format_date(now)))
-    return kept
-
-
-def complete(headers: Headers, received: int) -> bool:
-    """Says whether a body of this many bytes is all that `Content-Length` promises (RFC 9111 §3.3). Two different
-    promises, or one that is no number, are never kept."""
-    promises = [promise for value in lines(headers, b"content-length") for promise in value.split(b",")]
-    return all(
-        (stripped := promise.strip(b" \t")).isdigit() and stripped.lstrip(b"0") == _digits(received)
-        for promise in promises
-    )
-
-
-def _digits(count: int) -> bytes:
-    return b"%d" % count if count else b""
