@@ -1,7 +1,7 @@
 """ResponseCache: a shared HTTP cache as ASGI middleware.
 
 Read the modules in this order: `rules` (what the RFCs say, pure), `records` and `naming` (what lies in Valkey), `request`,
-`lookup`, `rights` and `storing`, `exchange` (one answer on its way), `fill` and `flow`, `serving`, `purging`, then this one.
+`lookup`, `rights` and `storing`, `exchange` (one answer on its way), `fill`, `asking`, `serving`, `hits`, `flow`, `purging`, then this one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.http import rules
+from valtier.http.asking import Asking
 from valtier.http.flow import Flow
 from valtier.http.hits import Hits, Leaving, with_credentials
 from valtier.http.lookup import Lookup
@@ -129,7 +130,7 @@ class ResponseCache:
             pass_s = seconds(pass_ttl, name="pass_ttl")
             storing = Storing(engine, engine.store, reader, self._lookup, space, now=now, pass_s=pass_s)
         self._purging = Purging(engine, self._lookup, options)
-        self._flow = Flow(
+        self._asking = Asking(
             app,
             engine,
             self._lookup,
@@ -137,10 +138,19 @@ class ResponseCache:
             options,
             space,
             now=now,
-            hits=self._hits,
-            on_response=self._purging.heed,
             pass_s=seconds(pass_ttl, name="pass_ttl"),
             error_retry_s=seconds(error_retry, name="error_retry"),
+        )
+        self._flow = Flow(
+            self._asking,
+            engine,
+            self._lookup,
+            storing,
+            options,
+            space,
+            hits=self._hits,
+            now=now,
+            on_response=self._purging.heed,
         )
 
     # -- requests ------------------------------------------------------------------------------------------
@@ -287,11 +297,11 @@ class ResponseCache:
 
     async def settle(self) -> None:
         """Returns when nothing goes on in the background: validations, stores, answers whose client has gone."""
-        await self._flow.settle()
+        await self._asking.settle()
 
     async def stop(self) -> None:
         """Ends what goes on in the background; call it before the tier is closed."""
-        await self._flow.stop()
+        await self._asking.stop()
 
 
 def _heed(future: asyncio.Future[Any]) -> None:
