@@ -181,7 +181,9 @@ class Asking:
         if not isinstance(error, Exception):
             return
         self._space.counters.load_errors += 1
-        if exchange.is_answered or exchange.is_left or behind:  # else the client's own task raises it
+        if (exchange.is_answered or exchange.outlet.gone or behind) and not isinstance(
+            error, ConnectionError
+        ):  # else the client's own task raises it
             log.error("The application failed, and no client waits for its answer", exc_info=error)
         if behind or exchange.verdict is Verdict.FAILED:
             self.throttle.hold(fill.key, self._error_retry_s)

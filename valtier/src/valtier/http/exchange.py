@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from valtier.asgi import App, Header, Message, Receive, Scope, Send
 from valtier.http import rules
+from valtier.http.outlet import Outlet
 from valtier.http.records import Stored
 from valtier.http.rules import Decision, Options, Refused, StoredPolicy
 
@@ -126,12 +126,11 @@ class Exchange:
         self._promised: int | None = None
         self._held: Message | None = None
         self._answered = False
-        self._gone = False
         self._asked = False
-        self._queue: deque[Message] = deque()
-        self._changed = asyncio.Event()
-        self._sink: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
+        """What the application raised."""
+        self.outlet = Outlet()
+        """The way to the client, if this runs apart."""
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -141,7 +140,7 @@ class Exchange:
             await self._app(self._asked_scope(), self._receive, self._take)
             self._check_answered()
         except BaseException as exc:
-            self._error = exc
+            self.error = exc
             if self._inline is not None or not isinstance(exc, Exception):
                 raise
         finally:
@@ -169,7 +168,7 @@ class Exchange:
         if not self.settled.done():
             self.settled.set_result(None)
         self.ended = True
-        self._changed.set()
+        self.outlet.end(self.error)
 
     async def _receive(self) -> Message:
         """The request as the application reads it: without content, and with a client that stays while it is needed."""
@@ -178,19 +177,10 @@ class Exchange:
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.shield(self.decided)  # whoever listens for a disconnect may be cancelled
-        while self.verdict is not Verdict.REFUSE and not self.ended:
-            self._changed.clear()
-            await self._changed.wait()
-        if self.ended or self._client_receive is None:
+        if self._client_receive is None:
+            await asyncio.shield(self.settled)  # whoever listens for a disconnect may be cancelled
             return {"type": "http.disconnect"}
-        try:
-            await asyncio.shield(self._sink)
-        except ConnectionError:
-            return {"type": "http.disconnect"}
-        while (message := await self._client_receive())["type"] == "http.request":
-            pass  # without content
-        return message
+        return await self.outlet.disconnect(self._client_receive)
 
     # -- what the application sends ------------------------------------------------------------------------
 
@@ -221,6 +211,8 @@ class Exchange:
         await self._on_verdict(self)
         if self.verdict in (Verdict.STORE, Verdict.REFUSE):
             await self._pass_on({**message, "headers": self._client_fields()})
+        if self.verdict is Verdict.REFUSE:
+            self.outlet.go_direct()
         self.decided.set_result(self.verdict)
 
     def _decide(self, fields: list[Header]) -> Verdict:
@@ -314,14 +306,14 @@ class Exchange:
         await self._let_go()
         await self._pass_on(message)
         self._answered = True
-        self._changed.set()
+        self.outlet.close()
 
     async def _give_up(self) -> None:
         """Stores nothing: it is too long."""
         self._chunks.clear()
         self.verdict, self.refused = Verdict.REFUSE, Refused("too-large")
         await self._on_verdict(self)
-        self._changed.set()
+        self.outlet.go_direct()
 
     async def _whole(self) -> None:
         """Stores what is there now."""
@@ -348,19 +340,10 @@ class Exchange:
             await self._inline(message)
         elif self._client_receive is None:
             self._drop(message)
-        elif self.verdict is not Verdict.REFUSE:
-            if self.verdict in (Verdict.STORE, None) and not self._gone:
-                self._queue.append(message)
-                self._changed.set()
-        elif self._gone:
-            raise ConnectionResetError("nobody waits for this answer any more")
-        elif self._sink.done():
-            await self._sink.result()(message)
-        else:
-            self._queue.append(message)
-            self._changed.set()
-            if self.decided.done():
-                await asyncio.shield(self._sink)  # the client has taken all that is queued
+        elif self.verdict is Verdict.REFUSE:
+            await self.outlet.hand_over(message)
+        elif self.verdict in (Verdict.STORE, None):
+            self.outlet.put(message)
 
     def _drop(self, message: Message) -> None:
         """Drops a message of an answer for which no client ever waited; one that does not end is ended."""
@@ -369,56 +352,15 @@ class Exchange:
             if self._size > self._options.max_body:
                 raise ConnectionResetError("nobody waits for this answer")
 
-    async def deliver(self, send: Send) -> None:
-        """Hands the answer to the client, as it comes.
-
-        Raises:
-            Exception: what the application raised before its answer was whole.
-        """
-        try:
-            while True:
-                while self._queue:
-                    await send(self._queue.popleft())
-                if self._answered:
-                    return
-                if self._error is not None:
-                    raise self._error
-                if self.ended:
-                    raise RuntimeError("the application was stopped before its answer was whole")
-                if self.verdict is Verdict.REFUSE and self.decided.done() and not self._sink.done():
-                    self._sink.set_result(send)
-                self._changed.clear()
-                await self._changed.wait()
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        """Says that no client waits any more. What may be stored goes on; what may not is ended."""
-        self._gone = True
-        self._queue.clear()
-        if not self._sink.done():
-            self._sink.set_exception(ConnectionResetError("the client has gone"))
-            self._sink.exception()  # it may concern nobody
-
     @property
     def is_wasted(self) -> bool:
         """Whether it goes on for nobody."""
-        return self._gone and self.verdict is Verdict.REFUSE and not (self._answered or self.ended)
+        return self.outlet.gone and self.verdict is Verdict.REFUSE and not (self._answered or self.ended)
 
     @property
     def is_answered(self) -> bool:
         """Whether the whole answer has come."""
         return self._answered
-
-    @property
-    def is_left(self) -> bool:
-        """Whether its client has gone, or has all of it."""
-        return self._gone
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the application raised."""
-        return self._error
 
 
 def _length(fields: list[Header]) -> int | None:

@@ -261,7 +261,7 @@ class Flow:
             await self._hand_over(fill.request, exchange, verdict, stale, decision, send)
         finally:
             if exchange is not None:
-                exchange.leave()
+                exchange.outlet.leave()
                 if exchange.is_wasted:
                     work.cancel()
         return True
@@ -282,7 +282,7 @@ class Flow:
         if verdict is Verdict.RENEWED or (verdict is Verdict.STORE and not request.facts.plain):
             stored = await asyncio.shield(exchange.settled)
         if stored is None:
-            await exchange.deliver(send)
+            await exchange.outlet.deliver(send)
             return
         own = rules.cache_status(
             self._options,
