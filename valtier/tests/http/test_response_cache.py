@@ -194,6 +194,16 @@ async def test_a_leader_who_leaves_takes_nobody_with_him(here: Tier) -> None:
     assert site.calls == 1
 
 
+async def test_nobody_waits_for_ever_for_anothers_answer(here: Tier, there: Tier) -> None:
+    site = Site()
+    site.hold()
+    caches = [ResponseCache(site, tier, collapse_timeout=0.05) for tier in (here, here, there)]
+    clients = [asyncio.create_task(get(cache)) for cache in caches for _ in range(2)]
+    await eventually(lambda: site.now >= 5)
+    site.gate.set()
+    assert {client.status for client in await asyncio.gather(*clients)} == {200}
+
+
 async def test_an_answer_whose_client_has_gone_is_stored_all_the_same(here: Tier) -> None:
     site = Site()
     site.hold()

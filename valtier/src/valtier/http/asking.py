@@ -64,6 +64,7 @@ class Asking:
         now: Callable[[], float],
         pass_s: float,
         error_retry_s: float,
+        patience_s: float,
     ) -> None:
         self.throttle = Throttle(now)
         self.fills: dict[str, Fill] = {}
@@ -77,6 +78,7 @@ class Asking:
         self._now = now
         self._pass_s = pass_s
         self._error_retry_s = error_retry_s
+        self._patience_s = patience_s
         self._passes: dict[
             str, float
         ] = {}  # what could not be stored without Valkey, and until when that counts
@@ -218,8 +220,9 @@ class Asking:
         if ends or lease is None:
             return
         ask = self._lookup.ask(fill.key, claim.found.tags)
-        with contextlib.suppress(ValkeyError):  # who looks again will see it
-            await self._engine.loading.wait(ask, fill.flight, lease)
+        with contextlib.suppress(ValkeyError, TimeoutError):  # who looks again will see it
+            async with asyncio.timeout(self._patience_s):
+                await self._engine.loading.wait(ask, fill.flight, lease)
 
     async def give_up(self, request: Request, claim: Claim, exchange: Exchange) -> None:
         """Says that what came is not stored."""

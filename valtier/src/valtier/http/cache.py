@@ -80,6 +80,7 @@ class ResponseCache:
         local: bool = True,
         local_ttl: Duration = 30.0,
         pass_ttl: Duration = 10.0,
+        collapse_timeout: Duration = 10.0,
         error_retry: Duration = 1.0,
         clock: Clock | None = None,
         options: Options | None = None,
@@ -94,6 +95,7 @@ class ResponseCache:
             local: whether this process keeps responses too.
             local_ttl: for how long at most, before Valkey is asked again.
             pass_ttl: for how long nobody waits for another's answer after one could not be stored.
+            collapse_timeout: how long anybody waits for another's answer before he asks himself.
             error_retry: while stale responses are served because the application fails, it is asked again after so long.
             clock: tells the time, if not the tier's.
             options: the rules' choices.
@@ -130,6 +132,7 @@ class ResponseCache:
             pass_s = seconds(pass_ttl, name="pass_ttl")
             storing = Storing(engine, engine.store, reader, self._lookup, space, now=now, pass_s=pass_s)
         self._purging = Purging(engine, self._lookup, options)
+        patience_s = seconds(collapse_timeout, name="collapse_timeout")
         self._asking = Asking(
             app,
             engine,
@@ -140,6 +143,7 @@ class ResponseCache:
             now=now,
             pass_s=seconds(pass_ttl, name="pass_ttl"),
             error_retry_s=seconds(error_retry, name="error_retry"),
+            patience_s=patience_s,
         )
         self._flow = Flow(
             self._asking,
@@ -151,6 +155,7 @@ class ResponseCache:
             hits=self._hits,
             now=now,
             on_response=self._purging.heed,
+            patience_s=patience_s,
         )
 
     # -- requests ------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Flow:
         hits: Hits,
         now: Callable[[], float],
         on_response: OnResponse,
+        patience_s: float,
     ) -> None:
         self._asking = asking
         self._lookup = lookup
@@ -64,6 +65,8 @@ class Flow:
         self._options = options
         self._space = space
         self._order = engine.order
+        self._monotonic = engine.clock.monotonic
+        self._patience_s = patience_s
         self._hits = hits
         self._now = now
         self._on_response = on_response
@@ -74,7 +77,9 @@ class Flow:
         """Answers a request; `found` is what this process keeps for it, None if nothing."""
         counters = self._space.counters
         looked = found is not None
+        patient_until = self._monotonic() + self._patience_s
         for turn in range(_TURNS + 1):
+            last = turn == _TURNS or (turn > 0 and self._monotonic() >= patient_until)
             began = self._order()
             if not looked:
                 found = await self._look(request)
@@ -92,7 +97,7 @@ class Flow:
                     counters.remote_hits += 1
                     return await self._serve(request, found, value, decision, send)
             counters.misses += not turn
-            if self._goes_alone(request, value, decision, found, last=turn == _TURNS):
+            if self._goes_alone(request, value, decision, found, last=last):
                 return await self._alone(request, found, decision, receive, send)
             if await self._together(request, found, decision, began, receive, send):
                 return None
@@ -197,7 +202,7 @@ class Flow:
             if fill.flight.began > began:
                 return await self._share(fill, request, found, decision, receive, send)
             if found is None or fill.stands(found.raw):
-                await asyncio.shield(fill.done)
+                await asyncio.wait([fill.done], timeout=self._patience_s)
                 return False
         value = found.value if found is not None else None
         if (
@@ -225,7 +230,9 @@ class Flow:
         send: Send,
     ) -> bool:
         """Takes the answer of a fill that began after this request, if it is for it."""
-        stored = await asyncio.shield(fill.done)
+        if not (await asyncio.wait([fill.done], timeout=self._patience_s))[0]:
+            return False  # it takes too long
+        stored = fill.done.result()
         if stored is None:
             ready = fill.ready.result()
             if ready is None or ready.verdict in (Verdict.OTHER, Verdict.FAILED, Verdict.RENEWED):

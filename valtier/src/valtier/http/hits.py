@@ -101,6 +101,7 @@ class Hits:
         self._seen: dict[str, Seen] = {}
         self._engine = engine
         self._mirror = engine.mirror
+        self._removal = engine.removal
         self._records = engine.mirror.records
         self._monotonic = engine.clock.monotonic
         self._options = options
@@ -187,7 +188,7 @@ class Hits:
         if key is None or (seen := self._seen.get(key)) is None:
             return None
         store, tags = self._engine.store, seen.tags
-        if store is None or not self._engine.serving.trusts(key, tags) or self._mirror.doubts(key):
+        if store is None or self._mirror.doubts(key) or self._removal.owes(key, tags):
             return None
         leaving = self._fit(facts, seen.leaving, identity)
         if leaving is None:
