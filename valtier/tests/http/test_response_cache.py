@@ -685,6 +685,24 @@ async def test_without_valkey_the_origin_answers_once_for_all_at_a_time(own_valk
         assert (await get(cache)).is_hit
 
 
+async def test_an_outage_may_be_bridged_by_what_the_process_keeps(own_valkey: EmbeddedValkey) -> None:
+    async with Tier.from_url(own_valkey.url, deadline=5) as tier:
+        site = Site("max-age=60", cache_tag="a")
+        cache = ResponseCache(site, tier, outage_ttl="30s")
+        own_valkey.kill()
+        await eventually(lambda: not tier.valkey.available)
+        assert {(await get(cache)).body for _ in range(5)} == {b"answer 1"}
+        await tier.cache.invalidate_tags("a")
+        assert {(await get(cache)).body for _ in range(5)} == {b"answer 2"}
+        await get(cache, method="POST")
+        assert (await get(cache)).body == b"answer 4"
+        own_valkey.start()
+        await eventually(lambda: tier.valkey.available and not tier.cache.undelivered)
+        tier.cache.drop_local()
+        await get(cache)
+        assert (await get(cache)).is_hit
+
+
 async def test_a_tier_that_uses_no_valkey_serves_from_the_origin() -> None:
     async with Tier.from_url("redis://127.0.0.1:1", use_redis=False) as tier:
         site = Site()

@@ -65,6 +65,7 @@ class Asking:
         pass_s: float,
         error_retry_s: float,
         patience_s: float,
+        outage_s: float,
     ) -> None:
         self.throttle = Throttle(now)
         self.fills: dict[str, Fill] = {}
@@ -79,6 +80,7 @@ class Asking:
         self._pass_s = pass_s
         self._error_retry_s = error_retry_s
         self._patience_s = patience_s
+        self._outage_s = outage_s
         self._passes: dict[
             str, float
         ] = {}  # what could not be stored without Valkey, and until when that counts
@@ -153,6 +155,8 @@ class Asking:
                 fill.saved = await self._storing.save(request, claim.right, claim.start, stored)
             elif self._storing is not None:
                 self._engine.mirror.doubt(fill.key)
+                if self._outage_s and not self._storing.store.available:
+                    self._storing.keep_blindly(request, stored, self._outage_s)
             self._free(fill, stored)
 
         while True:

@@ -82,6 +82,7 @@ class ResponseCache:
         pass_ttl: Duration = 10.0,
         collapse_timeout: Duration = 10.0,
         error_retry: Duration = 1.0,
+        outage_ttl: Duration | None = None,
         clock: Clock | None = None,
         options: Options | None = None,
         **fields: Any,
@@ -97,6 +98,8 @@ class ResponseCache:
             pass_ttl: for how long nobody waits for another's answer after one could not be stored.
             collapse_timeout: how long anybody waits for another's answer before he asks himself.
             error_retry: while stale responses are served because the application fails, it is asked again after so long.
+            outage_ttl: while Valkey is away, this process keeps an answer for so long (if it is fresh); other processes'
+                invalidations do not count meanwhile. None: each request asks, together with those at the same time.
             clock: tells the time, if not the tier's.
             options: the rules' choices.
             fields: the same, one by one: those of `valtier.http.Options`.
@@ -144,6 +147,7 @@ class ResponseCache:
             pass_s=seconds(pass_ttl, name="pass_ttl"),
             error_retry_s=seconds(error_retry, name="error_retry"),
             patience_s=patience_s,
+            outage_s=0.0 if outage_ttl is None else seconds(outage_ttl, name="outage_ttl"),
         )
         self._flow = Flow(
             self._asking,

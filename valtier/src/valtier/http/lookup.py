@@ -7,6 +7,8 @@ remembered only says where to look: what is found says by itself for which reque
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.engine import Engine
 from valtier.cache.mirror import UNDECODED, Record, all_alive
@@ -18,6 +20,8 @@ from valtier.cache.store import entry_suffix
 from valtier.errors import ValkeyError
 from valtier.http.records import AnyRecord, Index, Stored
 from valtier.http.request import Found, Request
+
+T = TypeVar("T")
 
 _HINTS = 20_000
 _HINT_S = 300.0
@@ -40,15 +44,11 @@ class Hints:
             del self.tags[key]
 
 
-def _put(
-    table: dict[str, object] | dict[str, tuple[float, Index]] | dict[str, tuple[str, ...]],
-    key: str,
-    value: object,
-) -> None:
+def _put(table: dict[str, T], key: str, value: T) -> None:
     table.pop(key, None)
     if len(table) >= _HINTS:
         del table[next(iter(table))]
-    table[key] = value  # type: ignore[assignment]
+    table[key] = value
 
 
 class Lookup:
@@ -182,11 +182,6 @@ class Lookup:
             return shared
         return found
 
-    async def look(self, request: Request) -> tuple[Ask, Found] | None:
-        """Looks; see `begin` and `end`."""
-        looking = self.begin(request)
-        return None if looking is None else await self.end(request, looking)
-
     def _judge(self, ask: Ask, seen: Seen) -> Found:
         if seen.corrupt is not None:
             self._engine.spaces.note_corrupt(self._space.counters, ask.key, seen.corrupt)
@@ -201,10 +196,6 @@ class Lookup:
             return found
         found.head = entry.head
         return found
-
-    def judge(self, ask: Ask, seen: Seen) -> Found:
-        """Says what was seen by somebody who waited."""
-        return self._judge(ask, seen)
 
 
 async def _never() -> None:

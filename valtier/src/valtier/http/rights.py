@@ -8,7 +8,7 @@ over     a mark to pass lies there: whoever brings a response that may be stored
 from __future__ import annotations
 
 from valtier.cache.codec import RAW, Body
-from valtier.cache.entry import Entry, is_marker
+from valtier.cache.entry import Entry
 from valtier.cache.lease import Lease
 from valtier.cache.store import Store
 from valtier.http import naming
@@ -71,8 +71,3 @@ class Right:
     async def give_back(self) -> None:
         """Lets others have it. One round trip for a lease, none else."""
         await self.fill(b"", 0)
-
-
-def marks_lease(raw: bytes | None) -> bool:
-    """Whether the marker of a lease lies there."""
-    return raw is not None and is_marker(raw)

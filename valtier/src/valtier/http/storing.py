@@ -236,6 +236,14 @@ class Storing:
         await asyncio.gather(right.give_back(), self.store.put(part, data, _ms(_INDEX_S)))
         return True
 
+    def keep_blindly(self, request: Request, stored: Stored, for_s: float) -> None:
+        """Keeps a response in this process while Valkey is away; this process's own invalidations alone are obeyed."""
+        groups = self._groups_of(request, stored)
+        index, key = self._place(request, stored, groups)
+        if index is None:
+            tags = tuple(dict.fromkeys((*request.base_tags(key), *stored.policy.tags, *sorted(groups))))
+            self._mirror.keep_blindly(self._lookup.ask(key, tags), encode_record(stored), for_s)
+
     def is_marked(self, key: str) -> bool:
         """Whether this process has marked the key not long ago: that mark stands for a while yet."""
         return self._now() < self._marked.get(key, 0.0) + self._pass_s / 2
