@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,16 +63,13 @@ def _nginx(origin: int) -> Iterator[Server]:
     if binary is None:
         raise o.BenchError("nginx is not installed")
     port = free_port()
-    folder = Path(f"/tmp/valtier-nginx-{port}")  # noqa: S108 - nginx wants a path of its own
-    folder.mkdir()
-    config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, port=port, origin=origin))
-    command = [binary, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")]
-    try:
+    with tempfile.TemporaryDirectory(prefix="valtier-nginx-") as name:
+        folder = Path(name)
+        config = folder / "nginx.conf"
+        config.write_text(_NGINX.format(folder=folder, port=port, origin=origin))
+        command = [binary, "-p", name, "-c", str(config), "-e", str(folder / "error.log")]
         with _running(command, dict(os.environ), port, o.NGINX) as server:
             yield server
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 _NGINX = """

@@ -2,13 +2,15 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
-from valtier.embedded import EmbeddedPostgres
+from valtier import Tier
+from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
 from valtier.testing import (
     certificates,
     cluster,
@@ -42,6 +44,20 @@ __all__ = [
 ]
 
 _numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture
+async def here(valkey: EmbeddedValkey) -> AsyncIterator[Tier]:
+    """A tier over the shared Valkey; with `there` it stands for two processes, which share nothing else."""
+    async with Tier.from_url(valkey.url, deadline=5) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def there(valkey: EmbeddedValkey) -> AsyncIterator[Tier]:
+    """Another tier over the shared Valkey."""
+    async with Tier.from_url(valkey.url, deadline=5) as made:
+        yield made
 
 
 @pytest.fixture
