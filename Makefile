@@ -75,6 +75,9 @@ bench-cache: setup  ## The cache and the other libraries, in one run: about five
 bench-sessions: setup  ## valtier's sessions and starsessions, in one run. Options: ARGS="--short"
 	@$(BIN)/python -m bench.sessions $(ARGS)
 
+bench-http: setup  ## The response cache, other libraries' and the bare server, in one run: about ten minutes.
+	@$(BIN)/python -m bench.http $(ARGS)
+
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)
 

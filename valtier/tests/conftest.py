@@ -2,15 +2,17 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
-from valtier.embedded import EmbeddedPostgres, EmbeddedSentinel, ServerTls
+from valtier import Tier
+from valtier.embedded import EmbeddedPostgres, EmbeddedSentinel, EmbeddedValkey, ServerTls
 from valtier.testing import (
     Certificates,
     certificates,
@@ -51,6 +53,20 @@ _numbers = itertools.count(1)
 def tls(certificates: Certificates) -> ServerTls:
     """What a server of a test's own shows by TLS."""
     return ServerTls(certificates.server.certificate, certificates.server.key, ca=certificates.ca)
+
+
+@pytest_asyncio.fixture
+async def here(valkey: EmbeddedValkey) -> AsyncIterator[Tier]:
+    """A tier over the shared Valkey; with `there` it stands for two processes, which share nothing else."""
+    async with Tier.from_url(valkey.url, deadline=5) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def there(valkey: EmbeddedValkey) -> AsyncIterator[Tier]:
+    """Another tier over the shared Valkey."""
+    async with Tier.from_url(valkey.url, deadline=5) as made:
+        yield made
 
 
 @pytest.fixture

@@ -103,6 +103,11 @@ class Cache:
         self._monotonic = engine.clock.monotonic
         self._express = engine.express
 
+    @property
+    def engine(self) -> Engine:
+        """The parts, for what is built on them within this library: the response cache. Not for applications."""
+        return self._engine
+
     async def start(self) -> None:
         """Begins to watch whether Valkey's messages arrive."""
         if self._engine.canary is not None:

@@ -7,6 +7,7 @@ import decimal
 import enum
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ _kinds: dict[int, type[msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]]
     JSON: msgspec.json.Decoder,
 }
 _decoders: dict[tuple[int, Any], _Decoder] = {}
+_raw_decoders: dict[Any, Callable[[bytes], Any]] = {}
 
 
 class CorruptEntryError(ValueError):
@@ -78,11 +80,20 @@ class Body:
         if codec & ZSTD:
             codec, data = codec & ~ZSTD, _decompress(data)
         if codec == RAW:
-            return data
+            decode = _raw_decoders.get(type_)
+            return data if decode is None else decode(data)
         try:
             return decoder_for(type_, codec).decode(data)
         except (msgspec.DecodeError, msgspec.ValidationError) as exc:
             raise CorruptEntryError(str(exc)) from exc
+
+
+def register_raw(type_: type, decode: Callable[[bytes], Any]) -> None:
+    """Makes raw bytes that are asked for as `type_` come back by `decode`, as something that nobody can change.
+
+    `decode` raises `CorruptEntryError` where they can't be read.
+    """
+    _raw_decoders[type_] = decode
 
 
 def is_codec(codec: int) -> bool:
@@ -142,7 +153,7 @@ def is_immutable(value: object) -> bool:
         return True
     if kind is tuple or kind is frozenset:
         return all(map(is_immutable, value))  # type: ignore[call-overload]
-    if isinstance(value, enum.Enum):
+    if isinstance(value, (enum.Enum, *_raw_decoders)):
         return True
     if isinstance(value, msgspec.Struct) and value.__struct_config__.frozen:
         return all(is_immutable(getattr(value, name)) for name in value.__struct_fields__)

@@ -204,7 +204,7 @@ class Loading:
                 if lease.is_ours:
                     break
                 flight.versions = found.versions
-                found = await self._wait(ask, flight, lease)
+                found = await self.wait(ask, flight, lease)
                 if (entry := self.usable(ask, found)) is not None and entry.head != lease.expected:
                     return entry.body
                 stale = entry if stale is not None else None
@@ -213,7 +213,7 @@ class Loading:
             return await self._load_around(ask, flight)
         return await self._fill(ask, flight, lease, versions)
 
-    async def _wait(self, ask: Ask, flight: Flight, lease: Lease) -> Found:
+    async def wait(self, ask: Ask, flight: Flight, lease: Lease) -> Found:
         """Waits until another's lease has brought something or is gone; returns what lies there then."""
         store, reader, mirror = self._store, self._reader, self._mirror
         if store is None or reader is None:

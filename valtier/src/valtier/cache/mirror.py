@@ -81,7 +81,18 @@ def all_alive(cells: tuple[Cell, ...]) -> bool:
 class Record(LocalRecord):
     """A kept entry. It holds its value if nobody can change that, else the bytes to decode for each reader."""
 
-    __slots__ = ("_body", "_mutable", "cells", "counters", "quiet_until", "tags", "type", "value")
+    __slots__ = (
+        "_body",
+        "_mutable",
+        "cells",
+        "counters",
+        "derived",
+        "head",
+        "quiet_until",
+        "tags",
+        "type",
+        "value",
+    )
 
     def __init__(
         self,
@@ -92,6 +103,7 @@ class Record(LocalRecord):
         cells: tuple[Cell, ...],
         quiet_until: float,
         counters: Counters,
+        head: bytes = b"",
     ) -> None:
         super().__init__(key, len(body.data) + len(key) + _OVERHEAD)
         self._body = body
@@ -102,6 +114,8 @@ class Record(LocalRecord):
         self.cells = cells
         self.quiet_until = quiet_until  # monotonic: until then there is nothing to decide
         self.counters = counters
+        self.derived: Any = None  # what whoever serves it has made of it
+        self.head = head  # of the entry in Valkey, for whoever renews it
 
     def decode(self) -> Any:
         """Returns the value, anew for each reader unless nobody can change it; then it is decoded once.
@@ -183,6 +197,10 @@ class Mirror:
         cell = self._cells.get(tag)
         return None if cell is None else cell.version
 
+    def cell_of(self, tag: str) -> Cell | None:
+        """Returns the cell of a tag whose version is known: as long as it lives, the version holds."""
+        return self._cells.get(tag)
+
     def keep(
         self, key: str, entry: Entry, type_: Any, quiet_s: float, counters: Counters, asked: int
     ) -> Record | None:
@@ -200,7 +218,7 @@ class Mirror:
             if len(cells) < len(entry.tags):
                 return None
         record = Record(
-            key, entry.body, type_, entry.tags, cells, self._clock.monotonic() + quiet_s, counters
+            key, entry.body, type_, entry.tags, cells, self._clock.monotonic() + quiet_s, counters, entry.head
         )
         return record if self.local.put(record) else None
 

@@ -105,6 +105,26 @@ class Found:
         return record.decode() if record.value is UNDECODED else record.value
 
 
+class Looking:
+    """A look that is under way."""
+
+    __slots__ = ("ask", "found", "unknown", "versions", "waits")
+
+    def __init__(
+        self,
+        ask: Ask,
+        found: Found,
+        waits: list[asyncio.Future[Reply]],
+        unknown: list[int],
+        versions: list[bytes | None] | None,
+    ) -> None:
+        self.ask = ask
+        self.found = found
+        self.waits = waits  # the last one is the entry's
+        self.unknown = unknown  # the places of the tags whose versions are asked for
+        self.versions = versions  # None: all of them come with the entry
+
+
 class Reader:
     """Looks into Valkey, and keeps what it may."""
 
@@ -172,6 +192,50 @@ class Reader:
         if found.raw is not raw:
             found.parse(raw)
         return tuple(versions)
+
+    def begin_look(self, ask: Ask) -> Looking:
+        """Sends what `look` would send, at once and without waiting. One round trip until `end_look` knows.
+
+        Raises:
+            ValkeyError: Valkey can't be asked.
+        """
+        store, mirror = self._store, self._mirror
+        tags = ask.tags
+        name = store.name(entry_suffix(ask.key))
+        found = Found(self, ask, name, asked := self._order())
+        if not (ask.rules.local and mirror.keeps):
+            names = [name, *(store.name(tag_suffix(tag)) for tag in tags)]
+            waits = [store.valkey.call("MGET", *names) if tags else store.valkey.call("GET", name)]
+            return Looking(ask, found, waits, [], None)
+        if not tags:
+            return Looking(ask, found, [store.valkey.call_tracked("GET", name, sink=found.take)], [], [])
+        versions = [mirror.version_of(tag) for tag in tags]
+        unknown = [i for i, version in enumerate(versions) if not version]
+        return Looking(
+            ask, found, self._send(found, ask, [tags[i] for i in unknown], asked), unknown, versions
+        )
+
+    async def end_look(self, looking: Looking) -> Found:
+        """Waits for the replies.
+
+        Raises:
+            ValkeyError: Valkey could not be asked.
+        """
+        ask, found, waits, versions = looking.ask, looking.found, looking.waits, looking.versions
+        if len(waits) == 1:
+            raw = await waits[0]
+        else:
+            *told, raw = await asyncio.gather(*waits)
+            for i, version in zip(looking.unknown, told, strict=True):
+                versions[i] = version  # type: ignore[index]  # there are unknown ones only where versions are kept
+        if versions is None and ask.tags:
+            raw, *versions = raw
+        if found.raw is not raw:
+            found.parse(raw)
+        found.versions = tuple(versions or ())
+        if self._store.is_current(found.name, entry_suffix(ask.key)):
+            return found
+        return await self.look(ask)
 
     async def look_many(self, asks: Sequence[Ask]) -> list[Found]:
         """Looks for several reads at once. One round trip; in a cluster one to each server that holds some.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from valtier.cache.flight import Flights
 from valtier.cache.mirror import Mirror
 from valtier.cache.spaces import Spaces
-from valtier.cache.store import CHUNK, Store, entry_suffix, tag_suffix
+from valtier.cache.store import CHUNK, Store, entry_suffix, guard_of, tag_suffix
 from valtier.cache.undelivered import Undelivered
 from valtier.errors import ValkeyError
 
@@ -33,7 +33,7 @@ class Removal:
     @property
     def owed(self) -> int:
         """How many names Valkey has not acknowledged yet."""
-        return 0 if self._undelivered is None else len(self._undelivered)
+        return 0 if self._undelivered is None else self._undelivered.told
 
     def owes(self, key: str, tags: Sequence[str]) -> bool:
         """Whether an invalidation of the key or of a tag is owed, so that what Valkey holds must not be believed."""
@@ -60,7 +60,8 @@ class Removal:
 
     async def remove(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         """Removes keys and tags; what Valkey can't take is delivered later."""
-        suffixes = [*map(entry_suffix, keys), *map(tag_suffix, tags)]
+        guards = dict.fromkeys(map(guard_of, tags))
+        suffixes = [*map(entry_suffix, keys), *map(tag_suffix, guards), *map(tag_suffix, tags)]
         self._begin(keys, tags, suffixes)
         if self._store is None:
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import zlib
 from collections.abc import Iterable, Sequence
 
 from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE, new_marker, new_version
@@ -41,6 +42,22 @@ def entry_suffix(key: str) -> str:
 def tag_suffix(tag: str) -> str:
     """Returns the part of a tag's name that is the same on every server."""
     return f"t:{tag}"
+
+
+_GUARDS = 16
+_GUARD_MARK = "t: "
+
+
+def guard_of(tag: str) -> str:
+    """Returns the guard of a tag: a tag that is invalidated with it, and with one in sixteen others.
+
+    Whoever learns only after a load what its result depends on compares the guards before and after: where a guard has
+    not changed, none of its tags was invalidated meanwhile. No tag of a caller's is named so: it has a space.
+    """
+    return f" {zlib.crc32(tag.encode()) % _GUARDS}"
+
+
+GUARDS = tuple(f" {number}" for number in range(_GUARDS))
 
 
 class Store:
@@ -219,6 +236,10 @@ class Store:
         """Removes entries and tags by their suffixes; returns how many there were. One round trip."""
         left = list(suffixes)
         count: int = 0
+        guards = [suffix for suffix in left if suffix.startswith(_GUARD_MARK)] if self.clustered else []
+        if 0 < len(guards) < len(left):  # on other servers than their tags, which must not go first
+            count += await self.unlink(guards)
+            left = [suffix for suffix in left if not suffix.startswith(_GUARD_MARK)]
         for _ in range(_TRIES):
             names = list(map(self.name, left))
             count += int(await self.valkey.call("UNLINK", *names, idempotent=True))

@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from valtier.cache.store import CHUNK, Store
+from valtier.cache.store import CHUNK, GUARDS, Store, tag_suffix
 from valtier.errors import ValkeyError
 
 log = logging.getLogger("valtier")
@@ -40,6 +40,11 @@ class Undelivered:
 
     def __len__(self) -> int:
         return len(self.names) + bool(self.everything)
+
+    @property
+    def told(self) -> int:
+        """How many there are for whoever watches: without the guards, which go with their tags."""
+        return len(self) - sum(tag_suffix(guard) in self._names for guard in GUARDS)
 
     def covers(self, names: Iterable[str]) -> bool:
         """Whether an invalidation of one of these is owed, so that what Valkey holds must not be believed."""

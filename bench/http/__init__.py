@@ -1,0 +1,1 @@
+"""The response cache beside other libraries' and beside the bare server: `python -m bench.http`."""

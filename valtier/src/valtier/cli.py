@@ -1,0 +1,94 @@
+"""The command line: `valtier ping`, `valtier purge`. Where Valkey is, the environment says, or `--url`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from valtier.errors import ConfigurationError
+from valtier.http import ResponseCache
+from valtier.settings import Settings
+from valtier.tier import Tier
+
+OK, FAILED, WRONG = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command. Returns the exit status: 0, 1 if Valkey can't do it now, 2 if it was called wrongly."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
+    try:
+        return asyncio.run(_run(given, _settings(given)))
+    except ConfigurationError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - a command line
+        return WRONG
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    settings = Settings.from_env(os.environ)
+    if not settings.use_redis:
+        raise ConfigurationError("USE_REDIS is false: there is no Valkey to talk to")
+    return replace(settings, url=given.url or settings.url, prefix=given.prefix or settings.prefix)
+
+
+async def _run(given: argparse.Namespace, settings: Settings) -> int:
+    async with Tier(settings, local_bytes=0) as tier:
+        if given.command == "ping":
+            return await _ping(tier)
+        return await _purge(tier, given)
+
+
+async def _ping(tier: Tier) -> int:
+    report = (await tier.health())["cache"]
+    shown = {name: report[name] for name in ("connected", "status", "server", "latency_ms") if name in report}
+    print(json.dumps(shown))  # noqa: T201
+    return OK if report["connected"] else FAILED
+
+
+async def _purge(tier: Tier, given: argparse.Namespace) -> int:
+    cache = ResponseCache(_no_app, tier, query_sort=given.query_sort, query_ignore=tuple(given.query_ignore))
+    try:
+        for uri in given.uri:
+            await cache.purge(uri)
+        for tag in given.tag:
+            await cache.purge(tag=tag)
+        for group in given.group:
+            origin, separator, name = group.rpartition("#")
+            if not separator:
+                raise ConfigurationError(f"a group is written origin#name, not {group!r}")
+            await cache.purge(group=(origin, name))
+    finally:
+        await cache.stop()
+    if tier.cache.undelivered:
+        print("Valkey did not take it: nothing is purged. Try again when it is back", file=sys.stderr)  # noqa: T201
+        return FAILED
+    return OK
+
+
+async def _no_app(scope: object, receive: object, send: object) -> None:
+    raise RuntimeError("the command line serves nothing")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="valtier", description=__doc__)
+    parser.add_argument("--url", help="where Valkey is; without it REDIS_URL or VALKEY_URL says so")
+    parser.add_argument("--prefix", help="the first part of every name in Valkey; without it VALTIER_PREFIX")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ping", help="asks Valkey, and prints what it is; fails if it does not answer")
+    purge = commands.add_parser("purge", help="invalidates responses by URI, tag or group")
+    purge.add_argument("uri", nargs="*", help="absolute URIs: each variant, for all users")
+    purge.add_argument("--tag", action="append", default=[])
+    purge.add_argument("--group", action="append", default=[], metavar="ORIGIN#NAME")
+    purge.add_argument("--query-sort", action="store_true", help="as the application's ResponseCache has it")
+    purge.add_argument("--query-ignore", action="append", default=[], metavar="NAME", help="likewise")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
