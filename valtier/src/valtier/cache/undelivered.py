@@ -25,9 +25,7 @@ class Undelivered:
     def __init__(self, store: Store, *, limit: int = 100_000) -> None:
         self._store = store
         self._limit = limit
-        self.names: dict[
-            str, int
-        ] = {}  # changed here only; each with the number of the invalidation that added it last
+        self.names: dict[str, int] = {}  # changed here only; each with the number of who added it last
         self.everything = 0  # the number of the invalidation that exceeded the limit last; 0 if none did
         self._number = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
@@ -44,7 +42,7 @@ class Undelivered:
     @property
     def told(self) -> int:
         """How many there are for whoever watches: without the guards, which go with their tags."""
-        return len(self) - sum(tag_suffix(guard) in self._names for guard in GUARDS)
+        return len(self) - sum(tag_suffix(guard) in self.names for guard in GUARDS)
 
     def covers(self, names: Iterable[str]) -> bool:
         """Whether an invalidation of one of these is owed, so that what Valkey holds must not be believed."""
