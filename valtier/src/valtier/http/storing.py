@@ -155,6 +155,7 @@ class Storing:
         else:
             saved = await self._save_beside(request, right, start, index, key, data, lives_s)
         if saved:
+            self._mirror.drop((entry_suffix(key),))  # Valkey's message about it comes a moment later
             self._mirror.believe(key, start.began)
             self._reader.read_back(self._lookup.ask(key, tags))
         return saved
@@ -261,6 +262,7 @@ class Storing:
                 if len(self._marked) >= _MOST_MARKED:
                     del self._marked[next(iter(self._marked))]
                 self._marked[right.key] = self._now()
+                self._mirror.drop((entry_suffix(right.key),))
                 self._reader.read_back(self._lookup.ask(right.key, tags))
         except ValkeyError as exc:
             self._engine.spaces.note_error(self._space.counters, exc)
