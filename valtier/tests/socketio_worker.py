@@ -8,6 +8,7 @@ manager). Over HTTP a test can emit, ask and look: `POST /do` with `{"do": name,
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import resource
@@ -50,6 +51,7 @@ class Worker:
         url = environ["SIO_VALKEY"]
         self.tier: Tier | None = None
         self.log: list[Any] = []
+        self.running = self.most_running = 0
         if self.kind == "stock":
             self.sio: Any = socketio.AsyncServer(
                 async_mode="asgi",
@@ -74,7 +76,18 @@ class Worker:
                 if options.pop("identify", False):
                     options["identify"] = lambda environ: environ.get("HTTP_COOKIE", "")
                 self.sio = Server(self.manager, **options)
-        for name in ("connect", "disconnect", "say", "echo", "fail", "slow", "message", "cursor", "join", "leave"):
+        for name in (
+            "connect",
+            "disconnect",
+            "say",
+            "echo",
+            "fail",
+            "slow",
+            "message",
+            "cursor",
+            "join",
+            "leave",
+        ):
             self.sio.on(name, getattr(self, f"on_{name.replace('-', '_')}"))
         self.sio.on("connect", self.on_connect, namespace="/custom")
         self.sio.on("message", self.on_message_custom, namespace="/custom")
@@ -126,8 +139,8 @@ class Worker:
         await self.sio.leave_room(sid, room)
 
     async def on_slow(self, sid: str) -> None:
-        self.running = getattr(self, "running", 0) + 1
-        self.most_running = max(getattr(self, "most_running", 0), self.running)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
         await asyncio.sleep(0.02)
         self.running -= 1
 
@@ -143,48 +156,50 @@ class Worker:
     # -- what a test asks ----------------------------------------------------------------------------------
 
     async def do(self, order: dict[str, Any]) -> Any:
+        """Does what a test asks for: a `do_…` of this class, or a method of the server."""
         name = order.pop("do")
-        if name == "emit":
-            await self.sio.emit(**order)
-            return None
-        if name == "burst":
-            return await self._burst(**order)
-        if name == "flow":
-            return await self._flow(**order)
-        if name == "snapshot":
-            return self.manager.snapshot().as_dict()
-        if name == "most_running":
-            return self.most_running
-        if name == "memory":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if name == "log":
-            return self.log
-        if name == "tick":
-            return self.sio.tick(**order)
-        if name == "pid":
-            return os.getpid()
-        if name == "deafen":
-            for track in self.manager._bus._tracks:
-                await track.reader.reconnect()
-                track.reader._connection = Deaf(self.tier.valkey.dedicated(track.lane.stream))
-            return None
-        if name == "ask_all":
-            return await self.manager.ask_room(**order)
-        if name == "volatile":
-            return await self.manager.emit(**order, volatile=True)
-        if name == "ticks":
-            return self.manager.tick(**order)
-        if name == "list_room":
-            return await self.manager.participants("/", order["room"])
-        if name == "rooms":
-            return self.sio.rooms(**order)
-        return await getattr(self.sio, name)(**order)
+        done = getattr(self, f"do_{name}", None) or getattr(self.sio, name)
+        result = done(**order)
+        return await result if inspect.isawaitable(result) else result
 
-    async def _burst(self, event: str, room: str, prefix: str, count: int) -> None:
+    def do_snapshot(self) -> dict[str, Any]:
+        return self.manager.snapshot().as_dict()
+
+    def do_log(self) -> list[Any]:
+        return self.log
+
+    def do_pid(self) -> int:
+        return os.getpid()
+
+    def do_memory(self) -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def do_most_running(self) -> int:
+        return self.most_running
+
+    async def do_volatile(self, **order: Any) -> None:
+        await self.manager.emit(**order, volatile=True)
+
+    async def do_ask_all(self, **order: Any) -> list[Any]:
+        return await self.manager.ask_room(**order)
+
+    def do_ticks(self, **order: Any) -> None:
+        self.manager.tick(**order)
+
+    async def do_list_room(self, room: str) -> Any:
+        return await self.manager.participants("/", room)
+
+    async def do_deafen(self) -> None:
+        bus: Any = self.manager._bus
+        for track in bus._tracks:
+            await track.reader.reconnect()
+            track.reader._connection = Deaf(bus._valkey.dedicated(track.lane.stream))
+
+    async def do_burst(self, event: str, room: str, prefix: str, count: int) -> None:
         for number in range(count):
             await self.sio.emit(event, f"{prefix}:{number}", room=room)
 
-    async def _flow(self, event: str, room: str, prefix: str, count: int, per_second: float) -> int:
+    async def do_flow(self, event: str, room: str, prefix: str, count: int, per_second: float) -> int:
         """Emits at a rate. Returns how many were refused; those are tried again."""
         refused = 0
         begin = time.perf_counter()
@@ -196,7 +211,7 @@ class Worker:
                 try:
                     await self.sio.emit(event, f"{prefix}:{number}", room=room)
                     break
-                except Exception:  # noqa: BLE001: whatever it is, it is counted
+                except Exception:  # noqa: BLE001 -- whatever it is, it is counted
                     refused += 1
                     await asyncio.sleep(0.05)
         return refused
@@ -225,7 +240,7 @@ class Worker:
         status = 200
         try:
             answer = await self.do(msgspec.json.decode(body))
-        except Exception as exc:  # noqa: BLE001: the test is told
+        except Exception as exc:  # noqa: BLE001 -- the test is told
             status, answer = 500, f"{type(exc).__name__}: {exc}"
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": msgspec.json.encode(answer)})

@@ -27,7 +27,9 @@ _START_S = 40.0
 class Worker:
     """One Granian process with `socketio_worker` in it."""
 
-    def __init__(self, valkey_url: str, *, kind: str = "valtier", port: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, valkey_url: str, *, kind: str = "valtier", port: int | None = None, **settings: Any
+    ) -> None:
         self.port = port or free_port()
         self._app = "socketio_engine:make" if kind == "engine" else "socketio_worker:make"
         self._environ = os.environ | {
@@ -58,7 +60,7 @@ class Worker:
 
     async def start(self) -> None:
         # The server's own supervisor and its worker are one process group, so that a test can kill both.
-        self._process = subprocess.Popen(  # noqa: ASYNC220: it returns at once
+        self._process = subprocess.Popen(  # noqa: ASYNC220, S603 -- it returns at once, and the words are ours
             [
                 Path(sys.executable).with_name("granian"),
                 *("--interface", "asgi", "--factory", "--loop", "uvloop"),
@@ -228,7 +230,7 @@ def install_node_clients() -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise RuntimeError("the tests of Socket.IO need Node 20 with npm")
-    subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, capture_output=True)
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, capture_output=True)  # noqa: S603
 
 
 def free_port() -> int:

@@ -23,7 +23,9 @@ class Client:
     url: str
 
     async def get(self, **query: str) -> tuple[int, str]:
-        async with self.session.get(self.url, params={"EIO": "4", "transport": "polling"} | query) as response:
+        async with self.session.get(
+            self.url, params={"EIO": "4", "transport": "polling"} | query
+        ) as response:
             return response.status, await response.text()
 
     async def post(self, body: str | bytes, **query: str) -> tuple[int, str]:
@@ -92,7 +94,9 @@ async def test_a_websocket_opens_a_session_without_upgrades(client: Client) -> N
         assert (told["pingInterval"], told["pingTimeout"]) == (INTERVAL_MS, TIMEOUT_MS)
 
 
-@pytest.mark.parametrize("query", [{"EIO": ""}, {"EIO": "abc"}, {"EIO": "3"}, {"transport": ""}, {"transport": "abc"}])
+@pytest.mark.parametrize(
+    "query", [{"EIO": ""}, {"EIO": "abc"}, {"EIO": "3"}, {"transport": ""}, {"transport": "abc"}]
+)
 async def test_a_missing_or_unknown_parameter_is_a_bad_request(client: Client, query: dict[str, str]) -> None:
     status, text = await client.get(**query)
     assert status == 400

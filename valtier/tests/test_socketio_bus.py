@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from socketio_studio import ROOM, complete, flow, node, studio
 from socketio_workers import NodeClients
 
@@ -10,6 +11,7 @@ from valtier.embedded import EmbeddedValkey
 from valtier.testing import FaultProxy, eventually
 
 __all__ = ["node"]
+
 
 async def test_a_burst_arrives_whole_in_one_order_everywhere(
     valkey: EmbeddedValkey, node: NodeClients

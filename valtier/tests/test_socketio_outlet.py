@@ -30,8 +30,9 @@ class Wire:
 
     async def finish(self, count: int = 1) -> None:
         for _ in range(count):
-            while not self.pending:
-                await asyncio.sleep(0)
+            for _ in range(10):
+                if not self.pending:
+                    await asyncio.sleep(0)
             self.pending.pop(0).set_result(None)
             for _ in range(4):
                 await asyncio.sleep(0)

@@ -202,7 +202,7 @@ HOSTILE = [
     "40[]",
     '40"x"',
     '41{"a":1}',
-    '42' + "9" * 5000 + '["echo"]',
+    "42" + "9" * 5000 + '["echo"]',
     '451["x"]',
     '4599999-["x",{"_placeholder":true,"num":0}]',
     '45-["x"]',
@@ -256,7 +256,10 @@ async def test_wrong_attachments_close_the_connection(
         ('421["nobody knows this",1]', '431[{"error":"unknown event"}]'),
         ('422["say"]', '432[{"error":"wrong arguments"}]'),
         ('423["say",1,2,3,4,5,6,7]', '433[{"error":"wrong arguments"}]'),
-        ('424["echo",{"__proto__":1,"_placeholder":true,"num":0}]', '434[{"__proto__":1,"_placeholder":true,"num":0}]'),
+        (
+            '424["echo",{"__proto__":1,"_placeholder":true,"num":0}]',
+            '434[{"__proto__":1,"_placeholder":true,"num":0}]',
+        ),
     ],
 )
 async def test_an_event_that_nobody_can_take_is_answered_with_an_error(
@@ -347,6 +350,6 @@ async def test_refusals_are_counted_and_leave_nothing_behind(
     assert after["refused"] > before["refused"]
 
     async def nobody_is_left() -> bool:
-        return (await server.snapshot())["sockets"] == 0
+        return bool((await server.snapshot())["sockets"] == 0)
 
     await eventually(nobody_is_left)

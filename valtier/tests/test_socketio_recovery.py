@@ -33,7 +33,9 @@ async def joined(node: NodeClients, name: str, worker: Worker, *rooms: str, url:
     await eventually(lambda: node.connects[name], 20)
 
 
-async def test_a_link_that_drops_is_recovered_on_the_same_worker(two: list[Worker], node: NodeClients) -> None:
+async def test_a_link_that_drops_is_recovered_on_the_same_worker(
+    two: list[Worker], node: NodeClients
+) -> None:
     one, other = two
     async with FaultProxy(one.port) as proxy:
         await joined(node, "ann", one, "r", url=f"http://127.0.0.1:{proxy.port}")
@@ -196,14 +198,26 @@ async def test_a_forged_private_id_recovers_nothing(two: list[Worker]) -> None:
 
         victim = await connect({"rooms": ["r"]})
         sid, _, secret = victim["pid"].partition(".")
-        forged = [f"{sid}.{'x' * len(secret)}", f"{sid}.", sid, "", 5, {"a": 1}, "a}b{c.x" * 9, "\0" * 20, None]
+        forged = [
+            f"{sid}.{'x' * len(secret)}",
+            f"{sid}.",
+            sid,
+            "",
+            5,
+            {"a": 1},
+            "a}b{c.x" * 9,
+            "\0" * 20,
+            None,
+        ]
         for pid in forged:
             assert (await connect({"pid": pid, "offset": "0-0"}))["sid"] != sid
         for offset in ("", "x", "1-1,2-2", "9" * 5000, {"a": 1}, 7, "9999999999999-0"):
             assert (await connect({"pid": victim["pid"], "offset": offset}))["sid"] in (sid, ANY)
 
 
-async def test_the_state_survives_that_valkey_forgets_it(own_valkey: EmbeddedValkey, node: NodeClients) -> None:
+async def test_the_state_survives_that_valkey_forgets_it(
+    own_valkey: EmbeddedValkey, node: NodeClients
+) -> None:
     options = {"recovery": True, "ping_interval": 0.3}
     async with workers(own_valkey.url, 2, options=options, manager={"beat": "200ms"}) as (one, other):
         await joined(node, "ann", one, "r")

@@ -145,7 +145,8 @@ async def test_a_coalesced_room_gets_one_event_with_the_latest_of_each_key(
             for number in range(50):
                 await worker.do("ticks", room="r", key=f"user {worker.port}", payload={"n": number})
         return all(
-            {key for tick in client.events("tick") for key in tick} == {f"user {worker.port}" for worker in pair}
+            {key for tick in client.events("tick") for key in tick}
+            == {f"user {worker.port}" for worker in pair}
             for client in clients
         )
 

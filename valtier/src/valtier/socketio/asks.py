@@ -51,7 +51,9 @@ class Asks:
         self._numbers = itertools.count(1)
         self._running: set[asyncio.Task[Any]] = set()
 
-    def open(self, callback: Callable[..., Any] | None = None, workers: set[str] | None = None) -> tuple[int, Ask]:
+    def open(
+        self, callback: Callable[..., Any] | None = None, workers: set[str] | None = None
+    ) -> tuple[int, Ask]:
         if len(self._open) >= _MAX_ASKS:
             del self._open[next(iter(self._open))]
         number, ask = next(self._numbers), Ask(callback, workers)
@@ -86,6 +88,6 @@ class Asks:
             task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Future[Any]) -> None:
-        self._running.discard(task)  # type: ignore[arg-type]
+        self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("A callback of a Socket.IO event failed", exc_info=error)

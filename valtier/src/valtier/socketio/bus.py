@@ -70,9 +70,7 @@ class Bus:
         self._on_message = on_message
         self._patience_s = patience_s
         self._beat_s = beat_s
-        self._tracks = [
-            _Track(Lane(valkey, f"{prefix}:sio:{{b{i}}}", host, options)) for i in range(streams)
-        ]
+        self._tracks = [_Track(Lane(valkey, f"{prefix}:sio:{{b{i}}}", host, options)) for i in range(streams)]
         for track in self._tracks:
             track.reader = Reader(valkey, track.lane.stream, self._hearer(track))
         self._beats: list[tuple[int, float] | None] = [None] * streams  # not yet heard
@@ -140,7 +138,9 @@ class Bus:
                 if number >= track.ahead:
                     track.ahead = 0
                 for mine, message in track.lane.seen(number, f"{entry[0]}-{entry[1]}"):
-                    if track.sequences.accept(host, mine):  # those that were trimmed before they were read, too
+                    if track.sequences.accept(
+                        host, mine
+                    ):  # those that were trimmed before they were read, too
                         self._tell(track, host, message)
             elif not track.sequences.last(host) and (entry_id(was) if was else entry) <= place:
                 track.sequences.prime(host, number)  # of a time before this worker's
@@ -246,7 +246,9 @@ class Bus:
                 elif now - open_beat[1] >= _DEAF_BEATS * self._beat_s:
                     self.deaf += 1
                     self._beats[index] = None
-                    log.error("This process does not hear its own Socket.IO events: it reads on a new connection")
+                    log.error(
+                        "This process does not hear its own Socket.IO events: it reads on a new connection"
+                    )
                     await track.reader.reconnect()
             await asyncio.sleep(self._beat_s)
 

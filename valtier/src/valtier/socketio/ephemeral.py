@@ -45,7 +45,9 @@ class Ephemeral:
 
     def start(self) -> None:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="valtier-socketio-ephemeral")
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name="valtier-socketio-ephemeral"
+            )
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -71,20 +73,21 @@ class Ephemeral:
     async def _run(self) -> None:
         while True:
             try:
-                async with self._valkey.subscribe(
-                    *self._channels, sharded=True, max_queue=_MAX_QUEUE, wait=True
-                ) as subscription:
-                    async for item in subscription:
-                        if isinstance(item, Gap):
-                            self.gaps += 1
-                            continue
-                        self._hear(item.data)
-                return  # the client was closed
+                await self._listen()
             except ReplyError as exc:
                 log.error("Volatile Socket.IO events stay in this process: %s", exc)  # noqa: TRY400
             except ValkeyError:
                 pass
             await asyncio.sleep(_PAUSE_S)
+
+    async def _listen(self) -> None:
+        heard = self._valkey.subscribe(*self._channels, sharded=True, max_queue=_MAX_QUEUE, wait=True)
+        async with heard as subscription:
+            async for item in subscription:
+                if isinstance(item, Gap):
+                    self.gaps += 1
+                else:
+                    self._hear(item.data)
 
     def _hear(self, data: bytes) -> None:
         try:

@@ -145,7 +145,7 @@ class Lane:
                 await self._something.wait()
             try:
                 await self._append()
-            except Exception as exc:  # noqa: BLE001: sending goes on, whatever it is
+            except Exception as exc:
                 if not isinstance(exc, ValkeyError):
                     log.exception("Socket.IO: sending to Redis failed in a way that it never should")
                 elif self.failure is None:

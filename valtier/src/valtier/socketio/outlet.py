@@ -134,7 +134,8 @@ class Outlet:
                 self._arm()
 
     def _start(self, message: Message) -> None:
-        assert self._send is not None
+        if self._send is None:
+            return
         sent = self._send(message)
         if hasattr(sent, "add_done_callback"):
             self._in_flight = sent
@@ -150,20 +151,27 @@ class Outlet:
         self._pump()
 
     def _pump(self) -> None:
-        while not self._closed and self._flushing is None and (message := self._next()) is not None:
+        while not self._closed and (message := self._next()) is not None:
             self._start(message)
-            if self._flushing is None and not self._flown():
-                if self._queue or self._latest:
-                    self._arm()
+            if self._busy():
                 return
+
+    def _busy(self) -> bool:
+        """Whether what was started last has not left; then the rest is sent when it has."""
+        if self._flushing is not None:
+            return True
+        if self._flown():
+            return False
+        if self._queue or self._latest:
+            self._arm()
+        return True
 
     async def _flush(self, sent: Awaitable[None]) -> None:
         try:
             await sent
-            while not self._closed and (message := self._next()) is not None:
-                assert self._send is not None
+            while self._send is not None and not self._closed and (message := self._next()) is not None:
                 await self._send(message)
-        except Exception:  # noqa: BLE001: the reading side learns that the client is gone, and closes
+        except Exception:  # noqa: BLE001 -- the reading side learns that the client is gone, and closes
             self.close()
         finally:
             self._flushing = None

@@ -218,9 +218,7 @@ def _check(kind: int, data: Any) -> None:
             raise PacketError("DISCONNECT has no data")
     elif not isinstance(data, list):
         raise PacketError("the data is an array")
-    elif kind in (EVENT, BINARY_EVENT) and (
-        not data or not isinstance(data[0], str) or data[0] in _RESERVED
-    ):
+    elif kind in (EVENT, BINARY_EVENT) and (not data or not isinstance(data[0], str) or data[0] in _RESERVED):
         raise PacketError("an event begins with its name, which is not a reserved one")
 
 

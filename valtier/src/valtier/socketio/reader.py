@@ -96,7 +96,7 @@ class Reader:
                 if not self._primed.is_set():
                     await self._find_end()
                 entries = await self._read()
-            except Exception as exc:  # noqa: BLE001: reading goes on, whatever it is
+            except Exception as exc:
                 if not isinstance(exc, ValkeyError):
                     log.exception("Socket.IO: reading from Redis failed in a way that it never should")
                 self.failures += 1
@@ -132,7 +132,9 @@ class Reader:
 
     async def _read(self) -> list[Any]:
         if self._doubt is not _Doubt.NONE and await self._is_other():
-            log.warning("Redis has lost Socket.IO's stream, or is another server: reading it from the beginning")
+            log.warning(
+                "Redis has lost Socket.IO's stream, or is another server: reading it from the beginning"
+            )
             self.rewinds += 1
             self.position = ZERO
         self._doubt = _Doubt.NONE

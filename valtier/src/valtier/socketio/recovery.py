@@ -195,5 +195,3 @@ def _field(room: Room) -> str:
 
 def _pack(value: Any) -> bytes:
     return msgspec.msgpack.encode(value)
-
-

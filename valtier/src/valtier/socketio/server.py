@@ -23,6 +23,7 @@ from valtier.socketio.messages import Room
 from valtier.socketio.packets import Incoming, Outgoing, PacketError
 from valtier.socketio.recovery import Claimed
 from valtier.socketio.replay import Missed
+from valtier.socketio.resumption import frame_of
 from valtier.socketio.rooms import Member
 from valtier.socketio.snapshot import Snapshot
 from valtier.socketio.socket import Socket
@@ -97,13 +98,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             raise ConfigurationError("Server speaks the default encoding only: leave serializer and json out")
         unknown = set(transports) - {"websocket", "polling"}
         if unknown or not transports or isinstance(transports, str):
-            raise ConfigurationError(
-                f"transports is a list of 'websocket' and 'polling', not {transports!r}"
-            )
-        for name, value in (("max_message", max_message), ("max_queue", max_queue), ("max_handlers", max_handlers)):
+            raise ConfigurationError(f"transports is a list of 'websocket' and 'polling', not {transports!r}")
+        for name, value in (
+            ("max_message", max_message),
+            ("max_queue", max_queue),
+            ("max_handlers", max_handlers),
+        ):
             if value < 1:
                 raise ConfigurationError(f"{name} is at least 1, not {value!r}")
-        self._recovery = recovery
         self._identify = identify
         self._connect_timeout_s = seconds(connect_timeout, name="connect_timeout")
         self._max_handlers = max_handlers
@@ -123,15 +125,16 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             max_http_buffer_size=max_message,
             max_frames=max_queue,
             max_queued_bytes=max_queued_bytes,
-            on_offset=client_manager.offset,
+            on_offset=self._offset,
             on_alive=self._on_alive,
             on_evicted=self._on_evicted,
             on_refused=self._on_refused,
             allow_request=allow_request,
             **options,
         )
-        if recovery:
-            self._recovery = client_manager.enable_recovery()
+        self._resumption = client_manager.resumption if recovery else None
+        if self._resumption is not None:
+            self._resumption.enabled = True
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -172,7 +175,13 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self.manager.tick(room, key, payload, namespace=namespace, event=event)
 
     async def ask_room(
-        self, event: str, data: Any = None, *, room: Any, namespace: str | None = None, timeout: Duration = 10.0
+        self,
+        event: str,
+        data: Any = None,
+        *,
+        room: Any,
+        namespace: str | None = None,
+        timeout: Duration = 10.0,
     ) -> list[Any]:
         """Sends an event to a room and returns everybody's acknowledgement; as `ValkeyManager.ask_room` says."""
         answers: list[Any] = await self.manager.ask_room(event, data, room, namespace, timeout)
@@ -199,14 +208,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         """Keeps a client's session; with recovery it comes back with the client, if msgpack can hold it."""
         await super().save_session(sid, session, namespace=namespace)
         member = self.manager.index.get(namespace or "/", sid)
-        if self._recovery and member is not None:
-            self.manager.save_state(member, session)
+        if self._resumption is not None and member is not None:
+            self._resumption.save_state(member, session)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Ends a client's connection to a namespace, on whatever worker it is; it can't recover."""
         member = self.manager.index.get(namespace or "/", sid)
         if member is not None:
-            self.manager.end_state(member)
+            self._forget_state(member)
             self._incoming.pop(member.eio_sid, None)
         await super().disconnect(sid, namespace=namespace, ignore_queue=ignore_queue)
 
@@ -222,8 +231,16 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     # -- connections ---------------------------------------------------------------------------------------
 
     def _on_alive(self, socket: Socket) -> None:
-        if self._recovery:
-            self.manager.alive(socket.sid, socket.mark, self._describe)
+        if self._resumption is not None:
+            self._resumption.alive(socket.sid, socket.mark, self._describe)
+
+    def _offset(self) -> str:
+        return "" if self._resumption is None else self._resumption.offset()
+
+    def _forget_state(self, member: Member) -> None:
+        """A client that has left on purpose does not recover."""
+        if self._resumption is not None:
+            self._resumption.end_state(member)
 
     def _describe(self, member: Member) -> tuple[str, Any]:
         socket = self.eio.sockets.get(member.eio_sid)
@@ -319,7 +336,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
                 raise PacketError("a client connects to a namespace first")
             return  # it has just left it
         if packet.type == packets.DISCONNECT:
-            self.manager.end_state(member)
+            self._forget_state(member)
             await self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
         elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
             await self._take_event(member, packet)
@@ -391,22 +408,26 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         namespace = namespace or "/"
         if not self._knows(namespace):
             self.manager.refused += 1
-            self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Invalid namespace"}))
+            self._push(
+                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Invalid namespace"})
+            )
             return
         auth = dict(data) if data else {}
         pid, offset = auth.pop("pid", None), auth.pop("offset", None)
-        wants = self._recovery and auth.get("recovery") is not False
+        wants = self._resumption is not None and auth.get("recovery") is not False
         identity = self._identity(self.environ[eio_sid]) if wants else ""
         member, missed = await self._join(eio_sid, namespace, pid if wants else None, offset, identity)
         if member is None:
-            self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"}))
+            self._push(
+                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"})
+            )
             return
         member.offsets = wants
         refusal = await self._ask_application(member, auth or None)
         if member.eio_sid not in self.eio.sockets:
             self.manager.index.part(namespace, member.sid)
         elif refusal is not None:
-            self.manager.end_state(member)
+            self._forget_state(member)
             self.manager.index.part(namespace, member.sid)
             self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, refusal))
         else:
@@ -418,20 +439,20 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         timer = self._newcomers.pop(member.eio_sid, None)
         if timer is not None:
             timer.cancel()
-        manager = self.manager
+        manager, resumption = self.manager, self._resumption
         told = {"sid": member.sid}
-        if wants:
+        if wants and resumption is not None:
             if not member.recovered:
-                manager.begin_state(member, identity)
-                manager.not_recovered += returning
+                resumption.begin_state(member, identity)
+                resumption.not_recovered += returning
             else:
-                manager.recovered += 1
+                resumption.recovered += 1
             told["pid"] = member.pid
         member.connected = True
         self._push(member.eio_sid, packets.control(packets.CONNECT, member.namespace, told))
         socket = self.eio.sockets[member.eio_sid]
         for event in missed or ():
-            socket.outlet.push(manager.frame(event, member))
+            socket.outlet.push(frame_of(event, member))
         manager.release(member)
 
     def _knows(self, namespace: str) -> bool:
@@ -446,17 +467,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self, eio_sid: str, namespace: str, pid: Any, offset: Any, identity: str
     ) -> tuple[Member | None, list[Missed] | None]:
         """Registers a client, as the one that it was if that is possible; its frames are held."""
-        manager = self.manager
+        manager, resumption = self.manager, self._resumption
         claimed: Claimed | None = None
-        if pid is not None and manager.index.by_eio(namespace, eio_sid) is None:
-            claimed = await manager.claim(pid, offset, namespace, identity)
-        if claimed is not None and eio_sid in self.eio.sockets:
+        if resumption is not None and pid is not None and manager.index.by_eio(namespace, eio_sid) is None:
+            claimed = await resumption.claim(pid, offset, namespace, identity)
+        if resumption is not None and claimed is not None and eio_sid in self.eio.sockets:
             sid = manager.register(eio_sid, namespace, claimed.sid, hold=True)
             member = manager.index.get(namespace, sid) if sid is not None else None
             if member is not None:
                 for room in claimed.who.rooms:
                     manager.index.enter(member, room)
-                missed = await manager.missed(
+                missed = await resumption.missed(
                     claimed, most=self.eio.max_frames // 2, most_bytes=self.eio.max_queued_bytes // 2
                 )
                 if missed is not None and manager.index.get(namespace, claimed.sid) is member:

@@ -162,7 +162,7 @@ class Socket:
             self.connected = self.upgraded = True
             self._reader = asyncio.current_task()
             self.send_message = send
-            self.outlet.attach(send)  # type: ignore[arg-type]
+            self.outlet.attach(send)
             while not self._closing:
                 data = await self._next(receive)
                 if data is None:
@@ -226,7 +226,9 @@ class Socket:
         """Returns the payload for a GET, when there is any; `None` if the session ended: a second GET ends it too."""
         if self._getting:
             self.outlet.push(CLOSE)
-            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR, keep_queue=True)
+            await self.close(
+                wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR, keep_queue=True
+            )
             return None
         if self.closed:
             return None
@@ -238,7 +240,7 @@ class Socket:
                 await self._wait_for_packets(receive)
             packets = self.outlet.take(self.server.max_http_buffer_size)
             if not packets:
-                return "6" if self.closed else None
+                return "6" if self._closing else None
             return "\x1e".join(packets)
         finally:
             self._getting = False
@@ -315,5 +317,3 @@ def opening(sid: str, *, upgrades: list[str], server: Host) -> Frame:
         "maxPayload": server.max_http_buffer_size,
     }
     return Frame("0" + msgspec.json.encode(told).decode())
-
-
