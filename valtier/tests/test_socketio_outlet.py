@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from valtier.socketio.frames import Frame
-from valtier.socketio.outlet import Outlet
+from valtier.socketio.outlet import Flusher, Outlet
 
 
 class Wire:
@@ -32,14 +32,14 @@ class Wire:
         for _ in range(count):
             for _ in range(10):
                 if not self.pending:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.005)
             self.pending.pop(0).set_result(None)
-            for _ in range(4):
-                await asyncio.sleep(0)
+            await asyncio.sleep(0.005)  # the flusher comes every millisecond
 
 
 def outlet(overflows: list[bool] | None = None, *, max_frames: int = 10, max_bytes: int = 1000) -> Outlet:
     return Outlet(
+        flusher=Flusher(),
         max_frames=max_frames,
         max_bytes=max_bytes,
         on_overflow=lambda: (overflows if overflows is not None else []).append(True),

@@ -14,6 +14,7 @@ import msgspec
 from valtier.asgi import Receive, Scope, Send
 from valtier.errors import ConfigurationError
 from valtier.socketio.origins import allows
+from valtier.socketio.outlet import Flusher
 from valtier.socketio.socket import Socket, opening
 
 log = logging.getLogger("valtier")
@@ -41,6 +42,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         for name in ("ping_interval", "ping_timeout"):
             if not 0 < getattr(self, name) < 86_400:
                 raise ConfigurationError(f"{name} is in seconds, above 0 and below a day")
+        self.flusher = Flusher()
         self.max_frames = max_frames
         self.max_queued_bytes = max_queued_bytes
         self._offset = on_offset

@@ -11,7 +11,7 @@ import msgspec
 
 from valtier.asgi import Receive, Send
 from valtier.socketio.frames import CLOSE, NOOP, PING, Frame
-from valtier.socketio.outlet import Outlet
+from valtier.socketio.outlet import Flusher, Outlet
 from valtier.socketio.payloads import BadPacketError, TooLargeError, read_packet, read_payload
 
 log = logging.getLogger("valtier")
@@ -26,6 +26,7 @@ class Host(Protocol):
     ping_interval: float
     ping_timeout: float
     max_http_buffer_size: int
+    flusher: Flusher
     max_frames: int
     max_queued_bytes: int
     reason: Any
@@ -82,6 +83,7 @@ class Socket:
         self.mark = ""
         """The offset at the last ping."""
         self.outlet = Outlet(
+            flusher=server.flusher,
             max_frames=server.max_frames, max_bytes=server.max_queued_bytes, on_overflow=self._evict
         )
         self.send_message: Send | None = None
@@ -128,12 +130,7 @@ class Socket:
     async def send(self, packet: Any) -> None:
         """Sends a packet of `engineio`."""
         encoded = packet.encode()
-        if isinstance(encoded, bytes):
-            frame = Frame("", ())
-            frame.messages, frame.size = [{"type": "websocket.send", "bytes": encoded}], len(encoded)
-        else:
-            frame = Frame(encoded)
-        self.outlet.push(frame)
+        self.outlet.push(Frame.binary(encoded) if isinstance(encoded, bytes) else Frame(encoded))
 
     async def receive(self, packet: tuple[int, str | bytes]) -> None:
         """Takes a packet from the client.
