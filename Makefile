@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports bench bench-wire staleness soak lock clean
+.PHONY: help setup run test check format lint types imports bench bench-wire bench-realtime staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ bench: setup  ## FluxStudio without and with the cache, in one run (the wire alo
 
 bench-wire: setup  ## The wire and the other asyncio clients, in one run: about ten minutes.
 	@$(BIN)/python -m bench.wire $(ARGS)
+
+bench-realtime: setup  ## Socket.IO on two processes, the stock manager and Node, in one run. Options: ARGS="--short"
+	@$(BIN)/python -m bench.realtime $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)

@@ -1,8 +1,8 @@
 """The clients of a run, in a process of their own: `python -m bench.realtime.crowd`, driven over standard input.
 
-    open    connects clients, all at once or so many at a time
-    cursors lets each client send its cursor at a rate for some seconds
-    report  tells what came since the last report
+open    connects clients, all at once or so many at a time
+cursors lets each client send its cursor at a rate for some seconds
+report  tells what came since the last report
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Crowd:
             self.numbers[link.number, event["f"]].append(event["n"])
             self.arrivals[link.number, event["f"]].append(now)
 
-    async def open(self, ports: list[int], count: int, room: str, at_once: int, *, numbers: bool = False) -> Any:
+    async def open(
+        self, ports: list[int], count: int, room: str, at_once: int, *, numbers: bool = False
+    ) -> Any:
         """Connects `count` clients, in turns to each port. Returns how long each took, in ms, and how many failed."""
         self.keep_numbers = numbers
         loop = asyncio.get_running_loop()

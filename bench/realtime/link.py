@@ -15,7 +15,17 @@ OnEvent = Callable[["Link", bytes, int], None]
 class Link(asyncio.Protocol):
     """One client. It answers pings, and passes events on."""
 
-    __slots__ = ("_buffer", "_on_event", "_open", "_port", "_transport", "auth", "connected", "done", "number")
+    __slots__ = (
+        "_buffer",
+        "_on_event",
+        "_open",
+        "_port",
+        "_transport",
+        "auth",
+        "connected",
+        "done",
+        "number",
+    )
 
     def __init__(self, number: int, port: int, auth: str, on_event: OnEvent) -> None:
         self.number = number

@@ -15,7 +15,9 @@ ROOM = "room"
 _SETTLE_S = 1.0
 
 
-async def rooms(server: EmbeddedValkey, subjects: Sequence[str], options: Options, tell: Tell) -> list[Fanout]:
+async def rooms(
+    server: EmbeddedValkey, subjects: Sequence[str], options: Options, tell: Tell
+) -> list[Fanout]:
     """One room on two processes, at each rate; the subjects take turns within a round."""
     rounds: dict[tuple[str, int], list[_Round]] = {}
     for turn in range(options.rounds):
@@ -38,9 +40,7 @@ async def rooms(server: EmbeddedValkey, subjects: Sequence[str], options: Option
                     rounds.setdefault((subject, rate), []).append(
                         _Round(found["latencies_ms"], expected, found["count"], _cpu_s(servers) - cpu_s)
                     )
-    return [
-        _fanout(subject, f"{rate} events a second", found) for (subject, rate), found in rounds.items()
-    ]
+    return [_fanout(subject, f"{rate} events a second", found) for (subject, rate), found in rounds.items()]
 
 
 async def cursors(
@@ -77,9 +77,7 @@ async def idle(server: EmbeddedValkey, subjects: Sequence[str], options: Options
         async with stage(subject, server.url) as (servers, crowd):
             await crowd.do("open", ports=[servers[0].port], count=20, room="", at_once=20)
             before = servers[0].resident_kb()
-            opened = await crowd.do(
-                "open", ports=[servers[0].port], count=options.idle, room="", at_once=50
-            )
+            opened = await crowd.do("open", ports=[servers[0].port], count=options.idle, room="", at_once=50)
             await asyncio.sleep(_SETTLE_S)
             took = servers[0].resident_kb() - before
             count = options.idle - opened["failed"]
@@ -87,7 +85,9 @@ async def idle(server: EmbeddedValkey, subjects: Sequence[str], options: Options
     return found
 
 
-async def storms(server: EmbeddedValkey, subjects: Sequence[str], options: Options, tell: Tell) -> list[Storm]:
+async def storms(
+    server: EmbeddedValkey, subjects: Sequence[str], options: Options, tell: Tell
+) -> list[Storm]:
     """Many clients connect to two processes at once, each into its room."""
     found = []
     for subject in subjects:
@@ -145,5 +145,3 @@ def _fanout(subject: str, what: str, rounds: list[_Round]) -> Fanout:
 
 def _quantile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
-
-

@@ -84,7 +84,9 @@ class Socket:
         """The offset at the last ping."""
         self.outlet = Outlet(
             flusher=server.flusher,
-            max_frames=server.max_frames, max_bytes=server.max_queued_bytes, on_overflow=self._evict
+            max_frames=server.max_frames,
+            max_bytes=server.max_queued_bytes,
+            on_overflow=self._evict,
         )
         self.send_message: Send | None = None
         self._closing = False
