@@ -72,6 +72,7 @@ class ValkeyManager(Membership):
         beat: Duration = "5s",
         tick: Duration = 0.033,
         max_frames: int = 2_000,
+        on_gap: Callable[[int], None] | None = None,
     ) -> None:
         """Prepares a manager; nothing is opened before the first client or event, or `start`.
 
@@ -87,6 +88,8 @@ class ValkeyManager(Membership):
             patience: after this time this worker's clients get its events, whether the bus has them or not.
             beat: how often a worker proves that it hears the bus, and that it lives.
             tick: the interval of coalesced rooms.
+            on_gap: told how many events of other workers this one's clients will never get, because they were trimmed
+                before this worker read them, or lost: the place to tell clients to load everything anew.
             max_frames: how many packets may wait for a client of a stock `AsyncServer`; then it is disconnected.
 
         Raises:
@@ -125,6 +128,7 @@ class ValkeyManager(Membership):
                 patience_s=seconds(patience, name="patience"),
                 beat_s=beat_s,
                 on_message=self._hear,
+                on_gap=on_gap,
             )
             self._ephemeral = Ephemeral(
                 self._valkey, **names, channels=streams, on_message=self._hear_ephemeral

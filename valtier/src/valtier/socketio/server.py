@@ -80,14 +80,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             ping_interval: between two signs of life.
             ping_timeout: how long the client may take to answer one.
             connect_timeout: how long a connection may be in no namespace after it was opened.
-            max_message: the largest message, or polling payload, of a client, in bytes (characters of a text).
+            max_message: the largest message, or polling payload, of a client, in bytes.
             max_queue: how many packets may wait for a client; then it is disconnected, as it reads too slowly.
             max_queued_bytes: how large those may be together.
             max_handlers: how many handlers may run for one connection at once; then it is not read from.
             limit_messages: asked for every packet of a client, with the connection's id and environ; where it returns
                 false, the connection is closed. The place to call a limiter.
             allow_request: asked before a session is opened, with the ASGI scope; false is answered with 429.
-            options: of `socketio.AsyncServer`, such as `namespaces`, `always_connect`, `async_handlers`.
+            options: of `socketio.AsyncServer`, such as `namespaces`, `async_handlers`.
 
         Raises:
             ConfigurationError: an option can't be used.
@@ -96,6 +96,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             raise ConfigurationError("Server needs a ValkeyManager; for others use socketio.AsyncServer")
         if options.get("serializer", "default") != "default" or "json" in options:
             raise ConfigurationError("Server speaks the default encoding only: leave serializer and json out")
+        if options.pop("always_connect", False):
+            raise ConfigurationError(
+                "Server accepts a client when its connect handler has: leave always_connect out"
+            )
         unknown = set(transports) - {"websocket", "polling"}
         if unknown or not transports or isinstance(transports, str):
             raise ConfigurationError(f"transports is a list of 'websocket' and 'polling', not {transports!r}")

@@ -210,8 +210,12 @@ class Socket:
         data: str | bytes | None = event.get("text")
         if data is None:
             data = event.get("bytes") or b""
-        if len(data) > self.server.max_http_buffer_size:
-            raise TooLargeError(f"a message has {len(data)} characters or bytes")
+        limit = self.server.max_http_buffer_size
+        size = len(data)
+        if limit // 4 < size <= limit and isinstance(data, str) and not data.isascii():
+            size = len(data.encode(errors="replace"))
+        if size > limit:
+            raise TooLargeError(f"a message has {size} bytes")
         return data
 
     async def _say_goodbye(self, send: Send, code: int = 1000) -> None:
