@@ -112,12 +112,16 @@ class Worker:
             return False
         for room in auth.get("rooms", ()):
             await self.sio.enter_room(sid, room)
+        if "name" in auth:
+            before = await self.sio.get_session(sid)
+            await self.sio.save_session(sid, {"name": auth["name"], "times": before.get("times", 0) + 1})
         if auth.get("echo_auth"):
             await self.sio.emit("auth", auth, to=sid)
         return None
 
     async def on_disconnect(self, sid: str, reason: str) -> None:
         self.log.append(["disconnect", sid, reason])
+        self.log.append(["session", sid, await self.sio.get_session(sid)])
 
     async def on_say(self, sid: str, room: str, text: Any) -> bool:
         await self.sio.emit("said", text, room=room)

@@ -16,7 +16,7 @@ from valtier.socketio.packets import Incoming, PacketError
 from valtier.socketio.payloads import BadPacketError, read_payload
 from valtier.socketio.sequences import Sequences
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts | st.binary(max_size=20)
 values = st.recursive(
     scalars,
@@ -48,7 +48,8 @@ def test_an_event_arrives_as_it_was_sent(namespace: str, name: str, arguments: l
     if len(sent.parts) > packets.MAX_ATTACHMENTS:
         return
     packet = decoded(sent.text, sent.parts)
-    assert (packet.type in (packets.EVENT, packets.BINARY_EVENT)) and packet.namespace == namespace
+    assert packet.type in (packets.EVENT, packets.BINARY_EVENT)
+    assert packet.namespace == namespace
     assert packet.data == [name, *arguments]
 
 

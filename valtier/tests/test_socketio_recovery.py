@@ -231,3 +231,48 @@ async def test_the_state_survives_that_valkey_forgets_it(
         await other.emit("said", "missed", room="r")
         await eventually(lambda: node.got("ann", "said") == ["before", "missed"], 20)
         assert node.connects["ann"][1][1]
+
+
+async def test_the_applications_session_comes_back_with_the_client(
+    two: list[Worker], node: NodeClients
+) -> None:
+    one, other = two
+    node.open("ann", one.url, auth={"rooms": ["r"], "name": "Ann"})
+    await eventually(lambda: node.connects["ann"], 20)
+    await one.emit("said", "before", room="r")
+    await eventually(lambda: node.got("ann", "said") == ["before"])
+    node.tell("freeze", "ann")
+    await eventually(lambda: node.disconnects["ann"])
+    node.tell("url", "ann", other.url)
+    node.tell("thaw", "ann")
+    await eventually(lambda: len(node.connects["ann"]) == 2, 20)
+    sid = node.connects["ann"][0][0]
+
+    async def told() -> bool:
+        return ["session", sid, {"name": "Ann", "times": 1}] in await one.do("log")
+
+    await eventually(told)
+    assert await other.do("get_session", sid=sid) == {"name": "Ann", "times": 2}
+
+
+async def test_what_one_has_missed_is_not_given_to_another(valkey: EmbeddedValkey) -> None:
+    async with workers(valkey.url, 1, options={"recovery": True, "identify": True}) as (one,):
+        query = {"EIO": "4", "transport": "websocket"}
+        async with aiohttp.ClientSession() as session:
+
+            async def connect(user: str, **auth: Any) -> dict[str, Any]:
+                headers = {"Cookie": f"user={user}"}
+                async with session.ws_connect(f"{one.url}/socket.io/", params=query, headers=headers) as ws:
+                    await ws.receive()
+                    await ws.send_str("40" + json.dumps(auth))
+                    told: dict[str, Any] = json.loads((await ws.receive(timeout=10)).data[2:])
+                    return told
+
+            ann = await connect("ann")
+
+            async def gone() -> bool:
+                return bool((await one.snapshot())["sockets"] == 0)
+
+            await eventually(gone)
+            assert (await connect("bob", pid=ann["pid"]))["sid"] != ann["sid"]
+            assert (await connect("ann", pid=ann["pid"]))["sid"] == ann["sid"]

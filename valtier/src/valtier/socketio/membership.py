@@ -57,7 +57,7 @@ class Membership(AsyncManager):  # type: ignore[misc]
         """As `pre_connect`, without waiting. With `hold`, its frames are kept until `release`."""
         socket = self.server.eio.sockets.get(eio_sid)
         sink: Sink | None = getattr(socket, "outlet", None)
-        if socket is None:
+        if socket is None or socket.closing:
             return None
         if sink is None:
             sink = StockSink(socket, self._max_frames, functools.partial(self._evict_stock, eio_sid))

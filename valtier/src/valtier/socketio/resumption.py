@@ -90,10 +90,10 @@ class Resumption:
             log.warning("Socket.IO: what a client has missed could not be read: %s", exc)
             return None
 
-    def begin_state(self, member: Member, identity: str) -> None:
+    def begin_state(self, member: Member, identity: str, session: Any) -> None:
         """Begins to keep a client's state, so that it can recover. No round trip is waited for."""
         member.pid, member.owner = self.state.new_pid(member.sid), self.state.new_owner()
-        self._write_state(member, identity)
+        self._write_state(member, identity, session)
 
     def _write_state(
         self, member: Member, identity: str, session: Any = None, offset: str | None = None

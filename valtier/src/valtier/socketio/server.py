@@ -400,6 +400,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             return True
         return False
 
+    def _open_socket(self, eio_sid: str) -> Socket | None:
+        socket: Socket | None = self.eio.sockets.get(eio_sid)
+        return None if socket is None or socket.closing else socket
+
     def _push(self, eio_sid: str, packet: Outgoing | str) -> None:
         socket = self.eio.sockets.get(eio_sid)
         if socket is not None:
@@ -428,7 +432,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             return
         member.offsets = wants
         refusal = await self._ask_application(member, auth or None)
-        if member.eio_sid not in self.eio.sockets:
+        if self._open_socket(eio_sid) is None:
             self.manager.index.part(namespace, member.sid)
         elif refusal is not None:
             self._forget_state(member)
@@ -447,7 +451,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         told = {"sid": member.sid}
         if wants and resumption is not None:
             if not member.recovered:
-                resumption.begin_state(member, identity)
+                session = self.eio.sockets[member.eio_sid].session.get(member.namespace)
+                resumption.begin_state(member, identity, session)
                 resumption.not_recovered += returning
             else:
                 resumption.recovered += 1
@@ -475,7 +480,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         claimed: Claimed | None = None
         if resumption is not None and pid is not None and manager.index.by_eio(namespace, eio_sid) is None:
             claimed = await resumption.claim(pid, offset, namespace, identity)
-        if resumption is not None and claimed is not None and eio_sid in self.eio.sockets:
+        if resumption is not None and claimed is not None and self._open_socket(eio_sid) is not None:
             sid = manager.register(eio_sid, namespace, claimed.sid, hold=True)
             member = manager.index.get(namespace, sid) if sid is not None else None
             if member is not None:
