@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from bench.realtime.options import NODE, STOCK, VALTIER, Report
+from bench.realtime.options import NODE, STOCK, VALTIER, Fault, Report
 from bench.wire.report import draw, rows
 from bench.wire.tables import NOTHING_TO_TELL, Grid, digits
 
@@ -52,7 +52,7 @@ def grids(report: Report) -> Iterator[Grid]:
                     f"{found.lost:,}",
                     f"{found.twice:,}",
                     f"{found.disordered:,}",
-                    "never" if found.back_ms is None else digits(found.back_ms),
+                    _back(found),
                 )
                 for found in report.faults
                 if found.fault == fault
@@ -76,6 +76,12 @@ def grids(report: Report) -> Iterator[Grid]:
         columns=("", "target", "measured", ""),
         rows=[(target.name, target.limit, target.measured, target.verdict) for target in report.targets],
     )
+
+
+def _back(found: Fault) -> str:
+    if found.fault.startswith("a quiet room"):
+        return NOTHING_TO_TELL
+    return "never" if found.back_ms is None else digits(found.back_ms)
 
 
 def describe(report: Report) -> str:

@@ -196,7 +196,6 @@ class Worker:
     async def do_deafen(self) -> None:
         bus: Any = self.manager._bus
         for track in bus._tracks:
-            await track.reader.reconnect()
             track.reader._connection = Deaf(bus._valkey.dedicated(track.lane.stream))
 
     async def do_burst(self, event: str, room: str, prefix: str, count: int) -> None:

@@ -27,7 +27,7 @@ log = logging.getLogger("valtier")
 _APPEND = Script.load("valtier.socketio", "append.lua")
 _BATCH = 256
 _BATCH_BYTES = 1 << 20
-_PAUSE_S = 0.05
+_PAUSE_S = 0.025
 _NUMBER_LIFE_MS = 3_600_000
 
 
