@@ -11,7 +11,8 @@ from valtier import Tier
 from valtier.embedded import EmbeddedValkey
 from valtier.socketio import ValkeyManager
 from valtier.socketio.lane import Lane, LaneOptions
-from valtier.socketio.messages import Control
+from valtier.socketio.messages import Control, encode
+from valtier.socketio.recovery import State
 from valtier.testing import eventually
 
 OPTIONS = LaneOptions(max_events=1000, max_bytes=1 << 20, max_entries=1000, history_s=60)
@@ -109,3 +110,49 @@ async def test_events_that_were_trimmed_unread_are_told_as_a_gap(own_valkey: Emb
         await eventually(lambda: gaps)
         assert two.snapshot().gaps == sum(gaps) > 0
         assert one.snapshot().gaps == 0
+
+
+async def test_a_stream_that_begins_anew_with_older_ids_is_read_from_its_beginning(
+    own_valkey: EmbeddedValkey,
+) -> None:
+    async with (
+        Tier.from_url(own_valkey.url, local_bytes=0, deadline=1.0) as tier,
+        ValkeyManager(tier, beat="1h") as one,
+    ):
+        await one.emit("said", 1, room="r")
+        await eventually(lambda: one.snapshot().received >= 2)
+        heard: list[Any] = []
+        bus: Any = one._bus
+        bus._on_message = lambda message, host: heard.append((host, message.sid))
+        stream = bus.streams[0]
+        own_valkey.call("DEL", stream)
+        payload = encode(message(7))
+        await tier.valkey.call("XADD", stream, "5-1", "h", "0b", "s", "1", "m", payload)
+        await eventually(lambda: one.snapshot().rewinds == 1)
+        await tier.valkey.call("XADD", stream, "5-2", "h", "0b", "s", "2", "m", payload)
+        await eventually(lambda: heard == [("0b", "7")])
+
+
+async def test_a_client_is_taken_over_only_when_this_worker_has_come_as_far(valkey: EmbeddedValkey) -> None:
+    async with (
+        Tier.from_url(valkey.url, local_bytes=0, deadline=1.0) as tier,
+        ValkeyManager(tier) as manager,
+    ):
+        resumption = manager.resumption
+        assert resumption is not None
+        await manager.emit("said", 0, room="r")
+        seconds, _ = valkey.call("TIME")  # type: ignore[misc]
+        ahead = f"{(int(seconds) + 1) * 1000}-0"  # as told by a worker that reads faster
+        pid = resumption.state.new_pid("s" * 20)
+        await resumption.state.write(State("s" * 20, pid, "/", "", "0a", ahead))
+        claim = asyncio.create_task(resumption.claim(pid, ahead, "/", ""))
+
+        async def taken_over() -> bool:
+            await manager.emit("said", 1, room="r")
+            return claim.done()
+
+        await eventually(taken_over)
+        claimed = claim.result()
+        assert claimed is not None
+        assert resumption.offset() >= ahead
+        assert await resumption.claim(f"{pid}x", ahead, "/", "") is None
