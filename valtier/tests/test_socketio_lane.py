@@ -141,7 +141,7 @@ async def test_a_client_is_taken_over_only_when_this_worker_has_come_as_far(valk
         resumption = manager.resumption
         assert resumption is not None
         await manager.emit("said", 0, room="r")
-        seconds, _ = valkey.call("TIME")  # type: ignore[misc]
+        seconds, _ = valkey.call("TIME")
         ahead = f"{(int(seconds) + 1) * 1000}-0"  # as told by a worker that reads faster
         pid = resumption.state.new_pid("s" * 20)
         await resumption.state.write(State("s" * 20, pid, "/", "", "0a", ahead))

@@ -19,9 +19,9 @@ from valtier.socketio.bus import Bus
 from valtier.socketio.ephemeral import Ephemeral
 from valtier.socketio.fanout import Fanout, tick_body
 from valtier.socketio.lane import LaneOptions, OutboxFullError
-from valtier.socketio.membership import Membership
 from valtier.socketio.messages import Answer, Ask, Control, Emit, EphemeralMessage, Room, Tick
 from valtier.socketio.recovery import Recovery
+from valtier.socketio.remote import Remote
 from valtier.socketio.resumption import Resumption
 from valtier.socketio.rooms import Member
 from valtier.socketio.snapshot import Snapshot
@@ -42,7 +42,7 @@ class HasValkey(Protocol):
     def valkey(self) -> Valkey: ...
 
 
-class ValkeyManager(Membership):
+class ValkeyManager(Remote):
     """A client manager for `valtier.socketio.Server`, or for `socketio.AsyncServer`, on Valkey.
 
     ```python
@@ -109,9 +109,7 @@ class ValkeyManager(Membership):
         self._asks = Asks()
         self._fanout = Fanout()
         self._closed = False
-        self._bus: Bus | None = None
         self._ephemeral: Ephemeral | None = None
-        self.resumption: Resumption | None = None
         self._valkey = _valkey_of(tier)
         beat_s, history_s = seconds(beat, name="beat"), seconds(history, name="history")
         check_prefix(prefix)
@@ -376,102 +374,6 @@ class ValkeyManager(Membership):
     def _publish_tick(self, tick: Tick) -> None:
         if self._ephemeral is not None:
             self._ephemeral.publish(tick, tick.room)
-
-    # -- control of clients on any worker ------------------------------------------------------------------
-
-    def _control(self, control: Control, host: str) -> None:
-        if control.op == "close":
-            self._close_room(control.room, control.namespace)
-            return
-        member = self.index.get(control.namespace, control.sid)
-        if member is None:
-            return
-        if control.op == "enter":
-            self._enter(member, control.room)
-        elif control.op == "leave":
-            self._leave(member, control.room)
-        elif control.op == "disconnect":
-            self.spawn(self.server.disconnect(control.sid, namespace=control.namespace, ignore_queue=True))
-        elif control.op == "drop" and member.owner == control.owner:
-            self._drop(member)
-
-    def _drop(self, member: Member) -> None:
-        """Ends the connection of a client that is somewhere else now."""
-        socket = self.server.eio.sockets.get(member.eio_sid)
-        if socket is not None:
-            self.spawn(socket.close(wait=False, abort=True))
-
-    def _tell(self, control: Control, room: Room) -> None:
-        if self._bus is not None:
-            self.initialize()
-            self._bus.send(control, room)
-
-    async def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Whether the client is here; if not, its worker is told to disconnect it."""
-        if self.index.get(namespace, sid) is not None:
-            return self.is_connected(sid, namespace)
-        self._tell(Control("disconnect", namespace, sid), sid)
-        if self.resumption is not None:
-            await self.resumption.state.remove(sid)
-        return False
-
-    async def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: str | None = None) -> None:
-        """Puts a client into a room, on whatever worker it is, or into what it will recover. No round trip is waited for.
-
-        Raises:
-            ValueError: the room is the id of another client.
-            OutboxFullError: the client is elsewhere, and the outbox is full.
-        """
-        member = self.index.get(namespace, sid)
-        if member is None:
-            self._tell(Control("enter", namespace, sid, room), room)
-            if self.resumption is not None:
-                await self.resumption.state.enter(sid, room, self.resumption.offset(), owned=False)
-            return
-        if room != sid and isinstance(room, str) and self.index.get(namespace, room) is not None:
-            raise ValueError("the id of a client is its own room: nobody else can enter it")
-        self._enter(member, room)
-
-    def _enter(self, member: Member, room: Room) -> None:
-        if room == member.sid or room in member.rooms:
-            return
-        self.index.enter(member, room)
-        if member.pid and self.resumption is not None:
-            self.spawn(self.resumption.state.enter(member.sid, room, self.resumption.offset(), owned=True))
-
-    async def leave_room(self, sid: str, namespace: str, room: Room) -> None:
-        """Takes a client out of a room, on whatever worker it is. On its own worker this holds at once.
-
-        Raises:
-            OutboxFullError: the client is elsewhere, and the outbox is full.
-        """
-        member = self.index.get(namespace, sid)
-        if member is not None:
-            self._leave(member, room)
-            return
-        self._tell(Control("leave", namespace, sid, room), room)
-        if self.resumption is not None:
-            await self.resumption.state.leave(sid, room)
-
-    def _leave(self, member: Member, room: Room) -> None:
-        if room in member.rooms:
-            self.index.leave(member, room)
-            if member.pid and self.resumption is not None:
-                self.spawn(self.resumption.state.leave(member.sid, room))
-
-    async def close_room(self, room: Room, namespace: str = "/") -> None:
-        """Takes everybody out of a room, on every worker.
-
-        Raises:
-            OutboxFullError: the outbox is full; the room is empty on this worker only.
-        """
-        self._close_room(room, namespace)
-        self._tell(Control("close", namespace, "", room), room)
-
-    def _close_room(self, room: Room, namespace: str) -> None:
-        for member in self.index.close(namespace, room):
-            if member.pid and self.resumption is not None:
-                self.spawn(self.resumption.state.leave(member.sid, room))
 
     async def participants(
         self, namespace: str, room: Room | None, timeout: Duration = 2.0

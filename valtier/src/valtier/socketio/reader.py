@@ -122,7 +122,7 @@ class Reader:
         await self._hang_up()
         self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
         await asyncio.sleep(self._pause_s)
-        while not self._valkey.available:  # noqa: ASYNC110 -- the wire tries to connect, and tells nobody
+        while not self._valkey.available:
             self._pause_s = _PAUSE_S
             await asyncio.sleep(_PAUSE_S)
 
