@@ -187,6 +187,9 @@ class Worker:
     async def do_ask_all(self, **order: Any) -> list[Any]:
         return await self.manager.ask_room(**order)
 
+    async def do_empty_room(self, room: str) -> None:
+        await self.manager.disconnect_room(room)
+
     def do_ticks(self, **order: Any) -> None:
         self.manager.tick(**order)
 

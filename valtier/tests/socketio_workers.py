@@ -165,6 +165,7 @@ class NodeClients:
         self.connects: dict[str, list[tuple[str, bool]]] = defaultdict(list)
         """Each connect of each client: its id, and whether it has recovered."""
         self.disconnects: dict[str, list[str]] = defaultdict(list)
+        self.upgrades: dict[str, list[str]] = defaultdict(list)
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.acks: dict[str, list[list[Any]]] = defaultdict(list)
         self._process: asyncio.subprocess.Process | None = None
@@ -204,6 +205,8 @@ class NodeClients:
                 self.connects[name].append((words[0], words[1]))
             elif kind == "disconnect":
                 self.disconnects[name].append(words[0])
+            elif kind == "upgrade":
+                self.upgrades[name].append(words[0])
             elif kind == "ack":
                 self.acks[name].append(words)
             else:

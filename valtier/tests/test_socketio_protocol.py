@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from socketio_workers import Worker, start_in_loop
+from socketio_workers import NodeClients, Worker, start_in_loop
 
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
@@ -338,6 +338,24 @@ async def test_polling_speaks_socket_io_too(session: aiohttp.ClientSession, serv
     while len(texts) < 2:
         texts += [text for text in (await poll()).split("\x1e") if text != "2"]
     assert texts == ["431[1]", "432[2]"]
+
+
+async def test_the_official_client_moves_from_polling_to_a_websocket_and_loses_nothing(
+    server: Worker,
+) -> None:
+    async with NodeClients() as node:
+        node.open("ann", server.url, transports=["polling", "websocket"], auth={"rooms": ["up"]})
+        await eventually(lambda: node.connects["ann"], 20)
+        await server.do("burst", event="said", room="up", prefix="x", count=200)
+        await eventually(lambda: node.upgrades["ann"] == ["websocket"])
+        for number in range(20):
+            node.tell("ask", "ann", "echo", number)
+        await eventually(lambda: len(node.acks["ann"]) == 20)
+        assert node.acks["ann"] == [[number] for number in range(20)]
+        await eventually(lambda: len(node.got("ann", "said")) == 200)
+        assert node.got("ann", "said") == [f"x:{number}" for number in range(200)]
+        assert len(node.connects["ann"]) == 1
+        node.tell("close", "ann")
 
 
 async def test_refusals_are_counted_and_leave_nothing_behind(

@@ -122,7 +122,7 @@ async def test_past_the_history_a_client_is_told_that_it_has_missed_something(
         assert (await one.snapshot())["not_recovered"] == 1
 
 
-@pytest.mark.parametrize("how", ["leave", "close", "disconnect"])
+@pytest.mark.parametrize("how", ["leave", "close", "disconnect", "disconnect_room"])
 async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
     two: list[Worker], node: NodeClients, how: str
 ) -> None:
@@ -139,8 +139,10 @@ async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
         await other.do("leave_room", sid=sid, room="secret")
     elif how == "close":
         await other.do("close_room", room="secret")
-    else:
+    elif how == "disconnect":
         await other.do("disconnect", sid=sid)
+    else:
+        await other.do("disconnect_room", room="secret")
     await other.emit("said", "secret, after", room="secret")
     node.tell("rooms", "ann", [])
     node.tell("thaw", "ann")
@@ -149,7 +151,7 @@ async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
     await other.emit("said", "end", room=node.connects["ann"][1][0])
     await eventually(lambda: "end" in node.got("ann", "said"))
     got = [text for text in node.got("ann", "said") if text not in ("before", "end")]
-    if how == "disconnect":
+    if how.startswith("disconnect"):
         assert not node.connects["ann"][1][1]
         assert got == []
     else:

@@ -22,6 +22,9 @@ class Remote(Membership):
         if control.op == "close":
             self._close_room(control.room, control.namespace)
             return
+        if control.op == "kick":
+            self._kick(control.room, control.namespace)
+            return
         member = self.index.get(control.namespace, control.sid)
         if member is None:
             return
@@ -111,3 +114,16 @@ class Remote(Membership):
         for member in self.index.close(namespace, room):
             if member.pid and self.resumption is not None:
                 self.spawn(self.resumption.state.leave(member.sid, room))
+
+    async def disconnect_room(self, room: Room, namespace: str = "/") -> None:
+        """Disconnects everybody in a room, on every worker; who is between two connections does not recover.
+
+        Raises:
+            OutboxFullError: the outbox is full; those of this worker are disconnected.
+        """
+        self._kick(room, namespace)
+        self._tell(Control("kick", namespace, "", room), room)
+
+    def _kick(self, room: Room, namespace: str) -> None:
+        for sid, _ in self.participants_here(namespace, room):
+            self.spawn(self.server.disconnect(sid, namespace=namespace, ignore_queue=True))

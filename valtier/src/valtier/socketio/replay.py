@@ -31,6 +31,8 @@ class Who:
     namespace: str
     rooms: dict[Room, Sequence[Position]]
     """Each with the offset from which on the client is in it."""
+    kicked: bool = False
+    """Whether it would have been disconnected meanwhile."""
 
 
 async def replay(
@@ -84,6 +86,8 @@ async def replay(
                     return None
                 at[index] = Position(cursor, begin.host, begin.ahead)
                 found.append(Missed(emit, format_offset(at)))
+        if who.kicked:
+            return None
         if begin.ahead and passed < begin.ahead:
             return None  # it has events that are not in the stream yet, and would get them twice
         at[index] = Position(end.entry)
@@ -110,6 +114,8 @@ def _for(who: Who, message: Any, entry: EntryId, index: int) -> Emit | None:
 
 
 def _follow(who: Who, control: Control) -> None:
+    if control.op == "kick" and (control.room in who.rooms or control.room == who.sid):
+        who.kicked = True
     if control.op == "close" or (control.op == "leave" and control.sid == who.sid):
         who.rooms.pop(control.room, None)
 

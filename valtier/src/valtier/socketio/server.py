@@ -211,6 +211,14 @@ class Server(Connecting):
             self._incoming.pop(member.eio_sid, None)
         await super().disconnect(sid, namespace=namespace, ignore_queue=ignore_queue)
 
+    async def disconnect_room(self, room: Room, namespace: str | None = None) -> None:
+        """Disconnects everybody in a room on all workers, as after a logout; none of them recovers.
+
+        Raises:
+            OutboxFullError: the outbox is full; those of this worker are disconnected.
+        """
+        await self.manager.disconnect_room(room, namespace or "/")
+
     async def shutdown(self) -> None:
         """Takes no more clients, ends the connections (clients recover elsewhere) and leaves the bus."""
         await self.eio.shutdown()
