@@ -278,3 +278,28 @@ async def test_what_one_has_missed_is_not_given_to_another(valkey: EmbeddedValke
             await eventually(gone)
             assert (await connect("bob", pid=ann["pid"]))["sid"] != ann["sid"]
             assert (await connect("ann", pid=ann["pid"]))["sid"] == ann["sid"]
+
+
+async def test_who_left_and_came_back_before_the_link_dropped_is_in_the_room(
+    two: list[Worker], node: NodeClients
+) -> None:
+    one, other = two
+    await joined(node, "ann", one, "r")
+    sid = node.connects["ann"][0][0]
+    await other.emit("said", "before", room="r")
+    await other.do("leave_room", sid=sid, room="r")
+
+    async def is_in(*, inside: bool) -> bool:
+        return ("r" in await one.do("rooms", sid=sid)) is inside
+
+    await eventually(lambda: is_in(inside=False))
+    node.tell("emit", "ann", "join", "r")
+    await eventually(lambda: is_in(inside=True))
+    node.tell("freeze", "ann")
+    await eventually(lambda: node.disconnects["ann"])
+    await other.emit("said", "missed", room="r")
+    node.tell("thaw", "ann")
+    await eventually(lambda: len(node.connects["ann"]) == 2, 20)
+    await other.emit("said", "after", room="r")
+    await eventually(lambda: node.got("ann", "said") == ["before", "missed", "after"])
+    assert node.connects["ann"][1][1]
