@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from valtier.socketio import packets
@@ -16,7 +16,7 @@ from valtier.socketio.rooms import Member
 
 log = logging.getLogger("valtier")
 
-Identify = Callable[[dict[str, Any]], str]
+Identify = Callable[[dict[str, Any]], str | Awaitable[str]]
 
 
 class Connecting(Dispatching):
@@ -26,8 +26,11 @@ class Connecting(Dispatching):
     _newcomers: dict[str, asyncio.TimerHandle]
     """By connection, when it is closed for being in no namespace."""
 
-    def _identity(self, environ: dict[str, Any]) -> str:
-        return "" if self._identify is None else self._identify(environ)
+    async def _identity(self, environ: dict[str, Any]) -> str:
+        if self._identify is None:
+            return ""
+        told = self._identify(environ)
+        return told if isinstance(told, str) else await told
 
     async def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
         namespace = namespace or "/"
@@ -40,14 +43,14 @@ class Connecting(Dispatching):
         auth = dict(data) if data else {}
         pid, offset = auth.pop("pid", None), auth.pop("offset", None)
         wants = self._resumption is not None and auth.get("recovery") is not False
-        identity = self._identity(self.environ[eio_sid]) if wants else ""
+        identity = await self._identity(self.environ[eio_sid]) if wants else ""
         member, missed = await self._join(eio_sid, namespace, pid if wants else None, offset, identity)
         if member is None:
             self._push(
                 eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"})
             )
             return
-        member.offsets = wants
+        member.offsets, member.identity = wants, identity
         refusal = await self._ask_application(member, auth or None)
         if self._open_socket(eio_sid) is None:
             self.manager.index.part(namespace, member.sid)
@@ -56,11 +59,9 @@ class Connecting(Dispatching):
             self.manager.index.part(namespace, member.sid)
             self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, refusal))
         else:
-            self._welcome(member, missed, identity, wants=wants, returning=pid is not None)
+            self._welcome(member, missed, wants=wants, returning=pid is not None)
 
-    def _welcome(
-        self, member: Member, missed: list[Missed] | None, identity: str, *, wants: bool, returning: bool
-    ) -> None:
+    def _welcome(self, member: Member, missed: list[Missed] | None, *, wants: bool, returning: bool) -> None:
         timer = self._newcomers.pop(member.eio_sid, None)
         if timer is not None:
             timer.cancel()
@@ -69,7 +70,7 @@ class Connecting(Dispatching):
         if wants and resumption is not None:
             if not member.recovered:
                 session = self.eio.sockets[member.eio_sid].session.get(member.namespace)
-                resumption.begin_state(member, identity, session)
+                resumption.begin_state(member, session)
                 resumption.not_recovered += returning
             else:
                 resumption.recovered += 1

@@ -41,6 +41,7 @@ class Ephemeral:
         self._host = host
         self._channels = [f"{prefix}:sio:{{e{i}}}" for i in range(channels)]
         self._on_message = on_message
+        self._refusal = ""  # that was logged
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -75,7 +76,9 @@ class Ephemeral:
             try:
                 await self._listen()
             except ReplyError as exc:
-                log.error("Volatile Socket.IO events stay in this process: %s", exc)  # noqa: TRY400
+                if str(exc) != self._refusal:
+                    self._refusal = str(exc)
+                    log.error("Volatile Socket.IO events stay in this process: %s", exc)  # noqa: TRY400
             except ValkeyError:
                 pass
             await asyncio.sleep(_PAUSE_S)

@@ -23,6 +23,7 @@ from valtier.socketio.frames import Frame, Message, poll_text
 
 _LOOK_S = 0.001
 _MAX_LOOKS = 20
+_MAX_LATEST = 1000
 
 
 class Flusher:
@@ -117,13 +118,17 @@ class Outlet:
 
     def push_volatile(self, frame: Frame) -> bool:
         """Sends a frame if nothing else waits. Returns whether it was sent."""
-        if self._closed or self._send is None or not self.idle:
+        polled = self._send is None and self._waiter is None
+        if self._closed or polled or not self.idle:
             return False
         self.push(frame)
         return True
 
     def push_latest(self, key: str, frame: Frame) -> bool:
-        """Sends a frame, instead of one with this key that still waits. Returns whether it replaced none."""
+        """Sends a frame, instead of one with this key that still waits. Returns whether it replaced none.
+
+        Of more than 1,000 keys the one that has waited longest is dropped.
+        """
         if self._closed:
             return False
         if self._send is not None and self.idle:
@@ -132,6 +137,8 @@ class Outlet:
         if self._latest is None:
             self._latest = {}
         before = self._latest.pop(key, None)
+        if before is None and len(self._latest) >= _MAX_LATEST:
+            self.size -= self._latest.pop(next(iter(self._latest))).size
         self._latest[key] = frame
         self.size += frame.size - (before.size if before else 0)
         self._go()

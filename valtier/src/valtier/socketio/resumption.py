@@ -25,8 +25,8 @@ log = logging.getLogger("valtier")
 _CATCH_UP_S = 2.0
 _LOOK_S = 0.01
 
-Describe = Callable[[Member], tuple[str, Any]]
-"""Tells the identity of a client, and the application's session of it."""
+SessionOf = Callable[[Member], Any]
+"""Tells the application's session of a client."""
 
 
 class Resumption:
@@ -90,18 +90,22 @@ class Resumption:
             log.warning("Socket.IO: what a client has missed could not be read: %s", exc)
             return None
 
-    def begin_state(self, member: Member, identity: str, session: Any) -> None:
+    def begin_state(self, member: Member, session: Any) -> None:
         """Begins to keep a client's state, so that it can recover. No round trip is waited for."""
         member.pid, member.owner = self.state.new_pid(member.sid), self.state.new_owner()
-        self._write_state(member, identity, session)
+        self._write_state(member, session)
 
-    def _write_state(
-        self, member: Member, identity: str, session: Any = None, offset: str | None = None
-    ) -> None:
+    def _write_state(self, member: Member, session: Any, offset: str | None = None) -> None:
         offset = offset or self.offset()
-        rooms = dict.fromkeys(member.rooms, offset)
         state = State(
-            member.sid, member.pid, member.namespace, identity, member.owner, offset, rooms, session
+            sid=member.sid,
+            pid=member.pid,
+            namespace=member.namespace,
+            identity=member.identity,
+            owner=member.owner,
+            offset=offset,
+            rooms=dict.fromkeys(member.rooms, offset),
+            session=session,
         )
         self._manager.spawn(self.state.write(state))
 
@@ -116,15 +120,15 @@ class Resumption:
         if member.pid:
             self._manager.spawn(self.state.save(member.sid, session))
 
-    def alive(self, eio_sid: str, offset: str, describe: Describe) -> None:
+    def alive(self, eio_sid: str, offset: str, session_of: SessionOf) -> None:
         """A client has confirmed that it has come to `offset`."""
         for member in self._manager.index.of_connection(eio_sid):
             if member.pid and member.connected and not isinstance(member.sink, Held):
-                self._manager.spawn(self._touch(member, offset, describe))
+                self._manager.spawn(self._touch(member, offset, session_of))
 
-    async def _touch(self, member: Member, offset: str, describe: Describe) -> None:
+    async def _touch(self, member: Member, offset: str, session_of: SessionOf) -> None:
         if await self.state.touch(member.sid, member.owner, offset) == 0 and member.pid:
-            self._write_state(member, *describe(member), offset)
+            self._write_state(member, session_of(member), offset)
 
 
 def frame_of(missed: Missed, member: Member) -> Frame:

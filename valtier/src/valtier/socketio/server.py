@@ -61,7 +61,7 @@ class Server(Connecting):
                 offset as an additional last argument, which the official client expects. A client that sends
                 `{"recovery": false}` as its `auth` gets neither.
             identify: tells who a request is from, as a text; what one has missed is not given to another. Called with
-                the environ when a client connects.
+                the environ when a client connects; it may be a coroutine function.
             transports: `websocket`, `polling`.
             cors_allowed_origins: origins of other hosts whose pages may connect; `*` for all. Pages of the same host may,
                 and programs, which send no Origin.
@@ -232,16 +232,14 @@ class Server(Connecting):
 
     def _on_alive(self, socket: Socket) -> None:
         if self._resumption is not None:
-            self._resumption.alive(socket.sid, socket.mark, self._describe)
+            self._resumption.alive(socket.sid, socket.mark, self._session_of)
 
     def _offset(self) -> str:
         return "" if self._resumption is None else self._resumption.offset()
 
-    def _describe(self, member: Member) -> tuple[str, Any]:
+    def _session_of(self, member: Member) -> Any:
         socket = self.eio.sockets.get(member.eio_sid)
-        if socket is None:
-            return "", None
-        return self._identity(socket.environ), socket.session.get(member.namespace)
+        return None if socket is None else socket.session.get(member.namespace)
 
     def _on_evicted(self, socket: Socket) -> None:
         self.manager.evictions += 1
