@@ -78,6 +78,9 @@ bench-sessions: setup  ## valtier's sessions and starsessions, in one run. Optio
 bench-http: setup  ## The response cache, other libraries' and the bare server, in one run: about ten minutes.
 	@$(BIN)/python -m bench.http $(ARGS)
 
+bench-realtime: setup  ## Socket.IO on two processes, the stock manager and Node, in one run. Options: ARGS="--short"
+	@$(BIN)/python -m bench.realtime $(ARGS)
+
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)
 

@@ -8,6 +8,7 @@ manager). Over HTTP a test can emit, ask and look: `POST /do` with `{"do": name,
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import resource
@@ -50,6 +51,7 @@ class Worker:
         url = environ["SIO_VALKEY"]
         self.tier: Tier | None = None
         self.log: list[Any] = []
+        self.running = self.most_running = 0
         if self.kind == "stock":
             self.sio: Any = socketio.AsyncServer(
                 async_mode="asgi",
@@ -110,12 +112,16 @@ class Worker:
             return False
         for room in auth.get("rooms", ()):
             await self.sio.enter_room(sid, room)
+        if "name" in auth:
+            before = await self.sio.get_session(sid)
+            await self.sio.save_session(sid, {"name": auth["name"], "times": before.get("times", 0) + 1})
         if auth.get("echo_auth"):
             await self.sio.emit("auth", auth, to=sid)
         return None
 
     async def on_disconnect(self, sid: str, reason: str) -> None:
         self.log.append(["disconnect", sid, reason])
+        self.log.append(["session", sid, await self.sio.get_session(sid)])
 
     async def on_say(self, sid: str, room: str, text: Any) -> bool:
         await self.sio.emit("said", text, room=room)
@@ -137,8 +143,8 @@ class Worker:
         await self.sio.leave_room(sid, room)
 
     async def on_slow(self, sid: str) -> None:
-        self.running = getattr(self, "running", 0) + 1
-        self.most_running = max(getattr(self, "most_running", 0), self.running)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
         await asyncio.sleep(0.02)
         self.running -= 1
 
@@ -154,48 +160,52 @@ class Worker:
     # -- what a test asks ----------------------------------------------------------------------------------
 
     async def do(self, order: dict[str, Any]) -> Any:
+        """Does what a test asks for: a `do_…` of this class, or a method of the server."""
         name = order.pop("do")
-        if name == "emit":
-            await self.sio.emit(**order)
-            return None
-        if name == "burst":
-            return await self._burst(**order)
-        if name == "flow":
-            return await self._flow(**order)
-        if name == "snapshot":
-            return self.manager.snapshot().as_dict()
-        if name == "most_running":
-            return self.most_running
-        if name == "memory":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if name == "log":
-            return self.log
-        if name == "tick":
-            return self.sio.tick(**order)
-        if name == "pid":
-            return os.getpid()
-        if name == "deafen":
-            for track in self.manager._bus._tracks:
-                await track.reader.reconnect()
-                track.reader._connection = Deaf(self.tier.valkey.dedicated(track.lane.stream))
-            return None
-        if name == "ask_all":
-            return await self.manager.ask_room(**order)
-        if name == "volatile":
-            return await self.manager.emit(**order, volatile=True)
-        if name == "ticks":
-            return self.manager.tick(**order)
-        if name == "list_room":
-            return await self.manager.participants("/", order["room"])
-        if name == "rooms":
-            return self.sio.rooms(**order)
-        return await getattr(self.sio, name)(**order)
+        done = getattr(self, f"do_{name}", None) or getattr(self.sio, name)
+        result = done(**order)
+        return await result if inspect.isawaitable(result) else result
 
-    async def _burst(self, event: str, room: str, prefix: str, count: int) -> None:
+    def do_snapshot(self) -> dict[str, Any]:
+        return self.manager.snapshot().as_dict()
+
+    def do_log(self) -> list[Any]:
+        return self.log
+
+    def do_pid(self) -> int:
+        return os.getpid()
+
+    def do_memory(self) -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def do_most_running(self) -> int:
+        return self.most_running
+
+    async def do_volatile(self, **order: Any) -> None:
+        await self.manager.emit(**order, volatile=True)
+
+    async def do_ask_all(self, **order: Any) -> list[Any]:
+        return await self.manager.ask_room(**order)
+
+    async def do_empty_room(self, room: str) -> None:
+        await self.manager.disconnect_room(room)
+
+    def do_ticks(self, **order: Any) -> None:
+        self.manager.tick(**order)
+
+    async def do_list_room(self, room: str) -> Any:
+        return await self.manager.participants("/", room)
+
+    async def do_deafen(self) -> None:
+        bus: Any = self.manager._bus
+        for track in bus._tracks:
+            track.reader._connection = Deaf(bus._valkey.dedicated(track.lane.stream))
+
+    async def do_burst(self, event: str, room: str, prefix: str, count: int) -> None:
         for number in range(count):
             await self.sio.emit(event, f"{prefix}:{number}", room=room)
 
-    async def _flow(self, event: str, room: str, prefix: str, count: int, per_second: float) -> int:
+    async def do_flow(self, event: str, room: str, prefix: str, count: int, per_second: float) -> int:
         """Emits at a rate. Returns how many were refused; those are tried again."""
         refused = 0
         begin = time.perf_counter()
@@ -207,7 +217,7 @@ class Worker:
                 try:
                     await self.sio.emit(event, f"{prefix}:{number}", room=room)
                     break
-                except Exception:  # noqa: BLE001: whatever it is, it is counted
+                except Exception:  # noqa: BLE001 -- whatever it is, it is counted
                     refused += 1
                     await asyncio.sleep(0.05)
         return refused
@@ -236,7 +246,7 @@ class Worker:
         status = 200
         try:
             answer = await self.do(msgspec.json.decode(body))
-        except Exception as exc:  # noqa: BLE001: the test is told
+        except Exception as exc:  # noqa: BLE001 -- the test is told
             status, answer = 500, f"{type(exc).__name__}: {exc}"
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": msgspec.json.encode(answer)})

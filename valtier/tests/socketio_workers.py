@@ -60,7 +60,7 @@ class Worker:
 
     async def start(self) -> None:
         # The server's own supervisor and its worker are one process group, so that a test can kill both.
-        self._process = subprocess.Popen(  # noqa: ASYNC220: it returns at once
+        self._process = subprocess.Popen(  # noqa: ASYNC220, S603 -- it returns at once, and the words are ours
             [
                 Path(sys.executable).with_name("granian"),
                 *("--interface", "asgi", "--factory", "--loop", "uvloop"),
@@ -165,6 +165,7 @@ class NodeClients:
         self.connects: dict[str, list[tuple[str, bool]]] = defaultdict(list)
         """Each connect of each client: its id, and whether it has recovered."""
         self.disconnects: dict[str, list[str]] = defaultdict(list)
+        self.upgrades: dict[str, list[str]] = defaultdict(list)
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.acks: dict[str, list[list[Any]]] = defaultdict(list)
         self._process: asyncio.subprocess.Process | None = None
@@ -204,6 +205,8 @@ class NodeClients:
                 self.connects[name].append((words[0], words[1]))
             elif kind == "disconnect":
                 self.disconnects[name].append(words[0])
+            elif kind == "upgrade":
+                self.upgrades[name].append(words[0])
             elif kind == "ack":
                 self.acks[name].append(words)
             else:
@@ -230,7 +233,7 @@ def install_node_clients() -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise RuntimeError("the tests of Socket.IO need Node 20 with npm")
-    subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, capture_output=True)
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE, check=True, capture_output=True)  # noqa: S603
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from valtier.socketio.frames import Frame
-from valtier.socketio.outlet import Outlet
+from valtier.socketio.outlet import Flusher, Outlet
 
 
 class Wire:
@@ -30,15 +30,16 @@ class Wire:
 
     async def finish(self, count: int = 1) -> None:
         for _ in range(count):
-            while not self.pending:
-                await asyncio.sleep(0)
+            for _ in range(10):
+                if not self.pending:
+                    await asyncio.sleep(0.005)
             self.pending.pop(0).set_result(None)
-            for _ in range(4):
-                await asyncio.sleep(0)
+            await asyncio.sleep(0.005)  # the flusher comes every millisecond
 
 
 def outlet(overflows: list[bool] | None = None, *, max_frames: int = 10, max_bytes: int = 1000) -> Outlet:
     return Outlet(
+        flusher=Flusher(),
         max_frames=max_frames,
         max_bytes=max_bytes,
         on_overflow=lambda: (overflows if overflows is not None else []).append(True),
@@ -87,6 +88,16 @@ async def test_of_frames_with_one_key_only_the_latest_waits(*, coroutines: bool)
     assert wire.sent == ["busy", "reliable", "a99", "b99"]
 
 
+async def test_keys_that_wait_are_bounded() -> None:
+    wire, queue = Wire(), outlet()
+    queue.attach(wire.send)
+    queue.push(Frame("busy"))
+    for number in range(3000):
+        queue.push_latest(str(number), Frame("x"))
+    assert len(queue) == 1000
+    assert queue.size == 1000
+
+
 @pytest.mark.parametrize(("max_frames", "max_bytes"), [(3, 10_000), (1000, 30)])
 async def test_who_lets_too_much_wait_overflows_once_and_is_sent_nothing_more(
     max_frames: int, max_bytes: int
@@ -111,6 +122,12 @@ async def test_polls_take_what_waits_as_one_payload() -> None:
     queue.push(Frame("4b"))
     assert queue.take(1000) == ["4a", "bAQIDBA==", "4b"]
     assert queue.take(1000) == []
+    assert not queue.push_volatile(Frame("4nobody polls"))
+    waiting = asyncio.create_task(queue.wait())
+    await asyncio.sleep(0)
+    assert queue.push_volatile(Frame("4c"))
+    await waiting
+    assert queue.take(1000) == ["4c"]
 
 
 async def test_a_send_that_fails_ends_the_queue() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from socketio_workers import Worker, start_in_loop
+from socketio_workers import NodeClients, Worker, start_in_loop
 
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
@@ -213,6 +213,7 @@ HOSTILE = [
     DEEP,
     '42["echo",' + '{"a":' * 5000 + "1" + "}" * 5000 + "]",
     '42["echo","' + "x" * 70_000 + '"]',
+    '42["echo","' + "€" * 22_000 + '"]',  # 66 kB of UTF-8
 ]
 
 
@@ -339,6 +340,24 @@ async def test_polling_speaks_socket_io_too(session: aiohttp.ClientSession, serv
     assert texts == ["431[1]", "432[2]"]
 
 
+async def test_the_official_client_moves_from_polling_to_a_websocket_and_loses_nothing(
+    server: Worker,
+) -> None:
+    async with NodeClients() as node:
+        node.open("ann", server.url, transports=["polling", "websocket"], auth={"rooms": ["up"]})
+        await eventually(lambda: node.connects["ann"], 20)
+        await server.do("burst", event="said", room="up", prefix="x", count=200)
+        await eventually(lambda: node.upgrades["ann"] == ["websocket"])
+        for number in range(20):
+            node.tell("ask", "ann", "echo", number)
+        await eventually(lambda: len(node.acks["ann"]) == 20)
+        assert node.acks["ann"] == [[number] for number in range(20)]
+        await eventually(lambda: len(node.got("ann", "said")) == 200)
+        assert node.got("ann", "said") == [f"x:{number}" for number in range(200)]
+        assert len(node.connects["ann"]) == 1
+        node.tell("close", "ann")
+
+
 async def test_refusals_are_counted_and_leave_nothing_behind(
     session: aiohttp.ClientSession, server: Worker
 ) -> None:
@@ -350,6 +369,6 @@ async def test_refusals_are_counted_and_leave_nothing_behind(
     assert after["refused"] > before["refused"]
 
     async def nobody_is_left() -> bool:
-        return (await server.snapshot())["sockets"] == 0
+        return bool((await server.snapshot())["sockets"] == 0)
 
     await eventually(nobody_is_left)

@@ -122,7 +122,7 @@ async def test_past_the_history_a_client_is_told_that_it_has_missed_something(
         assert (await one.snapshot())["not_recovered"] == 1
 
 
-@pytest.mark.parametrize("how", ["leave", "close", "disconnect"])
+@pytest.mark.parametrize("how", ["leave", "close", "disconnect", "disconnect_room"])
 async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
     two: list[Worker], node: NodeClients, how: str
 ) -> None:
@@ -139,8 +139,10 @@ async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
         await other.do("leave_room", sid=sid, room="secret")
     elif how == "close":
         await other.do("close_room", room="secret")
-    else:
+    elif how == "disconnect":
         await other.do("disconnect", sid=sid)
+    else:
+        await other.do("disconnect_room", room="secret")
     await other.emit("said", "secret, after", room="secret")
     node.tell("rooms", "ann", [])
     node.tell("thaw", "ann")
@@ -149,7 +151,7 @@ async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
     await other.emit("said", "end", room=node.connects["ann"][1][0])
     await eventually(lambda: "end" in node.got("ann", "said"))
     got = [text for text in node.got("ann", "said") if text not in ("before", "end")]
-    if how == "disconnect":
+    if how.startswith("disconnect"):
         assert not node.connects["ann"][1][1]
         assert got == []
     else:
@@ -231,3 +233,73 @@ async def test_the_state_survives_that_valkey_forgets_it(
         await other.emit("said", "missed", room="r")
         await eventually(lambda: node.got("ann", "said") == ["before", "missed"], 20)
         assert node.connects["ann"][1][1]
+
+
+async def test_the_applications_session_comes_back_with_the_client(
+    two: list[Worker], node: NodeClients
+) -> None:
+    one, other = two
+    node.open("ann", one.url, auth={"rooms": ["r"], "name": "Ann"})
+    await eventually(lambda: node.connects["ann"], 20)
+    await one.emit("said", "before", room="r")
+    await eventually(lambda: node.got("ann", "said") == ["before"])
+    node.tell("freeze", "ann")
+    await eventually(lambda: node.disconnects["ann"])
+    node.tell("url", "ann", other.url)
+    node.tell("thaw", "ann")
+    await eventually(lambda: len(node.connects["ann"]) == 2, 20)
+    sid = node.connects["ann"][0][0]
+
+    async def told() -> bool:
+        return ["session", sid, {"name": "Ann", "times": 1}] in await one.do("log")
+
+    await eventually(told)
+    assert await other.do("get_session", sid=sid) == {"name": "Ann", "times": 2}
+
+
+async def test_what_one_has_missed_is_not_given_to_another(valkey: EmbeddedValkey) -> None:
+    async with workers(valkey.url, 1, options={"recovery": True, "identify": True}) as (one,):
+        query = {"EIO": "4", "transport": "websocket"}
+        async with aiohttp.ClientSession() as session:
+
+            async def connect(user: str, **auth: Any) -> dict[str, Any]:
+                headers = {"Cookie": f"user={user}"}
+                async with session.ws_connect(f"{one.url}/socket.io/", params=query, headers=headers) as ws:
+                    await ws.receive()
+                    await ws.send_str("40" + json.dumps(auth))
+                    told: dict[str, Any] = json.loads((await ws.receive(timeout=10)).data[2:])
+                    return told
+
+            ann = await connect("ann")
+
+            async def gone() -> bool:
+                return bool((await one.snapshot())["sockets"] == 0)
+
+            await eventually(gone)
+            assert (await connect("bob", pid=ann["pid"]))["sid"] != ann["sid"]
+            assert (await connect("ann", pid=ann["pid"]))["sid"] == ann["sid"]
+
+
+async def test_who_left_and_came_back_before_the_link_dropped_is_in_the_room(
+    two: list[Worker], node: NodeClients
+) -> None:
+    one, other = two
+    await joined(node, "ann", one, "r")
+    sid = node.connects["ann"][0][0]
+    await other.emit("said", "before", room="r")
+    await other.do("leave_room", sid=sid, room="r")
+
+    async def is_in(*, inside: bool) -> bool:
+        return ("r" in await one.do("rooms", sid=sid)) is inside
+
+    await eventually(lambda: is_in(inside=False))
+    node.tell("emit", "ann", "join", "r")
+    await eventually(lambda: is_in(inside=True))
+    node.tell("freeze", "ann")
+    await eventually(lambda: node.disconnects["ann"])
+    await other.emit("said", "missed", room="r")
+    node.tell("thaw", "ann")
+    await eventually(lambda: len(node.connects["ann"]) == 2, 20)
+    await other.emit("said", "after", room="r")
+    await eventually(lambda: node.got("ann", "said") == ["before", "missed", "after"])
+    assert node.connects["ann"][1][1]

@@ -129,6 +129,13 @@ async def test_a_client_is_disconnected_by_another_workers_word(
     assert ["disconnect", sid, "server disconnect"] in await pair[1].do("log")
 
 
+async def test_a_whole_room_is_disconnected_by_one_workers_word(
+    pair: list[Worker], clients: list[Client]
+) -> None:
+    await pair[0].do("empty_room", room="r")
+    await eventually(lambda: not any(client.connected for client in clients))
+
+
 async def test_volatile_events_reach_the_other_worker(pair: list[Worker], clients: list[Client]) -> None:
     async def both_got_one() -> bool:  # the channel may be joined later than the clients
         await pair[0].do("volatile", event="cursor", data={"x": 1}, room="r")

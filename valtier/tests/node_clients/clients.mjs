@@ -2,7 +2,7 @@
 // In:  ["open", name, url, options] · ["emit", name, event, …data] · ["ask", name, event, …data] · ["cut", name]
 //      ["url", name, url] (where to reconnect to) · ["freeze", name] (stay away) · ["thaw", name] (come back)
 //      ["rooms", name, rooms] (what to ask for when connecting) · ["close", name]
-// Out: ["connect", name, id, recovered] · ["disconnect", name, reason] · ["error", name, message]
+// Out: ["upgrade", name, transport] · ["connect", name, id, recovered] · ["disconnect", name, reason] · ["error", name, message]
 //      ["event", name, event, …data] · ["ack", name, …data]
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -13,6 +13,7 @@ const tell = (...words) => process.stdout.write(JSON.stringify(words) + "\n");
 function open(name, url, options) {
   const socket = io(url, { forceNew: true, transports: ["websocket"], reconnectionDelay: 50, reconnectionDelayMax: 200, ...options });
   sockets.set(name, socket);
+  socket.io.engine.on("upgrade", (transport) => tell("upgrade", name, transport.name));
   socket.on("connect", () => tell("connect", name, socket.id, Boolean(socket.recovered)));
   socket.on("disconnect", (reason) => tell("disconnect", name, reason));
   socket.on("connect_error", (error) => tell("error", name, error.message));

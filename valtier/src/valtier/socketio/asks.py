@@ -88,6 +88,6 @@ class Asks:
             task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Future[Any]) -> None:
-        self._running.discard(task)  # type: ignore[arg-type]
+        self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("A callback of a Socket.IO event failed", exc_info=error)

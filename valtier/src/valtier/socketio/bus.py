@@ -55,6 +55,7 @@ class Bus:
         patience_s: float,
         beat_s: float,
         on_message: OnMessage,
+        on_gap: Callable[[int], None] | None = None,
     ) -> None:
         self.host = host
         self.lag_s: float | None = None
@@ -68,6 +69,7 @@ class Bus:
         """When each worker was heard last, by this process's clock."""
         self._valkey = valkey
         self._on_message = on_message
+        self._on_gap = on_gap
         self._patience_s = patience_s
         self._beat_s = beat_s
         self._tracks = [_Track(Lane(valkey, f"{prefix}:sio:{{b{i}}}", host, options)) for i in range(streams)]
@@ -144,10 +146,21 @@ class Bus:
                         self._tell(track, host, message)
             elif not track.sequences.last(host) and (entry_id(was) if was else entry) <= place:
                 track.sequences.prime(host, number)  # of a time before this worker's
-            elif track.sequences.accept(host, number):
-                self._tell(track, host, decode(payload))
+            else:
+                before = track.sequences.gaps
+                if track.sequences.accept(host, number):
+                    self._tell(track, host, decode(payload))
+                if track.sequences.gaps > before:
+                    self._tell_gap(track.sequences.gaps - before)
 
         return hear
+
+    def _tell_gap(self, count: int) -> None:
+        log.warning(
+            "%d Socket.IO events of another process were trimmed or lost before this one read them", count
+        )
+        if self._on_gap is not None:
+            self._on_gap(count)
 
     def _tell(self, track: _Track, host: str, message: BusMessage) -> None:
         self.workers[host] = time.monotonic()

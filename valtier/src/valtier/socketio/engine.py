@@ -14,6 +14,7 @@ import msgspec
 from valtier.asgi import Receive, Scope, Send
 from valtier.errors import ConfigurationError
 from valtier.socketio.origins import allows
+from valtier.socketio.outlet import Flusher
 from valtier.socketio.socket import Socket, opening
 
 log = logging.getLogger("valtier")
@@ -41,6 +42,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         for name in ("ping_interval", "ping_timeout"):
             if not 0 < getattr(self, name) < 86_400:
                 raise ConfigurationError(f"{name} is in seconds, above 0 and below a day")
+        self.flusher = Flusher()
         self.max_frames = max_frames
         self.max_queued_bytes = max_queued_bytes
         self._offset = on_offset
@@ -54,11 +56,17 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     # -- what sockets call ---------------------------------------------------------------------------------
 
     async def on_message(self, socket: Socket, data: str | bytes) -> None:
-        await self.handlers["message"](socket.sid, data)
+        try:
+            await self.handlers["message"](socket.sid, data)
+        except Exception:
+            log.exception("Socket.IO: a packet could not be handled; its connection is closed")
+            self.spawn(socket.close(wait=False, abort=True, reason=self.reason.TRANSPORT_ERROR))
 
     async def on_close(self, socket: Socket, reason: str) -> None:
-        self.sockets.pop(socket.sid, None)
-        await self._trigger_event("disconnect", socket.sid, reason, run_async=False)
+        try:
+            await self._trigger_event("disconnect", socket.sid, reason, run_async=False)
+        finally:
+            self.sockets.pop(socket.sid, None)
 
     def on_ping(self, socket: Socket) -> None:
         socket.mark = self._offset()
@@ -161,7 +169,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         return self._refuse_session(self.sockets.get(sid), method, websocket=websocket)
 
     def _refuse_session(self, socket: Any, method: str, *, websocket: bool) -> tuple[int, int, str] | None:
-        if socket is None or socket.closed:
+        if socket is None or socket.closing:
             return 400, UNKNOWN_SESSION, "Session ID unknown"
         if method not in ("GET", "POST") or not socket.connected or socket.upgraded:
             return 400, BAD_REQUEST, "Bad request"
@@ -245,7 +253,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             body = await _read_body(receive, self.max_http_buffer_size)
             if body is None:
                 await self._end_post(environ, socket, send, 413)
-            elif not socket.closed and await socket.take_payload(body):
+            elif not socket.closing and await socket.take_payload(body):
                 await self._answer(environ, send, 200, b"ok")
             else:
                 await self._end_post(environ, socket, send, 400)

@@ -41,6 +41,7 @@ class Ephemeral:
         self._host = host
         self._channels = [f"{prefix}:sio:{{e{i}}}" for i in range(channels)]
         self._on_message = on_message
+        self._refusal = ""  # that was logged
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -73,20 +74,23 @@ class Ephemeral:
     async def _run(self) -> None:
         while True:
             try:
-                async with self._valkey.subscribe(
-                    *self._channels, sharded=True, max_queue=_MAX_QUEUE, wait=True
-                ) as subscription:
-                    async for item in subscription:
-                        if isinstance(item, Gap):
-                            self.gaps += 1
-                            continue
-                        self._hear(item.data)
-                return  # the client was closed
+                await self._listen()
             except ReplyError as exc:
-                log.error("Volatile Socket.IO events stay in this process: %s", exc)  # noqa: TRY400
+                if str(exc) != self._refusal:
+                    self._refusal = str(exc)
+                    log.error("Volatile Socket.IO events stay in this process: %s", exc)  # noqa: TRY400
             except ValkeyError:
                 pass
             await asyncio.sleep(_PAUSE_S)
+
+    async def _listen(self) -> None:
+        heard = self._valkey.subscribe(*self._channels, sharded=True, max_queue=_MAX_QUEUE, wait=True)
+        async with heard as subscription:
+            async for item in subscription:
+                if isinstance(item, Gap):
+                    self.gaps += 1
+                else:
+                    self._hear(item.data)
 
     def _hear(self, data: bytes) -> None:
         try:

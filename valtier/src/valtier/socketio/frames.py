@@ -5,6 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+Message = dict[str, Any]
+
 
 class Frame:
     """One packet of Socket.IO or Engine.IO with its attachments: WebSocket messages that stay together."""
@@ -13,22 +15,25 @@ class Frame:
 
     def __init__(self, text: str, parts: tuple[bytes, ...] = ()) -> None:
         """Makes it from an encoded packet of Engine.IO, `4…` for a message, and its attachments."""
-        self.messages: list[dict[str, Any]] = [{"type": "websocket.send", "text": text}]
+        self.messages: list[tuple[Message, int]] = [({"type": "websocket.send", "text": text}, len(text))]
+        """ASGI messages, each with its size: bytes, or characters of a text."""
         self.size = len(text)
         for part in parts:
-            self.messages.append({"type": "websocket.send", "bytes": part})
+            self.messages.append(({"type": "websocket.send", "bytes": part}, len(part)))
             self.size += len(part)
 
+    @classmethod
+    def binary(cls, data: bytes) -> Frame:
+        """Makes a frame of bytes alone."""
+        frame = cls("", (data,))
+        del frame.messages[0]
+        return frame
 
-def poll_text(message: dict[str, Any]) -> str:
+
+def poll_text(message: Message) -> str:
     """Returns a message as a packet of a long-polling payload."""
     text: str | None = message.get("text")
     return "b" + b64encode(message["bytes"]).decode() if text is None else text
-
-
-def message_size(message: dict[str, Any]) -> int:
-    text = message.get("text")
-    return len(message["bytes"]) if text is None else len(text)
 
 
 PING = Frame("2")

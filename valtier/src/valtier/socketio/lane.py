@@ -27,7 +27,7 @@ log = logging.getLogger("valtier")
 _APPEND = Script.load("valtier.socketio", "append.lua")
 _BATCH = 256
 _BATCH_BYTES = 1 << 20
-_PAUSE_S = 0.05
+_PAUSE_S = 0.025
 _NUMBER_LIFE_MS = 3_600_000
 
 
@@ -145,7 +145,7 @@ class Lane:
                 await self._something.wait()
             try:
                 await self._append()
-            except Exception as exc:  # noqa: BLE001: sending goes on, whatever it is
+            except Exception as exc:
                 if not isinstance(exc, ValkeyError):
                     log.exception("Socket.IO: sending to Redis failed in a way that it never should")
                 elif self.failure is None:

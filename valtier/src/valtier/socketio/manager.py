@@ -7,10 +7,8 @@ import contextlib
 import functools
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, Self
-
-from socketio.async_manager import AsyncManager
 
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
@@ -19,15 +17,14 @@ from valtier.socketio import packets
 from valtier.socketio.asks import Asks
 from valtier.socketio.bus import Bus
 from valtier.socketio.ephemeral import Ephemeral
-from valtier.socketio.fanout import Fanout, tick_body, with_offset
-from valtier.socketio.frames import Frame
+from valtier.socketio.fanout import Fanout, tick_body
 from valtier.socketio.lane import LaneOptions, OutboxFullError
 from valtier.socketio.messages import Answer, Ask, Control, Emit, EphemeralMessage, Room, Tick
-from valtier.socketio.recovery import Claimed, Recovery, State
-from valtier.socketio.replay import Missed, replay
-from valtier.socketio.rooms import Held, Member, Rooms, Sink
+from valtier.socketio.recovery import Recovery
+from valtier.socketio.remote import Remote
+from valtier.socketio.resumption import Resumption
+from valtier.socketio.rooms import Member
 from valtier.socketio.snapshot import Snapshot
-from valtier.socketio.stock import StockSink
 from valtier.socketio.ticks import Ticks
 from valtier.wire import Valkey
 
@@ -45,7 +42,7 @@ class HasValkey(Protocol):
     def valkey(self) -> Valkey: ...
 
 
-class ValkeyManager(AsyncManager):  # type: ignore[misc]
+class ValkeyManager(Remote):
     """A client manager for `valtier.socketio.Server`, or for `socketio.AsyncServer`, on Valkey.
 
     ```python
@@ -75,6 +72,7 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
         beat: Duration = "5s",
         tick: Duration = 0.033,
         max_frames: int = 2_000,
+        on_gap: Callable[[int], None] | None = None,
     ) -> None:
         """Prepares a manager; nothing is opened before the first client or event, or `start`.
 
@@ -90,12 +88,14 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             patience: after this time this worker's clients get its events, whether the bus has them or not.
             beat: how often a worker proves that it hears the bus, and that it lives.
             tick: the interval of coalesced rooms.
+            on_gap: told how many events of other workers this one's clients will never get, because they were trimmed
+                before this worker read them, or lost: the place to tell clients to load everything anew.
             max_frames: how many packets may wait for a client of a stock `AsyncServer`; then it is disconnected.
 
         Raises:
             ConfigurationError: an option can't be used.
         """
-        super().__init__()
+        super().__init__(max_frames=max_frames)
         if not 1 <= streams <= 64:
             raise ConfigurationError(f"streams is 1 to 64, not {streams!r}")
         for name, value, least in (
@@ -106,20 +106,10 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             if value < least:
                 raise ConfigurationError(f"{name} is at least {least}, not {value!r}")
         self.host_id = secrets.token_hex(6)
-        self.max_frames = max_frames
-        self.index = Rooms()
-        self.evictions = 0
-        self.recovered = 0
-        self.not_recovered = 0
-        self.refused = 0
         self._asks = Asks()
         self._fanout = Fanout()
-        self._jobs: set[asyncio.Task[Any]] = set()
         self._closed = False
-        self._bus: Bus | None = None
         self._ephemeral: Ephemeral | None = None
-        self._recovery: Recovery | None = None
-        self._recovers = False
         self._valkey = _valkey_of(tier)
         beat_s, history_s = seconds(beat, name="beat"), seconds(history, name="history")
         check_prefix(prefix)
@@ -136,11 +126,13 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
                 patience_s=seconds(patience, name="patience"),
                 beat_s=beat_s,
                 on_message=self._hear,
+                on_gap=on_gap,
             )
             self._ephemeral = Ephemeral(
                 self._valkey, **names, channels=streams, on_message=self._hear_ephemeral
             )
-            self._recovery = Recovery(self._valkey, **names, streams=streams, history_s=history_s)
+            recovery = Recovery(self._valkey, **names, streams=streams, history_s=history_s)
+            self.resumption = Resumption(self._valkey, self._bus, recovery, self)
         self._ticks = Ticks(
             seconds(tick, name="tick"),
             deliver=self._deliver_tick,
@@ -159,7 +151,7 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
     async def start(self) -> None:
         """Begins, and waits (a second at most) until nothing is missed from now on. Two round trips."""
         self.initialize()
-        await self._ready()
+        await self.ready()
 
     async def close(self, patience: Duration = 1.0) -> None:
         """Sends what waits, within the patience, says goodbye to the other workers, and ends."""
@@ -181,20 +173,9 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _ready(self) -> None:
+    async def ready(self) -> None:
         if self._bus is not None:
             await self._bus.wait_ready(_READY_S)
-
-    def _spawn(self, job: Coroutine[Any, Any, Any]) -> None:
-        """Runs what nobody waits for; its end is waited for by `close`."""
-        task = asyncio.get_running_loop().create_task(job, name="valtier-socketio-job")
-        self._jobs.add(task)
-        task.add_done_callback(self._finish)
-
-    def _finish(self, task: asyncio.Task[Any]) -> None:
-        self._jobs.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Socket.IO: a background step failed", exc_info=error)
 
     # -- events --------------------------------------------------------------------------------------------
 
@@ -326,15 +307,14 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             if message.to == self.host_id:
                 self._answered(message, host)
         elif isinstance(message, Ask):
-            sids = [member.sid for _, member in self._participants(message.namespace, message.room)]
+            sids = [member.sid for _, member in self.participants_here(message.namespace, message.room)]
             self._reply(host, message.ask, sids, "list")
 
     def _deliver(self, emit: Emit, host: str) -> None:
         members = self.index.members(emit.namespace, emit.rooms)
         count = 0
         if members and not emit.ack:
-            offset = self._bus.offset() if self._bus is not None and self._recovers else None
-            count = self._fanout.reliable(emit, members, offset)
+            count = self._fanout.reliable(emit, members, self._offset())
         elif members:
             count = self._fanout.acknowledged(
                 emit, members, functools.partial(self._returner, host, emit.ack)
@@ -372,10 +352,10 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             return
         members = self.index.members(message.namespace, message.rooms)
         if members:
-            self._fanout.ephemeral(message, members, self._offset_for_volatile())
+            self._fanout.ephemeral(message, members, self._offset())
 
-    def _offset_for_volatile(self) -> str | None:
-        return self._bus.offset() if self._bus is not None and self._recovers else None
+    def _offset(self) -> str | None:
+        return self.resumption.offset() if self.resumption is not None and self.resumption.enabled else None
 
     def _deliver_tick(self, tick: Tick) -> None:
         members = self.index.members(tick.namespace, [tick.room])
@@ -395,102 +375,6 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
         if self._ephemeral is not None:
             self._ephemeral.publish(tick, tick.room)
 
-    # -- control of clients on any worker ------------------------------------------------------------------
-
-    def _control(self, control: Control, host: str) -> None:
-        if control.op == "close":
-            self._close_room(control.room, control.namespace)
-            return
-        member = self.index.get(control.namespace, control.sid)
-        if member is None:
-            return
-        if control.op == "enter":
-            self._enter(member, control.room)
-        elif control.op == "leave":
-            self._leave(member, control.room)
-        elif control.op == "disconnect":
-            self._spawn(self.server.disconnect(control.sid, namespace=control.namespace, ignore_queue=True))
-        elif control.op == "drop" and member.owner == control.owner:
-            self._drop(member)
-
-    def _drop(self, member: Member) -> None:
-        """Ends the connection of a client that is somewhere else now."""
-        socket = self.server.eio.sockets.get(member.eio_sid)
-        if socket is not None:
-            self._spawn(socket.close(wait=False, abort=True))
-
-    def _tell(self, control: Control, room: Room) -> None:
-        if self._bus is not None:
-            self.initialize()
-            self._bus.send(control, room)
-
-    async def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Whether the client is here; if not, its worker is told to disconnect it."""
-        if self.index.get(namespace, sid) is not None:
-            return self.is_connected(sid, namespace)
-        self._tell(Control("disconnect", namespace, sid), sid)
-        if self._recovery is not None:
-            await self._recovery.remove(sid)
-        return False
-
-    async def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: str | None = None) -> None:
-        """Puts a client into a room, on whatever worker it is, or into what it will recover. No round trip is waited for.
-
-        Raises:
-            ValueError: the room is the id of another client.
-            OutboxFullError: the client is elsewhere, and the outbox is full.
-        """
-        member = self.index.get(namespace, sid)
-        if member is None:
-            self._tell(Control("enter", namespace, sid, room), room)
-            if self._recovery is not None and self._bus is not None:
-                await self._recovery.enter(sid, room, self._bus.offset(), owned=False)
-            return
-        if room != sid and isinstance(room, str) and self.index.get(namespace, room) is not None:
-            raise ValueError("the id of a client is its own room: nobody else can enter it")
-        self._enter(member, room)
-
-    def _enter(self, member: Member, room: Room) -> None:
-        if room == member.sid or room in member.rooms:
-            return
-        self.index.enter(member, room)
-        if member.pid and self._recovery is not None and self._bus is not None:
-            self._spawn(self._recovery.enter(member.sid, room, self._bus.offset(), owned=True))
-
-    async def leave_room(self, sid: str, namespace: str, room: Room) -> None:
-        """Takes a client out of a room, on whatever worker it is. On its own worker this holds at once.
-
-        Raises:
-            OutboxFullError: the client is elsewhere, and the outbox is full.
-        """
-        member = self.index.get(namespace, sid)
-        if member is not None:
-            self._leave(member, room)
-            return
-        self._tell(Control("leave", namespace, sid, room), room)
-        if self._recovery is not None:
-            await self._recovery.leave(sid, room)
-
-    def _leave(self, member: Member, room: Room) -> None:
-        if room in member.rooms:
-            self.index.leave(member, room)
-            if member.pid and self._recovery is not None:
-                self._spawn(self._recovery.leave(member.sid, room))
-
-    async def close_room(self, room: Room, namespace: str = "/") -> None:
-        """Takes everybody out of a room, on every worker.
-
-        Raises:
-            OutboxFullError: the outbox is full; the room is empty on this worker only.
-        """
-        self._close_room(room, namespace)
-        self._tell(Control("close", namespace, "", room), room)
-
-    def _close_room(self, room: Room, namespace: str) -> None:
-        for member in self.index.close(namespace, room):
-            if member.pid and self._recovery is not None:
-                self._spawn(self._recovery.leave(member.sid, room))
-
     async def participants(
         self, namespace: str, room: Room | None, timeout: Duration = 2.0
     ) -> tuple[list[str], bool]:
@@ -500,7 +384,7 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             OutboxFullError: the outbox is full.
         """
         if self._bus is None:
-            return [member.sid for _, member in self._participants(namespace, room)], True
+            return [member.sid for _, member in self.participants_here(namespace, room)], True
         self.initialize()
         number, ask = self._asks.open(workers=self._bus.live_workers())
         try:
@@ -513,219 +397,12 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             self._asks.close(number)
         return ask.answers, True
 
-    # -- this worker's clients -----------------------------------------------------------------------------
-
-    async def pre_connect(
-        self, eio_sid: str, namespace: str, sid: str | None = None, *, hold: bool = False
-    ) -> str | None:
-        """Registers a client that is about to be accepted; returns its id, or `None` if it is there already."""
-        self.initialize()
-        await self._ready()
-        return self.register(eio_sid, namespace, sid, hold=hold)
-
-    def register(
-        self, eio_sid: str, namespace: str, sid: str | None = None, *, hold: bool = False
-    ) -> str | None:
-        """As `pre_connect`, without waiting. With `hold`, its frames are kept until `release`."""
-        socket = self.server.eio.sockets.get(eio_sid)
-        sink: Sink | None = getattr(socket, "outlet", None)
-        if socket is None:
-            return None
-        if sink is None:
-            sink = StockSink(socket, self.max_frames, functools.partial(self._evict_stock, eio_sid))
-        sid = sid or self.server.eio.generate_id()
-        member = self.index.join(namespace, sid, eio_sid, Held(sink) if hold else sink)
-        return None if member is None else sid
-
-    def release(self, member: Member) -> None:
-        """Sends what was held."""
-        if isinstance(member.sink, Held):
-            member.sink = member.sink.release()
-
-    def _evict_stock(self, eio_sid: str) -> None:
-        self.evictions += 1
-        socket = self.server.eio.sockets.get(eio_sid)
-        if socket is not None:
-            self._spawn(socket.close(wait=False, abort=True))
-
-    async def connect(self, sid: str, namespace: str) -> str:
-        member = self.index.get(namespace, sid)
-        if member is not None:
-            member.connected = True
-        return sid
-
-    async def disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        self.index.part(namespace, sid)
-
-    def is_pre_connected(self, sid: str, namespace: str) -> bool:
-        member = self.index.get(namespace, sid)
-        return member is not None and not member.connected
-
-    def is_connected(self, sid: str, namespace: str) -> bool:
-        member = self.index.get(namespace, sid)
-        return member is not None and member.connected and not member.leaving
-
-    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
-        member = self.index.by_eio(namespace, eio_sid)
-        return None if member is None else member.sid
-
-    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
-        member = self.index.get(namespace, sid)
-        return None if member is None else member.eio_sid
-
-    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
-        member = self.index.get(namespace, sid)
-        if member is None:
-            return None
-        member.leaving = True
-        return member.eio_sid
-
-    def get_namespaces(self) -> Iterable[str]:
-        return self.index.spaces.keys()
-
-    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        """Yields id and connection of this worker's clients in a room."""
-        for sid, member in self._participants(namespace, room):
-            yield sid, member.eio_sid
-
-    def _participants(self, namespace: str, room: Any) -> list[tuple[str, Member]]:
-        rooms = None if room is None else list(room) if isinstance(room, list | tuple) else [room]
-        return list(self.index.members(namespace, rooms).items())
-
-    def get_rooms(self, sid: str, namespace: str) -> list[Room]:
-        """Returns the rooms of a client of this worker, its own included."""
-        member = self.index.get(namespace, sid)
-        return [] if member is None else [member.sid, *member.rooms]
-
-    async def trigger_callback(self, sid: str, id: int | None, data: list[Any]) -> None:  # noqa: A002
-        """Takes an acknowledgement from a client."""
-        for space in self.index.spaces.values():
-            member = space.members.get(sid)
-            callback = member.take_ack(id) if member is not None else None
-            if callback is not None:
-                callback(*(data or []))
-                return
-
-    # -- recovery, for `Server` ----------------------------------------------------------------------------
-
-    def enable_recovery(self) -> bool:
-        """Makes events carry offsets. Returns whether there is a Valkey to recover from."""
-        self._recovers = self._recovery is not None
-        return self._recovers
-
-    def offset(self) -> str:
-        return "" if self._bus is None else self._bus.offset()
-
-    async def claim(self, pid: object, offset: object, namespace: str, identity: str) -> Claimed | None:
-        """Takes over the state of a client that comes back, and waits until this worker has come as far as it had."""
-        if self._recovery is None or self._bus is None:
-            return None
-        self.initialize()
-        await self._ready()
-        claimed = await self._recovery.claim(pid, offset, namespace, identity)
-        if claimed is None:
-            return None
-        mine = self.index.get(namespace, claimed.sid)
-        if mine is not None:  # its old connection has not been noticed to be dead
-            old = self.server.eio.sockets.get(mine.eio_sid)
-            if old is not None:
-                await old.close(wait=False, abort=True)
-            self.index.part(namespace, claimed.sid)
-        elif claimed.host_before != self.host_id:
-            with contextlib.suppress(OutboxFullError):
-                self._bus.send(
-                    Control("drop", namespace, claimed.sid, owner=claimed.owner_before), claimed.sid
-                )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CATCH_UP_S):
-                while not self._reached(claimed):
-                    await asyncio.sleep(_LOOK_S)
-        return claimed if self._reached(claimed) else None
-
-    def _reached(self, claimed: Claimed) -> bool:
-        assert self._bus is not None
-        pairs = zip(self._bus.positions(), claimed.since, strict=True)
-        return all(here.entry >= there.entry for here, there in pairs)
-
-    async def missed(self, claimed: Claimed, *, most: int, most_bytes: int) -> list[Missed] | None:
-        """Returns what a client has missed up to now, or `None` if that is not known any more. Call after `register`."""
-        assert self._bus is not None
-        assert self._valkey is not None
-        until = self._bus.positions()
-        try:
-            return await replay(
-                self._valkey,
-                self._bus.streams,
-                claimed.since,
-                until,
-                claimed.who,
-                most=most,
-                most_bytes=most_bytes,
-            )
-        except Exception:
-            log.exception("Socket.IO: what a client has missed could not be read")
-            return None
-
-    def restore(self, member: Member, claimed: Claimed) -> None:
-        """Gives a client its rooms back."""
-        member.pid, member.owner, member.recovered = claimed.pid, claimed.owner, True
-        for room in claimed.who.rooms:
-            self.index.enter(member, room)
-
-    def begin_state(self, member: Member, identity: str) -> None:
-        """Begins to keep a client's state, so that it can recover. No round trip is waited for."""
-        if self._recovery is None:
-            return
-        member.pid, member.owner = self._recovery.new_pid(member.sid), self._recovery.new_owner()
-        self._write_state(member, identity)
-
-    def _write_state(
-        self, member: Member, identity: str, session: Any = None, offset: str | None = None
-    ) -> None:
-        if self._recovery is not None:
-            offset = offset or self.offset()
-            rooms = dict.fromkeys(member.rooms, offset)
-            state = State(
-                member.sid, member.pid, member.namespace, identity, member.owner, offset, rooms, session
-            )
-            self._spawn(self._recovery.write(state))
-
-    def end_state(self, member: Member) -> None:
-        """Forgets a client that has left on purpose."""
-        if self._recovery is not None and member.pid:
-            self._spawn(self._recovery.end(member.sid, member.owner))
-            member.pid = ""
-
-    def save_state(self, member: Member, session: Any) -> None:
-        """Keeps the application's session of a client with its state."""
-        if self._recovery is not None and member.pid:
-            self._spawn(self._recovery.save(member.sid, session))
-
-    def alive(self, eio_sid: str, offset: str, describe: Callable[[Member], tuple[str, Any]]) -> None:
-        """A client has confirmed that it has come to `offset`."""
-        for member in self.index.of_connection(eio_sid):
-            if member.pid and member.connected and not isinstance(member.sink, Held):
-                self._spawn(self._touch(member, offset, describe))
-
-    async def _touch(
-        self, member: Member, offset: str, describe: Callable[[Member], tuple[str, Any]]
-    ) -> None:
-        if self._recovery is not None and (
-            await self._recovery.touch(member.sid, member.owner, offset) == 0 and member.pid
-        ):
-            self._write_state(member, *describe(member), offset)
-
-    def frame(self, missed: Missed, member: Member) -> Frame:
-        """Returns a missed event for a client."""
-        body = with_offset(missed.emit.body, missed.offset) if member.offsets else missed.emit.body
-        return Frame(f"4{missed.emit.head}{body}", tuple(missed.emit.parts))
-
     # -- numbers -------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Returns the numbers of this process. No round trip."""
         sockets, rooms = self.index.counts()
-        bus, ephemeral = self._bus, self._ephemeral
+        bus, ephemeral, resumption = self._bus, self._ephemeral, self.resumption
         totals = dict.fromkeys(_TOTALS, 0) if bus is None else bus.totals()
         return Snapshot(
             host=self.host_id,
@@ -740,10 +417,10 @@ class ValkeyManager(AsyncManager):  # type: ignore[misc]
             volatile_lost=0 if ephemeral is None else ephemeral.dropped,
             volatile_dropped=self._fanout.dropped,
             evictions=self.evictions,
-            recovered=self.recovered,
-            not_recovered=self.not_recovered,
+            recovered=0 if resumption is None else resumption.recovered,
+            not_recovered=0 if resumption is None else resumption.not_recovered,
             refused=self.refused,
-            state_failures=0 if self._recovery is None else self._recovery.failures,
+            state_failures=0 if resumption is None else resumption.state.failures,
             **totals,
         )
 

@@ -31,7 +31,7 @@ class Control(msgspec.Struct, array_like=True, tag=1, frozen=True):
     """A change that the worker makes which has the client."""
 
     op: str
-    """`enter`, `leave`, `close` (a room), `disconnect`, `drop` (the client went to another worker)."""
+    """`enter`, `leave`, `close` (a room), `disconnect`, `kick` (who is in a room), `drop` (it went to another worker)."""
     namespace: str
     sid: str = ""
     room: Room = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-_DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_DEFAULT_PORT = {"http": 80, "https": 443}
 
 
 def allows(origin: str | None, host: str | None, allowed: Collection[str] | None) -> bool:
@@ -18,16 +18,22 @@ def allows(origin: str | None, host: str | None, allowed: Collection[str] | None
         return True
     if allowed is not None and ("*" in allowed or origin in allowed):
         return True
-    parts = urlsplit(origin)
-    if host is None or parts.hostname is None or parts.scheme not in ("http", "https"):
+    if host is None:
         return False
-    return _place(parts.netloc, parts.scheme) == _place(host, parts.scheme)
+    scheme, separator, netloc = origin.partition("://")
+    if not separator or scheme not in _DEFAULT_PORT:
+        return False
+    here = _place(netloc, scheme)
+    return here is not None and here == _place(host, scheme)
 
 
 def _place(netloc: str, scheme: str) -> tuple[str, int] | None:
+    """Returns the name and port of a host, or `None` if it is not one."""
     try:
         parts = urlsplit(f"//{netloc}")
-        port = parts.port
+        name, port = parts.hostname, parts.port
     except ValueError:
         return None
-    return ((parts.hostname or "").rstrip(".").lower(), port or _DEFAULT_PORT[scheme])
+    if not name or parts.path or parts.query or parts.fragment or parts.username is not None:
+        return None
+    return name.rstrip(".").lower(), port or _DEFAULT_PORT[scheme]

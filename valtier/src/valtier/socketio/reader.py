@@ -18,7 +18,8 @@ log = logging.getLogger("valtier")
 
 _COUNT = 256
 _BLOCK_MS = 1000
-_PAUSE_S = 0.05
+_PAUSE_S = 0.025
+_MAX_PAUSE_S = 0.5
 _PRIME = 2000
 _SLICE_S = 0.01
 
@@ -55,6 +56,7 @@ class Reader:
         self._connection: Dedicated | None = None
         self._run_id: str | None = None
         self._doubt = _Doubt.NONE
+        self._pause_s = _PAUSE_S
         self._task: asyncio.Task[None] | None = None
         self._primed = asyncio.Event()
         self._prime: Callable[[str, int], None] | None = None
@@ -96,7 +98,7 @@ class Reader:
                 if not self._primed.is_set():
                     await self._find_end()
                 entries = await self._read()
-            except Exception as exc:  # noqa: BLE001: reading goes on, whatever it is
+            except Exception as exc:
                 if not isinstance(exc, ValkeyError):
                     log.exception("Socket.IO: reading from Redis failed in a way that it never should")
                 self.failures += 1
@@ -104,15 +106,25 @@ class Reader:
                 if self.failing_since is None:
                     self.failing_since = time.monotonic()
                     log.warning("Socket.IO events of other processes do not arrive: %s", exc)
-                await asyncio.sleep(_PAUSE_S)
+                await self._wait_for_server()
                 continue
             if self.failing_since is not None:
                 self.failing_since = None
+                self._pause_s = _PAUSE_S
                 log.info("Socket.IO events of other processes arrive again")
             if entries:
                 await self._tell(entries)
             else:
                 self._doubt = _Doubt.STREAM  # nothing came for a while: a good moment to look
+
+    async def _wait_for_server(self) -> None:
+        """Waits until it may make sense to try again, on a new connection: the old one's patience is its own."""
+        await self._hang_up()
+        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
+        await asyncio.sleep(self._pause_s)
+        while not self._valkey.available:
+            self._pause_s = _PAUSE_S
+            await asyncio.sleep(_PAUSE_S)
 
     async def _call(self, *words: Any) -> Any:
         if self._connection is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from valtier.socketio.messages import Room
 from valtier.socketio.offsets import Position, format_offset, parse_offset
 from valtier.socketio.replay import Who, rooms_of
 from valtier.wire import Reply, Script, Valkey
+
+log = logging.getLogger("valtier")
 
 _CLAIM = Script.load("valtier.socketio", "claim.lua")
 _TOUCH = Script.load("valtier.socketio", "touch.lua")
@@ -119,8 +122,8 @@ class Recovery:
         words += ["o", state.owner, "h", self._host, "a", state.offset]
         for room, entered in state.rooms.items():
             words += (_field(room), entered)
-        if state.session is not None:
-            words += ("d", _pack(state.session))
+        if state.session is not None and (packed := _pack(state.session)) is not None:
+            words += ("d", packed)
         key = self._key(state.sid)
         await self._all(("DEL", key), ("HSET", key, *words), ("PEXPIRE", key, self._life_ms))
 
@@ -141,13 +144,10 @@ class Recovery:
         await self._all(("DEL", self._key(sid)))
 
     async def save(self, sid: str, session: Any) -> None:
-        """Keeps the application's session of a client. One round trip.
-
-        Raises:
-            TypeError: it holds what can't be kept.
-        """
-        key = self._key(sid)
-        await self._all(("HSET", key, "d", _pack(session)), ("PEXPIRE", key, self._life_ms))
+        """Keeps the application's session of a client, if msgpack can hold it. One round trip."""
+        key, packed = self._key(sid), _pack(session)
+        if packed is not None:
+            await self._all(("HSET", key, "d", packed), ("PEXPIRE", key, self._life_ms))
 
     async def touch(self, sid: str, owner: str, offset: str) -> int:
         """Notes how far a client has come. Returns 1, 0 if its state is gone, -1 if it has moved. One round trip."""
@@ -193,5 +193,9 @@ def _field(room: Room) -> str:
     return "r" + msgspec.json.encode(room).decode()
 
 
-def _pack(value: Any) -> bytes:
-    return msgspec.msgpack.encode(value)
+def _pack(session: Any) -> bytes | None:
+    try:
+        return msgspec.msgpack.encode(session)
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        log.warning("Socket.IO: a session does not come back with its client: %s", exc)
+        return None

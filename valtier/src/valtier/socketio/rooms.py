@@ -56,6 +56,7 @@ class Member:
         "_numbers",
         "connected",
         "eio_sid",
+        "identity",
         "leaving",
         "namespace",
         "offsets",
@@ -77,6 +78,8 @@ class Member:
         self.rooms: set[Room] = set()
         self.offsets = False
         """Whether each event shall end with the client's offset."""
+        self.identity = ""
+        """Who it is, for recovery."""
         self.pid = ""
         self.owner = ""
         self.recovered = False

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import socketio
-from socketio import exceptions
-
 from valtier.asgi import Scope
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
-from valtier.socketio import packets
+from valtier.socketio.connecting import Connecting, Identify
+from valtier.socketio.dispatching import Limit
 from valtier.socketio.engine import EngineServer
-from valtier.socketio.frames import Frame
 from valtier.socketio.manager import ValkeyManager
 from valtier.socketio.messages import Room
-from valtier.socketio.packets import Incoming, Outgoing, PacketError
-from valtier.socketio.recovery import Claimed
-from valtier.socketio.replay import Missed
 from valtier.socketio.rooms import Member
 from valtier.socketio.snapshot import Snapshot
 from valtier.socketio.socket import Socket
 
 log = logging.getLogger("valtier")
 
-Limit = Callable[[str, dict[str, Any]], Awaitable[bool]]
-Identify = Callable[[dict[str, Any]], str]
 
-
-class Server(socketio.AsyncServer):  # type: ignore[misc]
+class Server(Connecting):
     """A `socketio.AsyncServer` over ASGI that follows the published Engine.IO (4) and Socket.IO (5) protocols.
 
     ```python
@@ -72,21 +61,21 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
                 offset as an additional last argument, which the official client expects. A client that sends
                 `{"recovery": false}` as its `auth` gets neither.
             identify: tells who a request is from, as a text; what one has missed is not given to another. Called with
-                the environ when a client connects.
+                the environ when a client connects; it may be a coroutine function.
             transports: `websocket`, `polling`.
             cors_allowed_origins: origins of other hosts whose pages may connect; `*` for all. Pages of the same host may,
                 and programs, which send no Origin.
             ping_interval: between two signs of life.
             ping_timeout: how long the client may take to answer one.
             connect_timeout: how long a connection may be in no namespace after it was opened.
-            max_message: the largest message, or polling payload, of a client, in bytes (characters of a text).
+            max_message: the largest message, or polling payload, of a client, in bytes.
             max_queue: how many packets may wait for a client; then it is disconnected, as it reads too slowly.
             max_queued_bytes: how large those may be together.
             max_handlers: how many handlers may run for one connection at once; then it is not read from.
             limit_messages: asked for every packet of a client, with the connection's id and environ; where it returns
                 false, the connection is closed. The place to call a limiter.
             allow_request: asked before a session is opened, with the ASGI scope; false is answered with 429.
-            options: of `socketio.AsyncServer`, such as `namespaces`, `always_connect`, `async_handlers`.
+            options: of `socketio.AsyncServer`, such as `namespaces`, `async_handlers`.
 
         Raises:
             ConfigurationError: an option can't be used.
@@ -95,6 +84,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             raise ConfigurationError("Server needs a ValkeyManager; for others use socketio.AsyncServer")
         if options.get("serializer", "default") != "default" or "json" in options:
             raise ConfigurationError("Server speaks the default encoding only: leave serializer and json out")
+        if options.pop("always_connect", False):
+            raise ConfigurationError(
+                "Server accepts a client when its connect handler has: leave always_connect out"
+            )
         unknown = set(transports) - {"websocket", "polling"}
         if unknown or not transports or isinstance(transports, str):
             raise ConfigurationError(f"transports is a list of 'websocket' and 'polling', not {transports!r}")
@@ -105,15 +98,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         ):
             if value < 1:
                 raise ConfigurationError(f"{name} is at least 1, not {value!r}")
-        self._recovery = recovery
         self._identify = identify
         self._connect_timeout_s = seconds(connect_timeout, name="connect_timeout")
         self._max_handlers = max_handlers
         self._limit = limit_messages
-        self._incoming: dict[str, Incoming] = {}
-        self._handlers_running: dict[str, asyncio.Semaphore] = {}
-        self._newcomers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._incoming = {}
+        self._handlers_running = {}
+        self._newcomers = {}
+        self._tasks = set()
         super().__init__(
             client_manager=client_manager,
             logger=options.pop("logger", None) or log,
@@ -125,15 +117,16 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             max_http_buffer_size=max_message,
             max_frames=max_queue,
             max_queued_bytes=max_queued_bytes,
-            on_offset=client_manager.offset,
+            on_offset=self._offset,
             on_alive=self._on_alive,
             on_evicted=self._on_evicted,
             on_refused=self._on_refused,
             allow_request=allow_request,
             **options,
         )
-        if recovery:
-            self._recovery = client_manager.enable_recovery()
+        self._resumption = client_manager.resumption if recovery else None
+        if self._resumption is not None:
+            self._resumption.enabled = True
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -207,16 +200,24 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         """Keeps a client's session; with recovery it comes back with the client, if msgpack can hold it."""
         await super().save_session(sid, session, namespace=namespace)
         member = self.manager.index.get(namespace or "/", sid)
-        if self._recovery and member is not None:
-            self.manager.save_state(member, session)
+        if self._resumption is not None and member is not None:
+            self._resumption.save_state(member, session)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Ends a client's connection to a namespace, on whatever worker it is; it can't recover."""
         member = self.manager.index.get(namespace or "/", sid)
         if member is not None:
-            self.manager.end_state(member)
+            self._forget_state(member)
             self._incoming.pop(member.eio_sid, None)
         await super().disconnect(sid, namespace=namespace, ignore_queue=ignore_queue)
+
+    async def disconnect_room(self, room: Room, namespace: str | None = None) -> None:
+        """Disconnects everybody in a room on all workers, as after a logout; none of them recovers.
+
+        Raises:
+            OutboxFullError: the outbox is full; those of this worker are disconnected.
+        """
+        await self.manager.disconnect_room(room, namespace or "/")
 
     async def shutdown(self) -> None:
         """Takes no more clients, ends the connections (clients recover elsewhere) and leaves the bus."""
@@ -230,14 +231,15 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     # -- connections ---------------------------------------------------------------------------------------
 
     def _on_alive(self, socket: Socket) -> None:
-        if self._recovery:
-            self.manager.alive(socket.sid, socket.mark, self._describe)
+        if self._resumption is not None:
+            self._resumption.alive(socket.sid, socket.mark, self._session_of)
 
-    def _describe(self, member: Member) -> tuple[str, Any]:
+    def _offset(self) -> str:
+        return "" if self._resumption is None else self._resumption.offset()
+
+    def _session_of(self, member: Member) -> Any:
         socket = self.eio.sockets.get(member.eio_sid)
-        if socket is None:
-            return "", None
-        return self._identity(socket.environ), socket.session.get(member.namespace)
+        return None if socket is None else socket.session.get(member.namespace)
 
     def _on_evicted(self, socket: Socket) -> None:
         self.manager.evictions += 1
@@ -245,9 +247,6 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
 
     def _on_refused(self) -> None:
         self.manager.refused += 1
-
-    def _identity(self, environ: dict[str, Any]) -> str:
-        return "" if self._identify is None else self._identify(environ)
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
@@ -258,11 +257,6 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self._newcomers.pop(eio_sid, None)
         self._close(eio_sid)
 
-    def _close(self, eio_sid: str) -> None:
-        socket = self.eio.sockets.get(eio_sid)
-        if socket is not None:
-            self.eio.spawn(socket.close(wait=False, abort=True))
-
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         timer = self._newcomers.pop(eio_sid, None)
         if timer is not None:
@@ -272,240 +266,3 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         for member in self.manager.index.of_connection(eio_sid):
             await self._handle_disconnect(eio_sid, member.namespace, reason)
         self.environ.pop(eio_sid, None)
-
-    # -- packets -------------------------------------------------------------------------------------------
-
-    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        environ = self.environ.get(eio_sid)
-        if environ is None:
-            return
-        if self._limit is not None and not await self._limit(eio_sid, environ):
-            self._refuse_connection(eio_sid, "too many packets")
-            return
-        try:
-            packet = self._collect(eio_sid, data)
-            if packet is not None:
-                await self._handle_packet(eio_sid, packet)
-        except PacketError as exc:
-            self._refuse_connection(eio_sid, str(exc))
-
-    def _refuse_connection(self, eio_sid: str, why: str) -> None:
-        self.manager.refused += 1
-        log.debug("Socket.IO: %s is closed: %s", eio_sid, why)
-        self._incoming.pop(eio_sid, None)
-        self._close(eio_sid)
-
-    def _collect(self, eio_sid: str, data: str | bytes) -> Incoming | None:
-        """Returns a packet when it is whole."""
-        waiting = self._incoming.get(eio_sid)
-        if waiting is not None:
-            if isinstance(data, str):
-                raise PacketError("an attachment is missing")
-            size = sum(map(len, waiting.parts)) + len(data)
-            if size > self.eio.max_http_buffer_size:
-                raise PacketError("the attachments are too large")
-            if not waiting.add(data):
-                return None
-            del self._incoming[eio_sid]
-            return waiting
-        if isinstance(data, bytes):
-            raise PacketError("an attachment without a packet")
-        packet = packets.decode(data)
-        if packet.attachments:
-            self._incoming[eio_sid] = packet
-            return None
-        return packet
-
-    async def _handle_packet(self, eio_sid: str, packet: Incoming) -> None:
-        namespace = packet.namespace
-        if packet.type == packets.CONNECT:
-            await self._handle_connect(eio_sid, namespace, packet.data)
-            return
-        member = self.manager.index.by_eio(namespace, eio_sid)
-        if member is None:
-            if not self.manager.index.of_connection(eio_sid):
-                raise PacketError("a client connects to a namespace first")
-            return  # it has just left it
-        if packet.type == packets.DISCONNECT:
-            self.manager.end_state(member)
-            await self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
-        elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
-            await self._take_event(member, packet)
-        else:
-            callback = member.take_ack(packet.id)
-            if callback is not None:
-                callback(*packet.data)
-
-    async def _take_event(self, member: Member, packet: Incoming) -> None:
-        if not member.connected or member.leaving:
-            return
-        if not self.async_handlers:
-            await self._run_handler(member, packet)
-            return
-        running = self._handlers_running.get(member.eio_sid)
-        if running is None:
-            running = self._handlers_running[member.eio_sid] = asyncio.Semaphore(self._max_handlers)
-        await running.acquire()  # the connection is not read from meanwhile
-        task = asyncio.get_running_loop().create_task(self._run_handler(member, packet))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: running.release())
-
-    async def _run_handler(self, member: Member, packet: Incoming) -> None:
-        name, arguments = packet.data[0], packet.data[1:]
-        try:
-            if not self._takes(name, member, arguments):
-                self.manager.refused += 1
-                result: Any = {"error": "wrong arguments"}
-            else:
-                result = await self._trigger_event(name, member.namespace, member.sid, *arguments)
-                if result is self.not_handled:
-                    self.manager.refused += 1
-                    result = {"error": "unknown event"}
-        except Exception:
-            log.exception("The handler of the Socket.IO event %r failed", name[:80])
-            return
-        if packet.id is not None:
-            answer = [] if result is None else list(result) if isinstance(result, tuple) else [result]
-            self._push(member.eio_sid, packets.ack(member.namespace, packet.id, answer))
-
-    def _takes(self, name: str, member: Member, arguments: list[Any]) -> bool:
-        """Whether a handler could be called with what a client sent."""
-        words = (member.sid, *arguments)
-        handler, words = self._get_event_handler(name, member.namespace, words)
-        if handler is None:
-            space, words = self._get_namespace_handler(member.namespace, words)
-            handler = getattr(space, f"on_{name}", None) if space is not None else None
-        if handler is None:
-            return True
-        try:
-            signature = inspect.signature(handler)
-        except (TypeError, ValueError):
-            return True
-        with contextlib.suppress(TypeError):
-            signature.bind(*words)
-            return True
-        return False
-
-    def _push(self, eio_sid: str, packet: Outgoing | str) -> None:
-        socket = self.eio.sockets.get(eio_sid)
-        if socket is not None:
-            text, parts = (packet, ()) if isinstance(packet, str) else (packet.text, packet.parts)
-            socket.outlet.push(Frame("4" + text, parts))
-
-    # -- namespaces ----------------------------------------------------------------------------------------
-
-    async def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
-        namespace = namespace or "/"
-        if not self._knows(namespace):
-            self.manager.refused += 1
-            self._push(
-                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Invalid namespace"})
-            )
-            return
-        auth = dict(data) if data else {}
-        pid, offset = auth.pop("pid", None), auth.pop("offset", None)
-        wants = self._recovery and auth.get("recovery") is not False
-        identity = self._identity(self.environ[eio_sid]) if wants else ""
-        member, missed = await self._join(eio_sid, namespace, pid if wants else None, offset, identity)
-        if member is None:
-            self._push(
-                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"})
-            )
-            return
-        member.offsets = wants
-        refusal = await self._ask_application(member, auth or None)
-        if member.eio_sid not in self.eio.sockets:
-            self.manager.index.part(namespace, member.sid)
-        elif refusal is not None:
-            self.manager.end_state(member)
-            self.manager.index.part(namespace, member.sid)
-            self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, refusal))
-        else:
-            self._welcome(member, missed, identity, wants=wants, returning=pid is not None)
-
-    def _welcome(
-        self, member: Member, missed: list[Missed] | None, identity: str, *, wants: bool, returning: bool
-    ) -> None:
-        timer = self._newcomers.pop(member.eio_sid, None)
-        if timer is not None:
-            timer.cancel()
-        manager = self.manager
-        told = {"sid": member.sid}
-        if wants:
-            if not member.recovered:
-                manager.begin_state(member, identity)
-                manager.not_recovered += returning
-            else:
-                manager.recovered += 1
-            told["pid"] = member.pid
-        member.connected = True
-        self._push(member.eio_sid, packets.control(packets.CONNECT, member.namespace, told))
-        socket = self.eio.sockets[member.eio_sid]
-        for event in missed or ():
-            if _concerns(event, member):  # it may have been taken out of a room while it connected
-                socket.outlet.push(manager.frame(event, member))
-        manager.release(member)
-
-    def _knows(self, namespace: str) -> bool:
-        return (
-            namespace in self.handlers
-            or namespace in self.namespace_handlers
-            or self.namespaces == "*"
-            or namespace in self.namespaces
-        )
-
-    async def _join(
-        self, eio_sid: str, namespace: str, pid: Any, offset: Any, identity: str
-    ) -> tuple[Member | None, list[Missed] | None]:
-        """Registers a client, as the one that it was if that is possible; its frames are held."""
-        manager = self.manager
-        claimed: Claimed | None = None
-        if pid is not None and manager.index.by_eio(namespace, eio_sid) is None:
-            claimed = await manager.claim(pid, offset, namespace, identity)
-        if claimed is not None and eio_sid in self.eio.sockets:
-            sid = manager.register(eio_sid, namespace, claimed.sid, hold=True)
-            member = manager.index.get(namespace, sid) if sid is not None else None
-            if member is not None:
-                for room in claimed.who.rooms:
-                    manager.index.enter(member, room)
-                missed = await manager.missed(
-                    claimed, most=self.eio.max_frames // 2, most_bytes=self.eio.max_queued_bytes // 2
-                )
-                if missed is not None and manager.index.get(namespace, claimed.sid) is member:
-                    for room in list(member.rooms):
-                        if room not in claimed.who.rooms:  # it was taken out meanwhile
-                            manager.index.leave(member, room)
-                    member.pid, member.owner, member.recovered = claimed.pid, claimed.owner, True
-                    if claimed.session is not None:
-                        self.eio.sockets[eio_sid].session[namespace] = claimed.session
-                    return member, missed
-                manager.index.part(namespace, claimed.sid)
-        sid = await manager.pre_connect(eio_sid, namespace, hold=True)
-        return (None if sid is None else manager.index.get(namespace, sid)), None
-
-    async def _ask_application(self, member: Member, auth: Any) -> Any:
-        """Calls the connect handler. Returns what to refuse the client with, or `None`."""
-        environ = self.environ.get(member.eio_sid)
-        refusal: Any = {"message": "Connection rejected by server"}
-        try:
-            try:
-                accepted = await self._trigger_event("connect", member.namespace, member.sid, environ, auth)
-            except TypeError:
-                if auth is not None:
-                    raise
-                accepted = await self._trigger_event("connect", member.namespace, member.sid, environ)
-        except exceptions.ConnectionRefusedError as exc:
-            return exc.error_args
-        except ConnectionRefusedError:
-            return {"message": "Connection refused by server"}
-        except Exception:
-            log.exception("The connect handler of the Socket.IO namespace %s failed", member.namespace)
-            return refusal
-        return refusal if accepted is False else None
-
-
-def _concerns(missed: Missed, member: Member) -> bool:
-    """Whether an event is for everybody, for this client, or for a room that it is in now."""
-    rooms = missed.emit.rooms
-    return rooms is None or member.sid in rooms or any(room in member.rooms for room in rooms)

@@ -11,7 +11,7 @@ import msgspec
 
 from valtier.asgi import Receive, Send
 from valtier.socketio.frames import CLOSE, NOOP, PING, Frame
-from valtier.socketio.outlet import Outlet
+from valtier.socketio.outlet import Flusher, Outlet
 from valtier.socketio.payloads import BadPacketError, TooLargeError, read_packet, read_payload
 
 log = logging.getLogger("valtier")
@@ -26,6 +26,7 @@ class Host(Protocol):
     ping_interval: float
     ping_timeout: float
     max_http_buffer_size: int
+    flusher: Flusher
     max_frames: int
     max_queued_bytes: int
     reason: Any
@@ -47,13 +48,13 @@ class Socket:
     """A connection. Guarded by the event loop."""
 
     __slots__ = (
-        "_closing",
         "_getting",
         "_hurried",
         "_reader",
         "_timer",
         "_waiting_for_pong",
         "closed",
+        "closing",
         "connected",
         "environ",
         "mark",
@@ -76,16 +77,20 @@ class Socket:
         self.upgrading = False
         self.upgraded = False
         """Whether it is a WebSocket."""
+        self.closing = False
+        """Whether it is over; `closed` is set when the application has been told."""
         self.closed = False
         self.posting = False
         """Whether a POST is under way."""
         self.mark = ""
         """The offset at the last ping."""
         self.outlet = Outlet(
-            max_frames=server.max_frames, max_bytes=server.max_queued_bytes, on_overflow=self._evict
+            flusher=server.flusher,
+            max_frames=server.max_frames,
+            max_bytes=server.max_queued_bytes,
+            on_overflow=self._evict,
         )
         self.send_message: Send | None = None
-        self._closing = False
         self._getting = False
         self._hurried = False
         self._reader: asyncio.Task[Any] | None = None
@@ -99,7 +104,7 @@ class Socket:
         self._timer = loop.call_later(self.server.ping_interval, self._ping)
 
     def _ping(self) -> None:
-        if self._closing:
+        if self.closing:
             return
         self.server.on_ping(self)
         self._waiting_for_pong = True
@@ -128,12 +133,7 @@ class Socket:
     async def send(self, packet: Any) -> None:
         """Sends a packet of `engineio`."""
         encoded = packet.encode()
-        if isinstance(encoded, bytes):
-            frame = Frame("", ())
-            frame.messages, frame.size = [{"type": "websocket.send", "bytes": encoded}], len(encoded)
-        else:
-            frame = Frame(encoded)
-        self.outlet.push(frame)
+        self.outlet.push(Frame.binary(encoded) if isinstance(encoded, bytes) else Frame(encoded))
 
     async def receive(self, packet: tuple[int, str | bytes]) -> None:
         """Takes a packet from the client.
@@ -162,8 +162,8 @@ class Socket:
             self.connected = self.upgraded = True
             self._reader = asyncio.current_task()
             self.send_message = send
-            self.outlet.attach(send)  # type: ignore[arg-type]
-            while not self._closing:
+            self.outlet.attach(send)
+            while not self.closing:
                 data = await self._next(receive)
                 if data is None:
                     break
@@ -173,7 +173,7 @@ class Socket:
             reason = "parse error"
             await self._say_goodbye(send)
         except asyncio.CancelledError:  # by `close`: a server may take no close frame while it is read from
-            if not self._closing:
+            if not self.closing:
                 raise
             if not self._hurried:
                 await self._say_goodbye(send)
@@ -190,7 +190,7 @@ class Socket:
         probed = False
         while True:
             data = await self._next(receive)
-            if data is None or self._closing:
+            if data is None or self.closing:
                 return False
             kind, content = read_packet(data)
             if kind == 2 and content == "probe":
@@ -211,8 +211,12 @@ class Socket:
         data: str | bytes | None = event.get("text")
         if data is None:
             data = event.get("bytes") or b""
-        if len(data) > self.server.max_http_buffer_size:
-            raise TooLargeError(f"a message has {len(data)} characters or bytes")
+        limit = self.server.max_http_buffer_size
+        size = len(data)
+        if limit // 4 < size <= limit and isinstance(data, str) and not data.isascii():
+            size = len(data.encode(errors="replace"))
+        if size > limit:
+            raise TooLargeError(f"a message has {size} bytes")
         return data
 
     async def _say_goodbye(self, send: Send, code: int = 1000) -> None:
@@ -230,7 +234,7 @@ class Socket:
                 wait=False, abort=True, reason=self.server.reason.TRANSPORT_ERROR, keep_queue=True
             )
             return None
-        if self.closed:
+        if self.closing:
             return None
         if self.upgrading and self.outlet.idle:
             return "6"
@@ -239,11 +243,13 @@ class Socket:
             if not len(self.outlet):
                 await self._wait_for_packets(receive)
             packets = self.outlet.take(self.server.max_http_buffer_size)
-            if not packets:
-                return "6" if self.closed else None
-            return "\x1e".join(packets)
+            return "\x1e".join(packets) if packets else self._nothing()
         finally:
             self._getting = False
+
+    def _nothing(self) -> str | None:
+        """What a poll gets that waited for nothing: a noop if the session was closed."""
+        return "6" if self.closing else None
 
     async def _wait_for_packets(self, receive: Receive) -> None:
         loop = asyncio.get_running_loop()
@@ -254,14 +260,14 @@ class Socket:
         finally:
             for task in (packets, gone):
                 task.cancel()
-        if not len(self.outlet) and not self.closed and gone.done() and not packets.done():
+        if not len(self.outlet) and not self.closing and gone.done() and not packets.done():
             await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
 
     async def take_payload(self, body: bytes) -> bool:
         """Takes the body of a POST. Returns whether it could be used; if not, the session has ended."""
         try:
             for packet in read_payload(body):
-                if self.closed:
+                if self.closing:
                     break
                 await self.receive(packet)
         except BadPacketError as exc:
@@ -279,16 +285,15 @@ class Socket:
 
         `keep_queue` leaves what waits to a poll that is under way.
         """
-        if self._closing:
+        if self.closing:
             return
-        self._closing = True
+        self.closing = True
         if self._timer is not None:
             self._timer.cancel()
         if not abort:
             self.outlet.push(CLOSE)
             if self.upgraded:
                 await self.outlet.drain(_CLOSE_PATIENCE_S)
-        self.closed = True
         if not keep_queue and (abort or self.upgraded):
             self.outlet.close()
         self._hurried = reason == SLOW
@@ -297,7 +302,10 @@ class Socket:
             reader.cancel()
         elif reader is not None and self.send_message is not None:
             await self._say_goodbye(self.send_message)
-        await self.server.on_close(self, reason or self.server.reason.SERVER_DISCONNECT)
+        try:
+            await self.server.on_close(self, reason or self.server.reason.SERVER_DISCONNECT)
+        finally:
+            self.closed = True
 
 
 async def _until_gone(receive: Receive) -> None:

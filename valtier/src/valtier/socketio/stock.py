@@ -27,7 +27,7 @@ class StockSink:
         if queue.qsize() >= self._max_frames:
             self._on_overflow()
             return
-        for message in frame.messages:
+        for message, _ in frame.messages:
             text = message.get("text")
             data = message["bytes"] if text is None else text[1:]
             queue.put_nowait(packet.Packet(packet.MESSAGE, data=data))
