@@ -202,7 +202,7 @@ calls = st.lists(
                     "lane": lane,
                     "cooldown_ms": st.sampled_from([0, 10**6]),
                     "field": st.sampled_from(["", "a", "b", "c"]),
-                    "data": st.sampled_from(["x", "y", ":ada", "ff:ada:lovelace"]),
+                    "data": st.sampled_from([":ada", "ff:ada:lovelace", "ff:"]),
                     "ttl_ms": st.sampled_from([10**6, 2 * 10**6, 3 * 10**6]),
                     "tries": st.integers(1, 3),
                     "most": st.integers(1, 3),
@@ -214,7 +214,7 @@ calls = st.lists(
             st.fixed_dictionaries(
                 {
                     "field": field,
-                    "mac": st.sampled_from(["x", "y", "z"]),
+                    "mac": st.sampled_from([":ada", "ff:", "z"]),
                     "lane": lane,
                     "most_failures": st.integers(1, 4),
                     "window_ms": st.just(10**6),
@@ -233,7 +233,7 @@ calls = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(calls=calls)
 def test_26_the_rules_decide_as_the_scripts_do(
     valkey_server: EmbeddedValkey, calls: list[tuple[str, dict[str, Any]]]
@@ -241,7 +241,12 @@ def test_26_the_rules_decide_as_the_scripts_do(
     async def play() -> None:
         async with open_tier(valkey_server.url) as tier:
             store, beside = ValkeyStore(tier.valkey, "valtier", "test"), Beside()
-            for name, options in calls:
+            for number, (name, given_options) in enumerate(calls):
+                options = dict(given_options)
+                if (
+                    name == "issue"
+                ):  # no two codes end in the same millisecond: which goes first would be chance
+                    options["ttl_ms"] += 10_000 * number
                 there = await getattr(store, name)("subject", **options)
                 timed = () if name == "revoke" else (beside.now(),)
                 here = getattr(rules, name)(beside.state, *timed, **options)
