@@ -1,8 +1,8 @@
 """The store: what sessions say to Valkey. Names and scripts; no policy.
 
-A session is one hash, `prefix:s:{tag}:name`; what stands for it durably, a copy, is `prefix:s:{tag}:run:name`, where `run`
-is the run id of the server process: what a server brings back from disk, or a replica from before its promotion, is not
-found. A user's index is `prefix:s:{tag}:u:…`. The tag is the name's beginning and the same for all sessions of a user.
+A session is one hash, `prefix:s:{tag}:name`; what stands for it durably, a copy, is `prefix:s:{tag}:reign:name`. The reign
+is that of the server: its run id, and if it was promoted, when. What a server brings back from disk, a replica from before
+its promotion, or a primary from before it was one the last time, is not found. A user's index is `prefix:s:{tag}:u:…`. The tag is the name's beginning and the same for all sessions of a user.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from valtier import keys
 from valtier.errors import ReplyError
 from valtier.sessions.state import FIELD, State, chunks, parse_hash
 from valtier.sessions.token import NAME_LENGTH, tag_of
-from valtier.wire import Argument, Script, Topology, Valkey
+from valtier.wire import Argument, Script, Topology, Valkey, reign_of, short_run_id
 
-_RUN_SIZE = 12
 _LEASE_MS = 5000
 
 _LOAD = "load.lua"
@@ -103,17 +102,33 @@ class Store:
         self._head = f"{prefix}:s:{{"
         self._copies = copies
         self._clustered = valkey.address.topology is Topology.CLUSTER
-        self._run = ""  # of copies: changes with each connection, before anybody may use it
+        self._run = ""  # of copies: changes with each reign, before anybody may use a new connection
+        self._reigns: dict[str | None, str] = {}  # of each primary, by its run id
         self._sources = {name: _read(name, load) for name in (_LOAD, *_SCRIPTS)}
         self._scripts = {name: Script(source) for name, source in self._sources.items()}
         load_script = self._scripts[_LOAD]
         self._load_sha = load_script._sha  # noqa: SLF001
         if copies:
             valkey.on_ready(self._follow_server)
-            self._run = _run(valkey.server.run_id)
+            self._run = self._run_of(valkey.server.run_id)
 
-    async def _follow_server(self, valkey: Valkey) -> None:
-        self._run = _run(valkey.server.run_id)
+    async def _follow_server(self, _: Valkey) -> None:
+        await self.look_at_reigns()
+
+    async def look_at_reigns(self) -> bool:
+        """Asks each primary about its reign; returns whether one that was known is over. One round trip."""
+        links = [link for link in self.valkey.nodes() if link.connection is not None]
+        before, told = self._reigns, dict(await asyncio.gather(*map(reign_of, links)))
+        self._reigns = told
+        if links:
+            self._run = self._run_of(self.valkey.server.run_id)
+        return any(before.get(run_id, reign) != reign for run_id, reign in told.items())
+
+    def _run_of(self, run_id: str | None) -> str:
+        """Returns the part of a copy's name that changes with a reign; where that is unknown nothing is shared."""
+        if run_id is None:
+            return secrets.token_hex(6) + ":"
+        return (self._reigns.get(run_id) or short_run_id(run_id)) + ":"
 
     # -- names ---------------------------------------------------------------------------------------------
 
@@ -121,7 +136,7 @@ class Store:
         """Returns the key of a session."""
         run, tag = self._run, name[:4]
         if self._copies and self._clustered:
-            run = _run(self.valkey.link_for(f"{{{tag}}}").server.run_id)
+            run = self._run_of(self.valkey.link_for(f"{{{tag}}}").server.run_id)
         return f"{self._head}{tag}}}:{run}{name}"
 
     def index(self, subject: str) -> str:
@@ -246,13 +261,6 @@ def _read(name: str, change: Callable[[str], str] | None) -> str:
 
     source = resources.files(__package__).joinpath(name).read_text("utf-8")
     return source if change is None else change(source)
-
-
-def _run(run_id: str | None) -> str:
-    """Returns the part of a copy's name that changes with Valkey's process; where that is unknown nothing is shared."""
-    if run_id is None:
-        return secrets.token_hex(_RUN_SIZE // 2) + ":"
-    return run_id.ljust(_RUN_SIZE, "0")[:_RUN_SIZE] + ":"
 
 
 def _ms(duration_s: float) -> int:
