@@ -30,6 +30,9 @@ class Alone:
     async def stop(self) -> None:
         """Nothing runs in the background."""
 
+    def health(self) -> dict[str, int | bool]:
+        return {"believes_valkey": self._store.valkey.available}
+
     def begin(self, name: str) -> Reading | None:
         try:
             return self._send(name)

@@ -18,6 +18,9 @@ class Backend(Protocol):
     async def stop(self) -> None:
         """Ends it."""
 
+    def health(self) -> dict[str, int | bool]:
+        """Returns what an operator wants to know. No round trip."""
+
     def begin(self, name: str) -> Reading | None:
         """Sends the read of a session at once, if it can be sent; `load` takes it. Never raises."""
 

@@ -116,6 +116,12 @@ class Durable:
             except Exception:  # whatever it is, the next look may go well
                 log.exception("A look for ended sessions failed")
 
+    def health(self) -> dict[str, int | bool]:
+        if self._store is None:
+            return {"undelivered": len(self._stale)}
+        believes = self._trusted and self._store.valkey.available
+        return {"believes_valkey": believes, "undelivered": len(self._stale)}
+
     # -- notes ---------------------------------------------------------------------------------------------
 
     def _on_notification(self, ended: bool, name: str) -> None:
