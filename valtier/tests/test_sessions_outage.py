@@ -56,7 +56,9 @@ async def test_req13_req41_a_failover_by_sentinels_signs_nobody_out_and_brings_n
             await asyncio.sleep(0.01)  # where nobody can tell, that is known at once: let others run
             for at, session in enumerate(made):
                 seen = [await load(worker, session.token) for worker in (here, there)]
-                assert all(one in ((f"user{at}", {"n": at}), *(() if durable else ("unknown",))) for one in seen)
+                assert all(
+                    one in ((f"user{at}", {"n": at}), *(() if durable else ("unknown",))) for one in seen
+                )
         await switched
         for worker in (here, there):
             for at, session in enumerate(made):
@@ -97,7 +99,7 @@ async def test_req38_req39_req41_a_connection_cut_in_a_reply_opens_no_session_of
         except SessionUnavailableError:
             assert not durable
         proxy.heal()
-        await eventually(lambda: finds(sessions, made[4].token, allowed[4])())
+        await eventually(finds(sessions, made[4].token, allowed[4]))
         assert await load(sessions, made[3].token) in (allowed[3], ("user3", {"n": 33}))
 
 
@@ -108,7 +110,9 @@ async def test_req37_req41_a_slow_link_is_waited_for_no_longer_than_the_deadline
     place = await where(shared_database_url, durable=durable)
     async with (
         FaultProxy(own_valkey.port) as proxy,
-        real_worker(proxy.url(own_valkey.url), place, deadline=0.1, local_bytes=0, drop_after=60.0) as sessions,
+        real_worker(
+            proxy.url(own_valkey.url), place, deadline=0.1, local_bytes=0, drop_after=60.0
+        ) as sessions,
     ):
         session = await sessions.create("ada", data={"n": 1})
         await eventually(finds(sessions, session.token, ("ada", {"n": 1})))
@@ -144,7 +148,9 @@ async def test_req41_a_valkey_that_takes_no_writes_signs_nobody_out(
         else:
             with pytest.raises(SessionUnavailableError):
                 await session.set(n=2)
-            with pytest.raises(SessionUnavailableError):  # a script may write past the limit once it has written
+            with pytest.raises(
+                SessionUnavailableError
+            ):  # a script may write past the limit once it has written
                 await sessions.create("bob")
             assert await load(sessions, session.token) == ("ada", {"n": 1})
             if state == "read-only":  # it can't be removed, and this worker never opens it again nevertheless

@@ -41,7 +41,11 @@ async def test_req13_a_logout_holds_when_the_server_of_before_a_failover_is_the_
     """Requirements 4, 13: the copy of its first reign still lies there, under the run id that it still has."""
     first, second = pair
     await prepare(shared_database_url)
-    quiet = {"local_bytes": 0, "listen": False, "look_every": "1h"}  # hears of the end by nothing but what is tested
+    quiet = {
+        "local_bytes": 0,
+        "listen": False,
+        "look_every": "1h",
+    }  # hears of the end by nothing but what is tested
     async with real_worker(first.url, shared_database_url, **quiet) as here:
         backend = here._backend
         assert isinstance(backend, Durable)

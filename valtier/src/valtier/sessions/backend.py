@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from valtier.sessions.reads import Reading
 from valtier.sessions.state import State
-from valtier.sessions.store import Reading
 
 
 class Backend(Protocol):

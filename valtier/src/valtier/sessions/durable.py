@@ -33,9 +33,10 @@ from valtier.sessions.ends import Ends
 from valtier.sessions.errors import SessionUnavailableError
 from valtier.sessions.local import Local
 from valtier.sessions.postgres import Database
+from valtier.sessions.reads import Reading
 from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Reading, Store
+from valtier.sessions.store import Store
 from valtier.wire import Valkey
 
 log = logging.getLogger("valtier")
