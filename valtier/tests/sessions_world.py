@@ -77,6 +77,7 @@ class World:
             "durable_deadline": "5s",
             "_scripts": lambda source: source.replace("redis.call('TIME')", _LUA_CLOCK),
             "_now": "(SELECT at FROM test_clock)",
+            "_time": ("GET", "test:clock"),
         }
         async with (
             Tier.from_url(url or self.valkey.url, use_redis=self.uses_valkey, deadline=5.0) as tier,

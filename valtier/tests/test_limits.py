@@ -512,3 +512,36 @@ async def test_req15_the_client_s_clock_decides_nothing(one: Tier, monkeypatch: 
         monkeypatch.setattr(time, "time", lambda skew=skew: real() + skew)
         assert (await limiter.hit("k")).remaining == 4 - number
     assert not (await limiter.hit("k")).allowed
+
+
+async def scripts_run(tier: Tier) -> int:
+    told = await tier.valkey.nodes()[0].send("INFO", "commandstats")
+    return int(told.decode().partition("cmdstat_evalsha:calls=")[2].partition(",")[0] or 0)
+
+
+@pytest.mark.parametrize("algorithm", ["gcra", "fixed-window", "sliding-window"])
+async def test_req14_hits_of_one_turn_share_a_script_whatever_the_algorithm(
+    tier: Tier, algorithm: str
+) -> None:
+    """Each hit is decided by itself and in order; those of a stack are charged to all of its limits, or to none."""
+    limiter = tier.limiter("alone", points=20, duration=3600, algorithm=algorithm)
+    stack = tier.limiters(
+        tier.limiter("wide", points=50, duration=3600, algorithm=algorithm),
+        tier.limiter("narrow", points=10, duration=3600, algorithm="fixed-window"),
+    )
+    await limiter.hit("before")  # the server knows the scripts
+    await stack.hit("before")
+    for limit, most in ((limiter, 20), (stack, 10)):
+        before = await scripts_run(tier)
+        keys = [f"key{at % 3}" for at in range(90)]
+        decisions = await asyncio.gather(*(limit.hit(key) for key in keys))
+        for one in range(3):
+            mine = [
+                decision.allowed for decision, key in zip(decisions, keys, strict=True) if key == f"key{one}"
+            ]
+            assert mine == [True] * most + [False] * (30 - most)
+        if len(tier.valkey.nodes()) == 1:  # in a cluster each is decided by itself
+            assert await scripts_run(tier) - before <= 1 + -(-89 // (32 if limit is limiter else 16))
+    assert (
+        await tier.limiter("wide", points=50, duration=3600, algorithm=algorithm).peek("key1")
+    ).remaining == 40

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from valtier import ClientAddress, ConfigurationError, RateLimit, Rule, Tier, limited, unlimited
@@ -207,11 +208,30 @@ async def test_rules_fit_by_path_and_method_and_the_first_counts(tier: Tier) -> 
         ("/api/users/7", "HEAD", "user"), ("/api/users/7", "PUT", "named"), ("/api/users/ada", "GET", "named"),
         ("/api/users/a/b", "GET", "api"), ("/files/a/b/c", "GET", "files"), ("/api/", "GET", "api"),
         ("/apix", "GET", "default"), ("/healthz/", "GET", "default"), ("/healthz", "GET", None),
-        ("/static/app.js", "GET", None), ("/static", "GET", "default"), ("/api/users/7\n", "GET", "named"),
+        ("/static/app.js", "GET", None), ("/static", "GET", "default"), ("/api/users/7\n", "GET", "user"),
+        ("/api/login\n", "POST", "login"), ("/files/a\nb/c", "GET", "files"), ("/api/a\nb", "GET", "api"),
     ):  # fmt: skip
         told = (await ask(app, path, method)).headers.get("ratelimit-policy")
         assert (told and told.split('"')[1]) == name, (path, method)
     assert (await ask(app, "/sub/healthz", root_path="/sub")).headers.get("ratelimit-policy") is None
+    beside = await ask(app, "/api/login", "POST", root_path="/api/lo")
+    assert beside.headers["ratelimit-policy"].startswith('"login"'), "another path is not below the root"
+
+
+async def test_req23_a_line_break_in_the_path_leads_past_no_limit(tier: Tier) -> None:
+    """Starlette's `$` matches before a last line break: `/login%0A` is served by the route of `/login`."""
+    reached: list[str] = []
+
+    async def endpoint(request: Any) -> Any:
+        reached.append(request.url.path)
+        return PlainTextResponse("")
+
+    routed = Starlette(routes=[Route("/login", endpoint), Route("/item/{name}", endpoint)])
+    app = RateLimit(routed, tier, rules=[Rule("/login", "2/hour"), Rule("/item/*", "2/hour")])
+    for paths in (("/login", "/login\n"), ("/item/a", "/item/a\n", "/item/a\nb", "/item/\n")):
+        reached.clear()
+        statuses = [(await ask(app, path, query_string=b"")).status for path in paths * 3]
+        assert statuses.count(200) == len(reached) == 2, paths
 
 
 async def test_the_application_finds_the_decision_in_the_scope(tier: Tier) -> None:

@@ -43,10 +43,10 @@ async def load(sessions: Sessions[Any], token: str | bytes) -> Session[Any]:
 
 
 async def everything_stored(world: World) -> bytes:
-    """All that Valkey and PostgreSQL hold."""
+    """All that Valkey and PostgreSQL hold of sessions."""
     found: list[Any] = []
     if world.uses_valkey:
-        keys: Any = world.valkey.call("KEYS", "*")
+        keys: Any = world.valkey.call("KEYS", "valtier:s:*")
         for key in keys:
             found += [key, world.valkey.call("DUMP", key.decode())]
             if world.valkey.call("TYPE", key.decode()) == b"hash":

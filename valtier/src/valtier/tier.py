@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Self, overload
+from weakref import WeakSet
 
 from valtier.cache import Cache, Policy
 from valtier.codes import Codes, OneTimeCodes
@@ -80,6 +82,8 @@ class Tier:
         )
         self._prefix = settings.prefix
         self.limits = Limits(self._valkey, prefix=settings.prefix, workers=workers)
+        self._sessions: WeakSet[Sessions[Any]] = WeakSet()
+        self._codes: WeakSet[Codes | OneTimeCodes] = WeakSet()
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -140,9 +144,14 @@ class Tier:
         Raises:
             ConfigurationError: an option can't be used; short codes need a `pepper`.
         """
-        if digits is None:
-            return Codes(self._valkey, prefix=self._prefix, purpose=purpose, **options)
-        return OneTimeCodes(self._valkey, prefix=self._prefix, purpose=purpose, digits=digits, **options)
+        options = {"prefix": self._prefix, "purpose": purpose, **options}
+        made = (
+            Codes(self._valkey, **options)
+            if digits is None
+            else OneTimeCodes(self._valkey, digits=digits, **options)
+        )
+        self._codes.add(made)
+        return made
 
     def sessions(self, **options: Any) -> Sessions[Any]:
         """Returns sessions; open them with `async with`, and close them before the tier.
@@ -164,7 +173,9 @@ class Tier:
         Raises:
             ConfigurationError: an option can't be used, or there is neither Valkey nor `durable`.
         """
-        return open_sessions(self._valkey, prefix=self._prefix, **options)
+        made = open_sessions(self._valkey, prefix=self._prefix, **options)
+        self._sessions.add(made)
+        return made
 
     def limiter(self, name: str, *, points: int, duration: Duration, **options: Any) -> Limiter:
         """Returns the limiter of this name: `points` in `duration` on each key. `options` are those of `Limits.limiter`."""
@@ -223,7 +234,15 @@ class Tier:
         }
         if self._valkey is not None:
             report |= await self._ask(self._valkey)
-        return {"cache": report, "limits": self.limits.health()}
+        return {
+            "cache": report,
+            "limits": self.limits.health(),
+            "sessions": _sums(sessions.health() for sessions in self._sessions),
+            "codes": {
+                codes.purpose: {name: value for name, value in asdict(codes.stats).items() if value}
+                for codes in self._codes
+            },
+        }
 
     @staticmethod
     async def _ask(valkey: Valkey) -> dict[str, Any]:
@@ -254,6 +273,18 @@ class Tier:
                 "Cache hits: %d, misses: %d (%.1f%% hit rate)", hits, misses, 100 * hits / (hits + misses)
             )
         self._schedule_report()
+
+
+def _sums(reports: Iterable[Mapping[str, int | bool]]) -> dict[str, int | bool]:
+    """Returns the sums of numbers, and whether all say yes."""
+    total: dict[str, int | bool] = {}
+    for report in reports:
+        for name, value in report.items():
+            if isinstance(value, bool):
+                total[name] = bool(total.get(name, True)) and value
+            else:
+                total[name] = total.get(name, 0) + value
+    return total
 
 
 def _version() -> str:

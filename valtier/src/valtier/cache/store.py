@@ -10,14 +10,13 @@ the braces make the slot depend on key or tag alone.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import zlib
 from collections.abc import Iterable, Sequence
 
 from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE, new_marker, new_version
-from valtier.errors import ReplyError, UnavailableError
-from valtier.wire import Link, Script, Topology, Valkey, scan
+from valtier.errors import UnavailableError
+from valtier.wire import Script, Topology, Valkey, reign_of, scan, short_run_id
 
 log = logging.getLogger("valtier")
 
@@ -25,7 +24,6 @@ Versions = tuple[bytes | None, ...]
 
 CHUNK = 1000  # names in one UNLINK
 _TAG_TTL_MS = 7 * 24 * 3600 * 1000
-_REIGN_SIZE = 12  # hexadecimal digits
 _TRIES = 5
 
 _TAKE_LEASE = Script.load(__package__, "take_lease.lua")
@@ -89,14 +87,14 @@ class Store:
     async def look_at_reigns(self) -> bool:
         """Asks each primary about its reign; returns whether one that was known is over. One round trip."""
         links = [link for link in self.valkey.nodes() if link.connection is not None]
-        told = await asyncio.gather(*map(_reign, links))
+        told = await asyncio.gather(*map(reign_of, links))
         before = self._reigns
         self._reigns = dict(told)
         self._set_head(self.valkey.server.run_id)
         return any(before.get(run_id, reign) != reign for run_id, reign in self._reigns.items())
 
     def _set_head(self, run_id: str | None) -> None:
-        head = f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{"
+        head = f"{self._prefix}:{self._reigns.get(run_id) or short_run_id(run_id)}:{{"
         if head != self.head:  # readers compare by identity
             self.head = head
 
@@ -115,7 +113,7 @@ class Store:
         if not self.clustered:
             return f"{self.head}{suffix}}}"
         run_id = self.valkey.link_for(f"{{{suffix}}}").server.run_id
-        return f"{self._prefix}:{self._reigns.get(run_id) or _short(run_id)}:{{{suffix}}}"
+        return f"{self._prefix}:{self._reigns.get(run_id) or short_run_id(run_id)}:{{{suffix}}}"
 
     def is_current(self, name: str, suffix: str) -> bool:
         """Whether `name` is still the name of `suffix`: if not, a reply about it says nothing."""
@@ -262,31 +260,3 @@ class Store:
                 found.clear()
         if found:
             await self.valkey.unlink(*found)
-
-
-async def _reign(link: Link) -> tuple[str | None, str]:
-    """Returns the run id of a primary and what tells its reign from its earlier ones and from others': 12 digits.
-
-    A promotion gives a server a new replication id and makes the former its second one, with the offset up to which it
-    was valid. That pair stays as it is for the whole reign, unless all replicas are gone for an hour; `Canary` looks.
-    """
-    run_id = link.server.run_id
-    connection = link.connection
-    if run_id is None or connection is None:
-        return run_id, _short(run_id)
-    try:
-        told = await connection.send("INFO", "replication")
-    except ReplyError:  # not permitted
-        return run_id, _short(run_id)
-    lines = told.decode("ascii", "replace").splitlines() if isinstance(told, bytes) else []
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    former, until = fields.get("master_replid2", ""), fields.get("second_repl_offset", "-1")
-    if until == "-1" or not former.strip("0"):  # never promoted
-        return run_id, _short(run_id)
-    return run_id, hashlib.blake2b(
-        f"{run_id} {former} {until}".encode(), digest_size=_REIGN_SIZE // 2
-    ).hexdigest()
-
-
-def _short(run_id: str | None) -> str:
-    return (run_id or "").ljust(_REIGN_SIZE, "0")[:_REIGN_SIZE]

@@ -1,8 +1,8 @@
 """Hits of one turn of the event loop, decided by one script: most of a decision's cost is its command's.
 
 The first hit of a turn leaves at once, in the same write as whatever else the turn sends. Those that follow in the same turn
-share a script, at most 32 of them, so that no script holds Valkey up for longer than about 100 µs. A cluster decides each by
-itself, since their keys lie in different slots.
+share a script, at most 32 states of them, so that no script holds Valkey up for much longer than 100 µs. A cluster decides
+each by itself, since their keys lie in different slots.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from valtier.errors import ValkeyError
-from valtier.limits.scripts import GCRA
-from valtier.wire import Topology, Valkey
+from valtier.wire import Argument, Script, Topology, Valkey
 
 MOST: Final = 32
 
@@ -21,22 +20,25 @@ Reply = Any
 
 
 class Batch:
-    """Sends the hits of one limiter, alone or together. Guarded by the event loop: it changes only between awaits."""
+    """Sends the hits of one limiter or stack, alone or together. Guarded by the event loop: it changes only between awaits."""
 
-    __slots__ = ("_call", "_futures", "_gathers", "_loop", "_names", "_open", "_sha", "_tail", "_valkey")
+    __slots__ = ("_futures", "_gathers", "_loop", "_most", "_names", "_open", "_sha", "_tail", "_valkey", "_width")  # fmt: skip
 
-    def __init__(self, valkey: Valkey, tail: tuple[int, int, int]) -> None:
+    def __init__(self, valkey: Valkey, script: Script, tail: tuple[Argument, ...], *, width: int = 1) -> None:
+        """`tail` are the script's arguments, the same for each hit; `width` is how many states a hit has."""
         self._valkey = valkey
         self._tail = tail
+        self._width = width
+        self._most = max(1, MOST // width)
         self._gathers = valkey.address.topology is not Topology.CLUSTER
-        self._sha = GCRA.sha
+        self._sha = script.sha
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False  # a hit has left in this turn
         self._names: list[str] = []
         self._futures: list[asyncio.Future[Reply]] = []
 
-    def send(self, name: str) -> asyncio.Future[Reply]:
-        """Sends one hit; the future holds a list of one reply, or the error that came instead.
+    def send(self, *names: str) -> asyncio.Future[Reply]:
+        """Sends one hit; the future holds the replies for its states, or the error that came instead.
 
         Raises:
             ValkeyError: nothing was sent; or from the future.
@@ -46,12 +48,12 @@ class Batch:
                 self._loop = asyncio.get_running_loop()
                 self._loop.call_soon(self._close)  # before the wire's own, so that all leaves in one write
                 self._open = True
-            return self._valkey.call("EVALSHA", self._sha, 1, name, *self._tail)
+            return self._valkey.call("EVALSHA", self._sha, self._width, *names, *self._tail)
         future = self._loop.create_future()  # type: ignore[union-attr]  # it is open
-        names = self._names
-        names.append(name)
-        self._futures.append(future)
-        if len(names) >= MOST:
+        self._names += names
+        futures = self._futures
+        futures.append(future)
+        if len(futures) >= self._most:
             self._flush()
         return future
 
@@ -68,17 +70,18 @@ class Batch:
         except ValkeyError as exc:
             _settle(futures, exc)
         else:
-            sent.add_done_callback(partial(_finish, futures))
+            sent.add_done_callback(partial(_finish, futures, self._width))
 
 
-def _finish(futures: list[asyncio.Future[Reply]], sent: asyncio.Future[Reply]) -> None:
+def _finish(futures: list[asyncio.Future[Reply]], width: int, sent: asyncio.Future[Reply]) -> None:
     exc = sent.exception()
     if exc is not None:  # whoever hears that the server does not know the script sends it
         _settle(futures, exc)
         return
-    for future, reply in zip(futures, sent.result(), strict=True):
+    replies = sent.result()
+    for at, future in enumerate(futures):
         if not future.done():
-            future.set_result((reply,))
+            future.set_result(replies[at * width : (at + 1) * width])
 
 
 def _settle(futures: list[asyncio.Future[Reply]], exc: BaseException) -> None:

@@ -1,10 +1,11 @@
--- Decides one hit on several limits together, of any algorithm: all of them are charged, or none. Also looks and corrects.
+-- Decides hits on several limits together, of any algorithm: each hit is charged to all of them, or to none. Also looks and
+-- corrects.
 -- The clock is the server's. A state is a number (the arrival time in µs, or a count), or `start:current:previous`;
 -- negative numbers mean: blocked until then.
 --
--- KEYS     the states, all in one slot
+-- KEYS     the states, one for each limit and those of the first hit first; those of a hit in one slot
 -- ARGV[1]  hit: charge what passes; peek: only look; adjust: charge whatever comes of it (costs below 0 give back)
--- ARGV     then six for each key: algorithm (g, f, s), cost in points, capacity in points, unit in µs (of a point for g, of
+-- ARGV     then six for each limit: algorithm (g, f, s), cost in points, capacity in points, unit in µs (of a point for g, of
 --          the window for f and s), block in ms, 1 if it is only watched and refuses nobody
 -- returns  for each key: 1 if it passes (2: it would have, but another refuses, so nothing was taken), points left, µs until all are back, µs until it may pass, what is stored
 local SPAN = 4000000  -- see gcra.lua
@@ -80,7 +81,7 @@ local function sliding(state, cost, points, unit, force)
 end
 
 local judges = {g = gcra, f = fixed, s = sliding}
-local replies, writes, refused = {}, {}, false
+local replies = {}
 
 local function write(key, new, ttl)
   if ttl then
@@ -90,47 +91,55 @@ local function write(key, new, ttl)
   end
 end
 
-for i, key in ipairs(KEYS) do
-  local at = 6 * i - 4
+-- Decides on one limit. Returns whether it passes, its reply, and what is to be written if all pass.
+local function decide(key, at)
   local judge = judges[ARGV[at]]
   local cost, points, unit = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local block_ms, watched = tonumber(ARGV[at + 4]), ARGV[at + 5] == '1'
+  local block_ms = tonumber(ARGV[at + 4])
   local state = redis.call('GET', key)
-  local blocked = state and string.byte(state) == 45
-  if blocked and -state <= now then
-    state, blocked = false, false
+  if state and string.byte(state) == 45 then
+    if -state > now then
+      return false, {0, 0, -state - now, -state - now, state}
+    end
+    state = false
   end
-  local ok, left, reset, wait, new, ttl
-  if blocked then
-    ok, left, reset, wait = false, 0, -state - now, -state - now
-  elseif mode == 'hit' then
-    ok, left, reset, wait, new, ttl = judge(state, cost, points, unit, false, key)
+  if mode == 'hit' then
+    local ok, left, reset, wait, new, ttl = judge(state, cost, points, unit, false, key)
     if ok then
-      writes[#writes + 1] = {key, new, ttl or false, i, judge, state, points, unit}
-    elseif block_ms > 0 then
+      return true, {1, left, math.ceil(reset), math.ceil(wait), state or ''}, {key, new, ttl or false, judge, state, points, unit}
+    end
+    if block_ms > 0 then
       state, reset, wait = string.format('-%.0f', now + block_ms * 1000), block_ms * 1000, block_ms * 1000
       redis.call('SET', key, state, 'PX', block_ms)
     end
-  else
-    if mode == 'adjust' then
-      local _, _, _, _, corrected, lives = judge(state, cost, points, unit, true, key)
-      state, ttl = corrected, lives
-      write(key, state, ttl)
-    end
-    local _, there, whole = judge(state, 0, points, unit, true, key)
-    local one, _, _, later = judge(state, 1, points, unit, false, key)
-    ok, left, reset, wait = one, there, whole, later
+    return false, {0, left, math.ceil(reset), math.ceil(wait), state or ''}
   end
-  refused = refused or not ok and not watched
-  replies[i] = {ok and 1 or 0, left, math.ceil(reset), math.ceil(wait), state or ''}
+  if mode == 'adjust' then
+    local _, _, _, _, corrected, lives = judge(state, cost, points, unit, true, key)
+    state = corrected
+    write(key, state, lives)
+  end
+  local _, there, whole = judge(state, 0, points, unit, true, key)
+  local one, _, _, later = judge(state, 1, points, unit, false, key)
+  return one, {one and 1 or 0, there, math.ceil(whole), math.ceil(later), state or ''}
 end
-for _, step in ipairs(writes) do
-  if refused then
-    local judge, state, points, unit = unpack(step, 5)
-    local _, left, reset = judge(state, 0, points, unit, true, step[1])
-    replies[step[4]] = {2, left, math.ceil(reset), 0, state or ''}
-  else
-    write(step[1], step[2], step[3])
+
+local limits = (#ARGV - 1) / 6
+for first = 0, #KEYS - 1, limits do
+  local steps, refused = {}, false
+  for i = 1, limits do
+    local ok, reply, step = decide(KEYS[first + i], 6 * i - 4)
+    replies[first + i], steps[i] = reply, step or false
+    refused = refused or not ok and ARGV[6 * i + 1] ~= '1'
+  end
+  for i, step in ipairs(steps) do
+    if step and refused then
+      local judge, state, points, unit = unpack(step, 4)
+      local _, left, reset = judge(state, 0, points, unit, true, step[1])
+      replies[first + i] = {2, left, math.ceil(reset), 0, state or ''}
+    elseif step then
+      write(step[1], step[2], step[3])
+    end
   end
 end
 return replies

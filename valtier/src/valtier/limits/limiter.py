@@ -62,7 +62,8 @@ class Limiter(Counting):
         self._capacity_us = limit.capacity * limit.unit_us
         self._step_s = limit.unit_us / 1e6 if self._is_gcra else 0.0
         self._tail = self._tail_of(1)
-        self._batch = Batch(valkey, self._tail) if valkey is not None and self._is_gcra else None
+        script = GCRA if self._is_gcra else DECIDE
+        self._batch = None if valkey is None else Batch(valkey, script, self._tail)
         self._plain_name = lru_cache(maxsize=2048)(self.name_of)
 
     def __repr__(self) -> str:

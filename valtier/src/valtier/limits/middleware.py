@@ -179,7 +179,7 @@ class RateLimit:
     def _plan_of(self, scope: Scope) -> _Plan | None:
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
-        if root and path.startswith(root):
+        if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
             path = path[len(root) :] or "/"
         rule = (self._rules or self._compiled()).find(scope.get("method", "GET"), path) or self._default
         if rule is None or rule.limit is None or isinstance(rule.limit, str):

@@ -162,12 +162,14 @@ class RuleSet:
                 for method in _methods(rule) or ("",):
                     self._literal.setdefault((method, rule.path), (number, rule))
         self._templates = [
-            (number, rule, re.compile(_pattern(rule.path)).fullmatch, frozenset(_methods(rule)))
+            (number, rule, re.compile(_pattern(rule.path), re.DOTALL).fullmatch, frozenset(_methods(rule)))
             for number, rule in templates
         ]
 
     def find(self, method: str, path: str) -> Rule | None:
         """Returns the first rule that fits, or None."""
+        if path[-1:] == "\n":  # frameworks whose patterns end in `$` serve it as the path without
+            path = path[:-1]
         found = self._literal.get((method, path))
         without = self._literal.get(("", path))
         if without is not None and (found is None or without[0] < found[0]):

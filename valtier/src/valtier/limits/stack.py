@@ -11,6 +11,7 @@ import msgspec
 
 from valtier.errors import ConfigurationError, ReplyError, ValkeyError
 from valtier.limits.asked import Asked
+from valtier.limits.batch import Batch
 from valtier.limits.decision import INSURANCE, LOCAL, Decision
 from valtier.limits.limiter import Limiter
 from valtier.limits.local import LocalLimits
@@ -87,7 +88,8 @@ class Stack:
         self._monotonic = monotonic
         order = (OnOutage.CLOSED, OnOutage.INSURANCE, OnOutage.OPEN)
         self.on_outage = min((limiter.on_outage for limiter in limiters), key=order.index)
-        self._one = self._words(1)
+        one = self._words(1)
+        self._batch = None if valkey is None else Batch(valkey, DECIDE, one, width=len(names))
 
     def __repr__(self) -> str:
         return f"<Stack {', '.join(limiter.limit.name for limiter in self.limiters)}>"
@@ -109,15 +111,19 @@ class Stack:
         """
         subject = subject_of(key)
         names = tuple([limiter.name_for(subject) for limiter in self.limiters])
-        words = self._one if cost == 1 else self._words(cost)
+        words = None if cost == 1 else self._words(cost)
         known = self._known(key, cost)
         if known is not None:
             return Asked(_itself, reply=known)
-        if self._valkey is None:
+        if self._valkey is None or self._batch is None:
             return Asked(_itself, reply=self._decide_here(names, cost, LOCAL))
         conclude = partial(self._conclude, key, names, cost, self._monotonic())
         try:
-            sent: asyncio.Future[Any] = self._valkey.call("EVALSHA", DECIDE.sha, len(names), *names, *words)
+            sent: asyncio.Future[Any] = (
+                self._batch.send(*names)
+                if words is None
+                else self._valkey.call("EVALSHA", DECIDE.sha, len(names), *names, *words)
+            )
         except ValkeyError as exc:
             return Asked(conclude, reply=exc)
         return Asked(conclude, sent)

@@ -10,9 +10,10 @@ from valtier.clock import Clock
 from valtier.errors import ConfigurationError, ValkeyError
 from valtier.sessions.errors import SessionUnavailableError
 from valtier.sessions.local import Local
+from valtier.sessions.reads import Reading
 from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Reading, Store
+from valtier.sessions.store import Store
 
 
 class Alone:
@@ -29,6 +30,9 @@ class Alone:
 
     async def stop(self) -> None:
         """Nothing runs in the background."""
+
+    def health(self) -> dict[str, int | bool]:
+        return {"believes_valkey": self._store.valkey.available}
 
     def begin(self, name: str) -> Reading | None:
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from valtier.sessions.reads import Reading
 from valtier.sessions.state import State
-from valtier.sessions.store import Reading
 
 
 class Backend(Protocol):
@@ -17,6 +17,9 @@ class Backend(Protocol):
 
     async def stop(self) -> None:
         """Ends it."""
+
+    def health(self) -> dict[str, int | bool]:
+        """Returns what an operator wants to know. No round trip."""
 
     def begin(self, name: str) -> Reading | None:
         """Sends the read of a session at once, if it can be sent; `load` takes it. Never raises."""

@@ -23,13 +23,17 @@ local function text(number)
   return string.format('%.0f', number)
 end
 local idle, most, seen = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
-redis.call('DEL', KEYS[1])
 local ttl = math.min(idle - seen, most)
 if ttl < 1 then
+  redis.call('DEL', KEYS[1])
   return 0
 end
+-- The first write is one that a full server refuses: after any other it would let all pass.
 redis.call('HSET', KEYS[1], 'i', text(idle), 'x', text(now + most), 'c', text(now - ARGV[5]), 't', text(now - seen),
   unpack(ARGV, 11))
+if ARGV[2] ~= '' then
+  redis.call('HDEL', KEYS[1], 'l')
+end
 if ARGV[7] ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'r', text(now - ARGV[7]))
 end

@@ -6,8 +6,8 @@ Design
     the note, and every worker looks for notes at intervals: it removes the copy and then the note.
 
     *A copy* is stored under a lease that was taken before PostgreSQL was read. A removal takes the lease along, so that what
-    was read before a change is never stored after it. Names of copies carry the run id of Valkey's process: after a restart
-    or a failover nothing old is found.
+    was read before a change is never stored after it. Names of copies carry the reign of Valkey's server: after a
+    restart, a failover or a second one back, nothing old is found.
 
     *Valkey is believed* only after a look for notes that began when the connection stood, and succeeded. While a note can't
     be delivered, its session is read from PostgreSQL, and one that has ended is refused; so a logout that was committed
@@ -33,9 +33,10 @@ from valtier.sessions.ends import Ends
 from valtier.sessions.errors import SessionUnavailableError
 from valtier.sessions.local import Local
 from valtier.sessions.postgres import Database
+from valtier.sessions.reads import Reading
 from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Reading, Store
+from valtier.sessions.store import Store
 from valtier.wire import Valkey
 
 log = logging.getLogger("valtier")
@@ -116,6 +117,12 @@ class Durable:
             except Exception:  # whatever it is, the next look may go well
                 log.exception("A look for ended sessions failed")
 
+    def health(self) -> dict[str, int | bool]:
+        if self._store is None:
+            return {"undelivered": len(self._stale)}
+        believes = self._trusted and self._store.valkey.available
+        return {"believes_valkey": believes, "undelivered": len(self._stale)}
+
     # -- notes ---------------------------------------------------------------------------------------------
 
     def _on_notification(self, ended: bool, name: str) -> None:
@@ -131,6 +138,8 @@ class Durable:
         if await self._database.listen(self._on_notification):
             self._local.clear()  # what was notified before is not known
         reaches = self._store is not None and self._store.valkey.available
+        if reaches:
+            await self._look_at_reigns()
         while True:
             # All of them if they can be delivered, else those that are new.
             notes = await self._database.look(0 if reaches else self._seen, _BATCH)
@@ -147,6 +156,12 @@ class Durable:
                 if connections == self._connections:
                     self._trusted = True
                 break
+
+    async def _look_at_reigns(self) -> None:
+        """A server may be demoted and promoted without a word to its clients."""
+        with contextlib.suppress(ValkeyError):
+            if self._store is not None and await self._store.look_at_reigns():
+                self._local.clear()
 
     def _obey(self, notes: Sequence[tuple[int, str, bool]]) -> set[str]:
         """Heeds notes in this process, and returns the names in them."""

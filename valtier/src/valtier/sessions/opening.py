@@ -16,13 +16,14 @@ from valtier.sessions.ends import Ends
 from valtier.sessions.fields import Fields
 from valtier.sessions.limits import SessionLimits
 from valtier.sessions.local import Local
+from valtier.sessions.reads import TIME
 from valtier.sessions.schema import SessionSchema
 from valtier.sessions.sessions import Sessions
 from valtier.sessions.state import State
 from valtier.sessions.statements import CLOCK, Statements
 from valtier.sessions.stats import SessionStats
 from valtier.sessions.store import Store
-from valtier.wire import Valkey
+from valtier.wire import Argument, Valkey
 
 if TYPE_CHECKING:
     from valtier.sessions.postgres import Database, Pool
@@ -56,6 +57,7 @@ def open_sessions(
     clock: Clock | None = None,
     _scripts: Callable[[str], str] | None = None,
     _now: str = CLOCK,
+    _time: tuple[Argument, ...] = TIME,
 ) -> Sessions[Any]:
     """Makes sessions; `Tier.sessions` is the usual way, and says what the options are."""
     keys.check_prefix(prefix)
@@ -74,7 +76,7 @@ def open_sessions(
     )
     store = None
     if valkey is not None:
-        store = Store(valkey, prefix, copies=durable is not None, load=_scripts)
+        store = Store(valkey, prefix, copies=durable is not None, load=_scripts, time=_time)
         _follow(valkey, store, local)
 
     async def load(name: str) -> State | None:

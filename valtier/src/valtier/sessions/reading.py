@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 from valtier.sessions import token as tokens
 from valtier.sessions.backend import Backend
 from valtier.sessions.local import Local
+from valtier.sessions.reads import Reading
 from valtier.sessions.session import Session
 from valtier.sessions.state import State, matches
 from valtier.sessions.stats import SessionStats
-from valtier.sessions.store import Reading
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -330,6 +330,11 @@ class Sessions(Generic[T]):
     def wall_of(self, moment: float) -> float:
         """Returns a moment of the monotonic clock in seconds since 1970."""
         return self._clock.wall() + moment - self.monotonic()
+
+    def health(self) -> dict[str, int | bool]:
+        """Returns what an operator wants to know: what was counted, what is kept here, whether Valkey is believed."""
+        counted = {name: value for name, value in asdict(self.stats).items() if value}
+        return {"kept_here": len(self._local.states), **self._backend.health(), **counted}
 
     def masked(self, name: str) -> str:
         """Returns what a log may show of a session: a salted hash of its name."""

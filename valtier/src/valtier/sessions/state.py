@@ -55,28 +55,18 @@ def matches(state: State, token_hash: bytes, now: float) -> bool | None:
     return False
 
 
-def parse_hash(name: str, reply: Sequence[Any], asked: float) -> State | None:
-    """Reads what `load.lua` returned: now, the time to live in ms, and the hash.
+def parse_hash(name: str, raw: Mapping[bytes, Any], asked: float, offset: float) -> State | None:
+    """Reads a session's hash; `offset` makes the server's seconds moments of this process.
 
     `None` if it is none of ours, or its time is up.
     """
     try:
-        now_ms, ttl_ms, flat = reply
-        raw: dict[bytes, bytes] = {}
-        fields: dict[str, bytes] = {}
-        pairs = iter(flat)
-        for key, value in zip(pairs, pairs, strict=True):
-            if key[:1] == FIELD:
-                fields[key[1:].decode()] = value
-            else:
-                raw[key] = value
-        offset = asked - now_ms / 1000
         get = raw.get
         created = int(raw[b"c"]) / 1000 + offset
         seen = int(raw[b"t"]) / 1000 + offset
         idle_s = int(raw[b"i"]) / 1000
         ends_at_most = int(raw[b"x"]) / 1000 + offset
-        ends = min(asked + ttl_ms / 1000, ends_at_most, seen + idle_s)
+        ends = min(ends_at_most, seen + idle_s)
         if ends <= asked:
             return None
         subject, issued, sudo = get(b"s"), get(b"r"), get(b"k")
@@ -94,7 +84,7 @@ def parse_hash(name: str, reply: Sequence[Any], asked: float) -> State | None:
             remembered=b"m" in raw,
             user_agent=_joined(raw, _USER_AGENT),
             address=get(b"a", b"").decode("utf-8", "replace"),
-            fields=fields,
+            fields={key[1:].decode(): value for key, value in raw.items() if key[:1] == FIELD},
             asked=asked,
         )
         if b"p" in raw:

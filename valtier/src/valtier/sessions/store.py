@@ -1,8 +1,8 @@
 """The store: what sessions say to Valkey. Names and scripts; no policy.
 
-A session is one hash, `prefix:s:{tag}:name`; what stands for it durably, a copy, is `prefix:s:{tag}:run:name`, where `run`
-is the run id of the server process: what a server brings back from disk, or a replica from before its promotion, is not
-found. A user's index is `prefix:s:{tag}:u:…`. The tag is the name's beginning and the same for all sessions of a user.
+A session is one hash, `prefix:s:{tag}:name`; what stands for it durably, a copy, is `prefix:s:{tag}:reign:name`. The reign
+is that of the server: its run id, and if it was promoted, when. What a server brings back from disk, a replica from before
+its promotion, or a primary from before it was one the last time, is not found. A user's index is `prefix:s:{tag}:u:…`. The tag is the name's beginning and the same for all sessions of a user.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ from hashlib import sha256
 from typing import Any
 
 from valtier import keys
-from valtier.errors import ReplyError
-from valtier.sessions.state import FIELD, State, chunks, parse_hash
+from valtier.sessions.reads import LEASE_MS, TIME, PlainReading, Reading, ScriptReading, Turn
+from valtier.sessions.state import FIELD, State, chunks
 from valtier.sessions.token import NAME_LENGTH, tag_of
-from valtier.wire import Argument, Script, Topology, Valkey
-
-_RUN_SIZE = 12
-_LEASE_MS = 5000
+from valtier.wire import Argument, Script, Topology, Valkey, reign_of, short_run_id
 
 _LOAD = "load.lua"
 _SCRIPTS = ("create.lua", "touch.lua", "write.lua", "rotate.lua", "kill.lua", "prune.lua")
@@ -39,81 +36,53 @@ def acl(prefix: str) -> tuple[str, ...]:
     return (f"~{head}*", f"&{head}*", *(f"+{command.lower()}" for command in COMMANDS))
 
 
-class Reading:
-    """A read that has been sent."""
-
-    __slots__ = ("_args", "_keep", "_source", "_state", "_valkey", "asked", "lease", "name", "reply")
-
-    def __init__(
-        self,
-        valkey: Valkey,
-        source: str,
-        name: str,
-        key: str,
-        asked: float,
-        lease: str,
-        keep: Callable[[State], None] | None,
-    ) -> None:
-        self.name = name
-        self.asked = asked
-        self.lease = lease
-        self.reply: asyncio.Future[Any]
-        self._valkey = valkey
-        self._source = source
-        self._args = (1, key, lease, _LEASE_MS)
-        self._keep = keep
-        self._state: State | None = None
-
-    def send(self, command: str, script: str) -> asyncio.Future[Any]:
-        """Sends it. Raises ValkeyError."""
-        return self._valkey.call_tracked(command, script, *self._args, sink=self._sink)
-
-    def _sink(self, reply: Any) -> None:
-        if type(reply) is list:
-            self._state = parse_hash(self.name, reply, self.asked)
-            if self._state is not None and self._keep is not None:
-                self._keep(self._state)
-
-    async def outcome(self) -> tuple[State | None, bool]:
-        """Returns the session, and whether the lease was taken. One round trip; two if the script was forgotten.
-
-        Raises:
-            ValkeyError: Valkey gave no answer.
-        """
-        try:
-            reply = await self.reply
-        except ReplyError as exc:
-            if exc.code != "NOSCRIPT":
-                raise
-            reply = await self.send("EVAL", self._source)
-        if self._state is None and type(reply) is list:  # nothing is tracked
-            self._state = parse_hash(self.name, reply, self.asked)
-        return self._state, reply == 1
-
-
 class Store:
     """The sessions of one prefix on one Valkey. Every method raises `ValkeyError` where Valkey fails."""
 
     def __init__(
-        self, valkey: Valkey, prefix: str, *, copies: bool, load: Callable[[str], str] | None = None
+        self,
+        valkey: Valkey,
+        prefix: str,
+        *,
+        copies: bool,
+        load: Callable[[str], str] | None = None,
+        time: tuple[Argument, ...] = TIME,
     ) -> None:
-        """`copies` says whether what lies there stands for something durable. `load` may change a script's source."""
+        """`copies` says whether what lies there stands for something durable.
+
+        `load` may change a script's source, `time` is what asks for the server's time.
+        """
         self.valkey = valkey
         self.channel = f"{prefix}:s:ended"
         self._head = f"{prefix}:s:{{"
         self._copies = copies
         self._clustered = valkey.address.topology is Topology.CLUSTER
-        self._run = ""  # of copies: changes with each connection, before anybody may use it
-        self._sources = {name: _read(name, load) for name in (_LOAD, *_SCRIPTS)}
-        self._scripts = {name: Script(source) for name, source in self._sources.items()}
-        load_script = self._scripts[_LOAD]
-        self._load_sha = load_script._sha  # noqa: SLF001
+        self._run = ""  # of copies: changes with each reign, before anybody may use a new connection
+        self._reigns: dict[str | None, str] = {}  # of each primary, by its run id
+        self._scripts = {name: Script(_read(name, load)) for name in (_LOAD, *_SCRIPTS)}
+        self._time = time
+        self._turn: Turn | None = None
         if copies:
             valkey.on_ready(self._follow_server)
-            self._run = _run(valkey.server.run_id)
+            self._run = self._run_of(valkey.server.run_id)
 
-    async def _follow_server(self, valkey: Valkey) -> None:
-        self._run = _run(valkey.server.run_id)
+    async def _follow_server(self, _: Valkey) -> None:
+        await self.look_at_reigns()
+
+    async def look_at_reigns(self) -> bool:
+        """Asks each primary about its reign; returns whether one that was known is over. One round trip."""
+        links = [link for link in self.valkey.nodes() if link.connection is not None]
+        before, told = self._reigns, dict(await asyncio.gather(*map(reign_of, links)))
+        self._reigns = told
+        if links:
+            self._run = self._run_of(self.valkey.server.run_id)
+        return any(before.get(run_id, reign) != reign for run_id, reign in told.items())
+
+    def _run_of(self, run_id: str | None) -> str:
+        """Returns the part of a copy's name that changes with a reign; where that is unknown nothing is shared."""
+        if run_id is None:
+            return secrets.token_hex(6) + ":"
+        return (self._reigns.get(run_id) or short_run_id(run_id)) + ":"
 
     # -- names ---------------------------------------------------------------------------------------------
 
@@ -121,7 +90,7 @@ class Store:
         """Returns the key of a session."""
         run, tag = self._run, name[:4]
         if self._copies and self._clustered:
-            run = _run(self.valkey.link_for(f"{{{tag}}}").server.run_id)
+            run = self._run_of(self.valkey.link_for(f"{{{tag}}}").server.run_id)
         return f"{self._head}{tag}}}:{run}{name}"
 
     def index(self, subject: str) -> str:
@@ -145,12 +114,19 @@ class Store:
         `keep` is given the state in socket order, where Valkey will tell if it changes. With a `lease` it is taken where
         there is no session, to store a copy.
         """
-        reading = Reading(self.valkey, self._sources[_LOAD], name, self.key(name), asked, lease, keep)
-        reading.reply = reading.send("EVALSHA", self._load_sha)
-        reading.reply.add_done_callback(
-            _retrieve
-        )  # nobody may wait for it: the request was refused meanwhile
-        return reading
+        if self._clustered:
+            return ScriptReading(self.valkey, self._scripts[_LOAD], self.key(name), name, asked, lease, keep)
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = Turn(self.valkey, self._time, asked)
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return PlainReading(self.valkey, turn, self.key(name), name, asked, lease, keep, self._take_lease)
+
+    def _end_turn(self) -> None:
+        self._turn = None
+
+    async def _take_lease(self, name: str, lease: str) -> Any:
+        return await self._run_script(_LOAD, (self.key(name),), (lease, LEASE_MS))
 
     async def load(self, name: str, asked: float) -> State | None:
         """Reads a session. One round trip."""
@@ -236,23 +212,11 @@ class Store:
         return await self._scripts[script].run(self.valkey, keys_, args)
 
 
-def _retrieve(reply: asyncio.Future[Any]) -> None:
-    if not reply.cancelled():
-        reply.exception()
-
-
 def _read(name: str, change: Callable[[str], str] | None) -> str:
     from importlib import resources
 
     source = resources.files(__package__).joinpath(name).read_text("utf-8")
     return source if change is None else change(source)
-
-
-def _run(run_id: str | None) -> str:
-    """Returns the part of a copy's name that changes with Valkey's process; where that is unknown nothing is shared."""
-    if run_id is None:
-        return secrets.token_hex(_RUN_SIZE // 2) + ":"
-    return run_id.ljust(_RUN_SIZE, "0")[:_RUN_SIZE] + ":"
 
 
 def _ms(duration_s: float) -> int:

@@ -9,6 +9,7 @@ from valtier.wire.dedicated import Dedicated
 from valtier.wire.link import Link, Status
 from valtier.wire.options import WireOptions
 from valtier.wire.pubsub import Gap, Message, Subscription
+from valtier.wire.reign import reign_of, short_run_id
 from valtier.wire.script import Script
 from valtier.wire.tls import Tls
 from valtier.wire.url import parse_url
@@ -31,5 +32,7 @@ __all__ = [
     "Valkey",
     "WireOptions",
     "parse_url",
+    "reign_of",
     "scan",
+    "short_run_id",
 ]
