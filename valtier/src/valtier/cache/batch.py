@@ -237,7 +237,7 @@ class Batch:
         if failure is not None or loaded is None:
             self._fail(part, failure or AbsentError(ask.key))
             return
-        if lease is None:
+        if lease is None or not data:
             self._loading.note_blind(ask, flight, loaded.body)
         else:
             self._loading.note_stored(ask, flight, stored=stored, took_s=cost_s)

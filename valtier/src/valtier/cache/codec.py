@@ -78,11 +78,23 @@ class Body:
         if codec & ZSTD:
             codec, data = codec & ~ZSTD, _decompress(data)
         if codec == RAW:
-            return data
+            return data if type_ is Any or type_ is bytes else _convert(data, type_)
         try:
             return decoder_for(type_, codec).decode(data)
         except (msgspec.DecodeError, msgspec.ValidationError) as exc:
             raise CorruptEntryError(str(exc)) from exc
+
+
+def _convert(data: bytes, type_: Any) -> Any:
+    """Returns bytes as a value of the type, which may be `bytes | None` or an alias of it.
+
+    Raises:
+        CorruptEntryError: they are none.
+    """
+    try:
+        return msgspec.convert(data, type_)
+    except msgspec.ValidationError as exc:
+        raise CorruptEntryError(str(exc)) from exc
 
 
 def is_codec(codec: int) -> bool:

@@ -23,7 +23,7 @@ _SURE = 14.0
 class Ask:
     """A read, with all that it was asked with."""
 
-    __slots__ = ("began", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
+    __slots__ = ("began", "given", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
 
     def __init__(
         self,
@@ -37,7 +37,9 @@ class Ask:
         began: int,
     ) -> None:
         self.key = key
-        self.tags = tags
+        self.given = tags  # as the caller has them
+        # As they lie in Valkey, each once: out of a set they come in another order in each process.
+        self.tags = tags if len(tags) < 2 else tuple(sorted(set(tags)))
         self.ttl_s = ttl_s
         self.loader = loader
         self.type = type_
@@ -262,7 +264,7 @@ class Reader:
         if not ask.space.rules.local:
             return None
         quiet_s = min(rules.local_s, entry.fresh_until - self._wall() - rules.beta * entry.cost_s * _SURE)
-        return self._mirror.keep(ask.key, entry, ask.type, quiet_s, ask.space.counters, asked)
+        return self._mirror.keep(ask, entry, quiet_s, asked)
 
 
 def read_entry(raw: bytes | None) -> Entry | None:

@@ -1,0 +1,196 @@
+"""Reads at the edges of what the cache is used for: each gets what an ordinary one gets."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from valtier import Cache, ConfigurationError, Policy, Tier
+from valtier.embedded import EmbeddedValkey
+from valtier.testing import eventually
+
+if TYPE_CHECKING:
+    from decimal import Decimal as OnlyForTheTypeChecker
+
+STRICT = Policy(local=False)
+
+
+@pytest_asyncio.fixture
+async def tier(valkey: EmbeddedValkey) -> AsyncIterator[Tier]:
+    async with Tier.from_url(valkey.url, deadline=5, canary="1h") as made:
+        yield made
+
+
+class Origin:
+    """A loader that counts its calls, and how many run at once."""
+
+    def __init__(self, value: object = "v", gate: asyncio.Event | None = None) -> None:
+        self.value = value
+        self.gate = gate
+        self.calls = 0
+        self.running = 0
+        self.most = 0
+
+    async def __call__(self) -> Any:
+        self.calls += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            return self.value
+        finally:
+            self.running -= 1
+
+
+async def test_without_valkey_readers_do_not_queue_behind_each_other() -> None:
+    """A hard timeout makes a load a task of its own; that is no reason to wait for another's."""
+    cache = Cache(None, policy=Policy(hard_timeout="30s"))
+    origin = Origin(gate=(gate := asyncio.Event()))
+    readers = [asyncio.create_task(cache.get_or_set("k", 60, origin)) for _ in range(5)]
+    await eventually(lambda: origin.running == 5)
+    gate.set()
+    assert await asyncio.gather(*readers) == ["v"] * 5
+    await cache.stop()
+
+
+async def test_what_a_loader_has_started_may_read_its_key_when_it_has_ended(tier: Tier) -> None:
+    """A connection or a worker that the first load starts lives on, in a context that it has inherited."""
+    go = asyncio.Event()
+    workers: list[asyncio.Task[Any]] = []
+
+    async def worker() -> Any:
+        await go.wait()
+        await tier.cache.invalidate("k")
+        return await tier.cache.get_or_set("k", 60, Origin("anew"))
+
+    async def load() -> str:
+        workers.append(asyncio.create_task(worker()))
+        return "first"
+
+    assert await tier.cache.get_or_set("k", 60, load) == "first"
+    go.set()
+    assert await workers[0] == "anew"
+
+
+async def test_a_key_in_doubt_costs_other_keys_nothing(tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that was overtaken by an invalidation, of a key that nobody reads again, must not slow all others."""
+    gate = asyncio.Event()
+    origin = Origin(gate=gate)
+    reader = asyncio.create_task(tier.cache.get_or_set("gone", 60, origin))
+    await eventually(lambda: origin.running == 1)
+    await tier.cache.invalidate("gone")
+    gate.set()
+    await reader
+    express = tier.cache._express
+    assert express is not None
+    assert express.space_for("k", STRICT) is not None
+    await tier.cache.set("a", 1, 60)
+    values, others = await express.read_many(["a"], Any, STRICT)
+    assert (values, others) == ({"a": 1}, {})
+    assert express.space_for("gone", STRICT) is None
+    assert (await express.read_many(["a", "gone"], Any, STRICT))[1] is None
+
+
+async def test_the_order_of_tags_says_nothing(tier: Tier, valkey: EmbeddedValkey) -> None:
+    """Tags that come out of a set have another order in each process."""
+    origin = Origin()
+    async with Tier.from_url(valkey.url, deadline=5) as other:
+        for _ in range(3):
+            await tier.cache.get_or_set("k", 60, origin, tags=["a", "b", "c"])
+            await other.cache.get_or_set("k", 60, origin, tags=["c", "b", "a", "b"])
+            await tier.cache.get_or_set("k", 60, origin, tags=["b", "a", "c"], policy=STRICT)
+            await tier.cache.get_or_set_many(["k"], 60, _never, tags=["c", "a", "b"])
+    assert origin.calls == 1
+
+
+async def _never(keys: list[str]) -> dict[str, Any]:
+    raise AssertionError(f"{keys} were loaded")
+
+
+async def test_an_entry_of_bytes_is_no_entry_of_another_type(tier: Tier) -> None:
+    await tier.cache.set("k", b"\x01", 60)
+    assert await tier.cache.get_or_set("k", 60, Origin(7), type=int, policy=STRICT) == 7
+    await tier.cache.set("m", b"\x01", 60)
+    assert await tier.cache.get_or_set("m", 60, Origin(7), type=int) == 7
+    assert tier.cache.stats()["k"].corrupt == 1
+    with pytest.raises(ConfigurationError, match="loader returned no"):
+        await tier.cache.get_or_set("n", 60, Origin(b"x"), type=int)
+    for type_ in (bytes, bytes | None, Any, object):
+        assert await tier.cache.get_or_set("b", 60, Origin(b"x"), type=type_, policy=STRICT) == b"x"
+
+
+async def test_a_type_that_only_the_checker_knows_spoils_no_other(tier: Tier) -> None:
+    class Point(msgspec.Struct):
+        x: int
+
+    async def get(point_id: int, scale: "OnlyForTheTypeChecker | None" = None) -> Any:
+        return {"x": point_id}
+
+    get.__annotations__["return"] = Point
+    cached = tier.cache.cached("point:{point_id}", 60)(get)
+    assert await cached(3) == Point(3)
+
+
+async def test_keys_as_one_text_are_refused(tier: Tier) -> None:
+    with pytest.raises(ConfigurationError, match="one text"):
+        await tier.cache.get_or_set_many("abc", 60, _never)
+
+
+async def test_a_full_valkey_is_no_reason_for_a_stampede(valkey: EmbeddedValkey) -> None:
+    """Where leases are refused, readers share loads as they do where there is no Valkey."""
+    async with Tier.from_url(valkey.url, deadline=5, canary="1h") as tier:
+        valkey.call("CONFIG", "SET", "maxmemory", "1")
+        try:
+            origin = Origin(gate=(gate := asyncio.Event()))
+            readers = []
+            for number in range(1, 11):
+                readers.append(asyncio.create_task(tier.cache.get_or_set("k", 60, origin)))
+                await eventually(lambda number=number: tier.cache.totals()[1] == number)  # type: ignore[misc]
+                await tier.valkey.call("PING")  # behind the request for a lease
+            assert tier.cache.stats()["k"].errors
+            assert origin.running == 1
+            gate.set()
+            assert await asyncio.gather(*readers) == ["v"] * 10
+            assert (origin.calls, origin.most) == (2, 1)
+        finally:
+            valkey.call("CONFIG", "SET", "maxmemory", "0")
+
+
+async def test_a_value_that_is_too_large_is_returned_and_not_stored(
+    tier: Tier, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would hold up everybody's commands for longer than their deadline: the breaker would open for all."""
+    space = tier.cache.namespace("big", max_bytes=1000)
+    await space.set("k", "small", ttl=60)
+    await space.set("k", "v" * 1000, ttl=60)
+    assert await space.get("k") is None  # nothing older is seen instead
+    origin = Origin("v" * 1000)
+    for policy in (None, Policy(local=False, max_bytes=1000)):
+        assert await space.get_or_set("k", origin, ttl=60, policy=policy) == origin.value
+    assert await space.get_or_set_many(["k"], _large, ttl=60) == {"k": origin.value}
+    assert await space.get_or_set_many(["k"], _large, ttl=60) == {"k": origin.value}
+    assert origin.calls == 2
+    assert (space.stats.too_large, space.stats.lost_leases, space.stats.errors) == (5, 0, 0)
+    assert caplog.text.count("is not cached: its policy's max_bytes is 1000") == 1
+    assert await space.get_or_set("k", Origin("small"), ttl=60) == "small"
+    assert await space.get_or_set("k", origin, ttl=60) == "small"
+    with pytest.raises(ConfigurationError, match="max_bytes"):
+        Policy(max_bytes=0)
+
+
+async def _large(keys: list[str]) -> dict[str, str]:
+    return dict.fromkeys(keys, "v" * 1000)
+
+
+async def test_a_huge_value_takes_the_cache_from_nobody(valkey: EmbeddedValkey) -> None:
+    async with Tier.from_url(valkey.url) as tier:
+        huge = os.urandom(64 * 2**20)
+        assert await tier.cache.get_or_set("huge", 60, Origin(huge)) == huge
+        assert await tier.cache.get_or_set("huge", 60, Origin(huge), policy=STRICT) == huge
+        assert tier.valkey.breaker_state == "closed"
+        assert tier.cache.stats()["huge"].errors == 0
