@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from valtier import Cache, ConfigurationError, Policy, Tier
+from valtier.cache.codec import MSGPACK, Body
+from valtier.cache.entry import Entry
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
@@ -189,8 +191,49 @@ async def _large(keys: list[str]) -> dict[str, str]:
 
 async def test_a_huge_value_takes_the_cache_from_nobody(valkey: EmbeddedValkey) -> None:
     async with Tier.from_url(valkey.url) as tier:
-        huge = os.urandom(64 * 2**20)
+        huge = os.urandom(24 * 2**20)
         assert await tier.cache.get_or_set("huge", 60, Origin(huge)) == huge
         assert await tier.cache.get_or_set("huge", 60, Origin(huge), policy=STRICT) == huge
         assert tier.valkey.breaker_state == "closed"
         assert tier.cache.stats()["huge"].errors == 0
+
+
+class Picky(msgspec.Struct):
+    x: int
+
+    def __post_init__(self) -> None:
+        if self.x == 5:
+            raise LookupError("five")
+
+
+@pytest.mark.parametrize(
+    ("data", "type_"),
+    [
+        (b"\xa2\xff\xff", str),  # no UTF-8
+        (b"\xa2\xff\xff", Any),
+        (b"\x91" * 100_000 + b"\x01", Any),  # too deep
+        (msgspec.msgpack.encode({"x": 5}), Picky),
+    ],
+    ids=["no UTF-8", "no UTF-8, untyped", "too deep", "refused by its class"],
+)
+async def test_a_value_that_cannot_be_decoded_is_a_miss_whatever_the_decoder_raises(
+    tier: Tier, data: bytes, type_: Any
+) -> None:
+    value = msgspec.convert({"x": 4}, Picky) if type_ is Picky else "good"
+    store = tier.cache._engine.store
+    assert store is not None
+    bad = Entry(Body(MSGPACK, data), fresh_until=2**33, stale_until=2**33).encode()
+
+    async def many(keys: list[str]) -> dict[str, Any]:
+        return dict.fromkeys(keys, value)
+
+    for policy in (None, STRICT):
+        await store.put("k", bad, 60_000)
+        assert await tier.cache.get("k", type=type_) is None
+        assert await tier.cache.get_or_set("k", 60, Origin(value), type=type_, policy=policy) == value
+        await store.put("k", bad, 60_000)
+        await store.put("m", bad, 60_000)
+        tier.cache.drop_local()
+        read = tier.cache.get_or_set_many(["k", "m"], 60, many, type=type_, policy=policy)
+        assert await read == {"k": value, "m": value}
+    assert tier.cache.stats()["k"].corrupt == 6

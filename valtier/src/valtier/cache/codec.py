@@ -81,7 +81,7 @@ class Body:
             return data if type_ is Any or type_ is bytes else _convert(data, type_)
         try:
             return decoder_for(type_, codec).decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+        except Exception as exc:  # also no UTF-8, too deep, and whatever a `__post_init__` raises
             raise CorruptEntryError(str(exc)) from exc
 
 
@@ -93,7 +93,7 @@ def _convert(data: bytes, type_: Any) -> Any:
     """
     try:
         return msgspec.convert(data, type_)
-    except msgspec.ValidationError as exc:
+    except Exception as exc:
         raise CorruptEntryError(str(exc)) from exc
 
 

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-import msgspec
-
 from valtier.cache.codec import JSON, MSGPACK, RAW, decoder_for
 from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE
 from valtier.cache.mirror import UNDECODED, Mirror
@@ -120,9 +118,10 @@ class Express:
             return UNDECODED
         if codec == RAW:
             return raw[HEADER_SIZE:] if type_ is Any or type_ is bytes else UNDECODED
+        decode = decoder_for(type_, codec).decode
         try:
-            return decoder_for(type_, codec).decode(raw[HEADER_SIZE:])
-        except (msgspec.DecodeError, msgspec.ValidationError):
+            return decode(raw[HEADER_SIZE:])
+        except Exception:  # noqa: BLE001 - `serving` will say which
             return UNDECODED
 
     def _open_many(
@@ -135,7 +134,7 @@ class Express:
             # Big-endian numbers compare as their bytes do.
             if set(map(_begin_of, raws)) == _PLAIN and min(map(_fresh_of, raws)) > fresh:
                 return dict(zip(keys, map(decode, map(_body_of, raws)), strict=True)), {}
-        except (TypeError, msgspec.DecodeError):  # something is missing, or can't be read
+        except Exception:  # noqa: BLE001, S110 - one is missing or can't be read: which of them is seen below
             pass
         values: dict[str, Any] = {}
         others: dict[str, bytes | None] = {}
