@@ -56,18 +56,18 @@ class Cell:
 
 
 class OutageCell(Cell):
-    """Is alive for as long as Valkey is away: what is kept meanwhile depends on it."""
+    """Is alive for as long as this outage of Valkey's lasts: what is kept meanwhile depends on it."""
 
-    __slots__ = ("_epoch", "_store")
+    __slots__ = ("_outage", "_store")
 
     def __init__(self, store: Store) -> None:
         self.version = b""
         self._store = store
-        self._epoch = store.epoch
+        self._outage = store.outages
 
     @property
     def alive(self) -> bool:  # type: ignore[override]
-        return not self._store.available and self._store.epoch == self._epoch
+        return not self._store.available and self._store.outages == self._outage
 
 
 def all_alive(cells: tuple[Cell, ...]) -> bool:

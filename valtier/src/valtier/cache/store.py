@@ -54,7 +54,7 @@ class Store:
         self.valkey = valkey
         self.lease_ms = lease_ms
         self.epoch = 0
-        """How often a connection was made: an outage lies before each."""
+        """How often a connection was made."""
         self._prefix = prefix
         self.clustered = valkey.address.topology is Topology.CLUSTER
         self._reigns: dict[str | None, str] = {}  # of each primary, by its run id
@@ -86,6 +86,11 @@ class Store:
     @property
     def available(self) -> bool:
         return self.valkey.available
+
+    @property
+    def outages(self) -> int:
+        """A number that grows with the end of each outage, whether or not a connection was lost in it."""
+        return self.epoch + sum(link.recoveries for link in self.valkey.nodes())
 
     # -- names ---------------------------------------------------------------------------------------------
 

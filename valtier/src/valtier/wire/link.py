@@ -87,6 +87,8 @@ class Link:
         self.telemetry = telemetry or LinkTelemetry(purpose=purpose)
         self.server = Server()
         self.endpoint: Endpoint | None = None
+        self.recoveries = 0
+        """How often a connection that stands has answered in time again."""
         self.connection: Connection | None = None  # set only while it is usable, greeted or set up
         self._locate = locate
         self._address = address
@@ -337,6 +339,7 @@ class Link:
 
     def _on_health(self, well: bool, missed: int) -> None:
         if well and self._status is Status.SLOW:
+            self.recoveries += 1
             self._change(Status.READY)
             log.info("Redis answers again; the cache is back (%s)", self.purpose)
         elif not well and self._status is Status.READY:
