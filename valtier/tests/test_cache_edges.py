@@ -237,3 +237,23 @@ async def test_a_value_that_cannot_be_decoded_is_a_miss_whatever_the_decoder_rai
         read = tier.cache.get_or_set_many(["k", "m"], 60, many, type=type_, policy=policy)
         assert await read == {"k": value, "m": value}
     assert tier.cache.stats()["k"].corrupt == 6
+
+
+async def test_the_leases_of_a_large_batch_last_until_the_last_is_taken(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a batch of many thousands that are missing stores none of what it loads, each time anew."""
+    lasting: dict[str, int] = {}
+    call = tier.valkey.call
+
+    def noted(*words: Any, **options: Any) -> Any:
+        if words[0] == "SET" and "NX" in words:
+            lasting[str(words[1])] = int(words[-1])
+        return call(*words, **options)
+
+    monkeypatch.setattr(tier.valkey, "call", noted)
+    keys = [f"m:{number}" for number in range(1000)]
+    await tier.cache.get_or_set_many(keys, 60, _large)
+    await tier.cache.get_or_set("n:1", 60, Origin())
+    assert sorted(lasting.values()) == [2000, *[2500] * 1000]
+    assert tier.cache.stats()["m"].lost_leases == 0
