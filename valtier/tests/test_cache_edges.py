@@ -1,6 +1,7 @@
 """Reads at the edges of what the cache is used for: each gets what an ordinary one gets."""
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -257,3 +258,27 @@ async def test_the_leases_of_a_large_batch_last_until_the_last_is_taken(
     await tier.cache.get_or_set("n:1", 60, Origin())
     assert sorted(lasting.values()) == [2000, *[2500] * 1000]
     assert tier.cache.stats()["m"].lost_leases == 0
+
+
+@pytest.mark.parametrize("policy", [None, STRICT], ids=["local", "strict"])
+async def test_a_huge_batch_is_read_a_thousand_at_a_time(
+    tier: Tier, policy: Policy | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reply of many megabytes would come too late, and with it everybody else's."""
+    sizes: list[int] = []
+
+    def noted(send: Any, *words: Any, **options: Any) -> Any:
+        if words[0] == "MGET":
+            sizes.append(len(words) - 1)
+        return send(*words, **options)
+
+    for name in ("call", "call_tracked"):
+        monkeypatch.setattr(tier.valkey, name, functools.partial(noted, getattr(tier.valkey, name)))
+    keys = [f"m:{number}" for number in range(2500)]
+    tier.cache.drop_local()
+    first = await tier.cache.get_or_set_many(keys, 60, _large, policy=policy)
+    tier.cache.drop_local()
+    again = await tier.cache.get_or_set_many(keys, 60, _never, policy=policy)
+    assert first == again == dict.fromkeys(keys, "v" * 1000)
+    assert list(again) == keys
+    assert sizes == [1000, 1000, 500] * 2

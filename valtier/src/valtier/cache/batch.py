@@ -14,7 +14,7 @@ from valtier.cache.flight import Flight
 from valtier.cache.lease import Lease
 from valtier.cache.loading import AbsentError, Loaded, Loading, refuse_cycle
 from valtier.cache.mirror import UNDECODED
-from valtier.cache.reading import Ask, Found, Reader
+from valtier.cache.reading import Ask, Found, Reader, slices
 from valtier.cache.serving import Plan, Serving
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store
@@ -148,7 +148,8 @@ class Batch:
             lasts_ms = (
                 None if self._store is None else self._store.lease_ms + int(len(parts) * _LEASE_MS_PER_KEY)
             )
-            await asyncio.gather(*(self._take_lease(part, lasts_ms) for part in parts))
+            for some in slices(parts):
+                await asyncio.gather(*(self._take_lease(part, lasts_ms) for part in some))
             ours = [part for part in parts if part.lease is None or part.lease.is_ours]
             theirs = [part for part in parts if part.lease is not None and not part.lease.is_ours]
             await asyncio.gather(self._fill(ours, load_missing), *map(self._obtain, theirs))
@@ -214,7 +215,8 @@ class Batch:
             raise
         finally:
             cost_s = self._clock.monotonic() - before
-            await asyncio.gather(*(self._finish(part, given, failure, created, cost_s) for part in parts))
+            for some in slices(parts):
+                await asyncio.gather(*(self._finish(part, given, failure, created, cost_s) for part in some))
 
     async def _finish(
         self,

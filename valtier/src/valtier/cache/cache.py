@@ -191,7 +191,7 @@ class Cache:
         """Returns what is cached under each of the keys, and loads those that are missing with one call.
 
         Keys for which the loader returns nothing are missing in the answer, and are not cached. One round trip for all
-        that is cached; on misses two more.
+        that is cached (or for each thousand keys); on misses two more.
 
         Args:
             keys: each as in `get_or_set`; doubles count once.

@@ -16,6 +16,7 @@ from valtier.cache.codec import JSON, MSGPACK, RAW, decoder_for
 from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE
 from valtier.cache.mirror import UNDECODED, Mirror
 from valtier.cache.policy import Policy, Rules
+from valtier.cache.reading import slices
 from valtier.cache.spaces import Space, Spaces
 from valtier.cache.store import Store
 from valtier.cache.undelivered import Undelivered
@@ -87,15 +88,17 @@ class Express:
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Returns the values of plain hits and the other replies (`LOST` if none came), each by its key.
 
-        No replies where more has to be considered. One round trip.
+        No replies where more has to be considered. One round trip for each thousand.
         """
         spaces = self._spaces_for(keys, policy)
         if spaces is None:
             return {}, None
         head = self._store.head
         names = f"{head}c:"
+        raws: list[bytes | None] = []
         try:
-            raws = await self._valkey.call("MGET", *[f"{names}{key}}}" for key in keys])
+            for some in slices(keys):
+                raws += await self._valkey.call("MGET", *[f"{names}{key}}}" for key in some])
         except ValkeyError as exc:
             self._spaces.note_error(next(iter(spaces)).counters, exc)
             return {}, dict.fromkeys(keys, LOST)

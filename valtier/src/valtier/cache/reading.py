@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from valtier.cache.entry import CorruptEntryError, Entry, decode_entry, is_marker
 from valtier.cache.mirror import UNDECODED, Mirror, Record
@@ -16,8 +16,20 @@ from valtier.clock import Clock
 from valtier.errors import ValkeyError
 from valtier.wire import Reply
 
+T = TypeVar("T")
+
 _SURE = 14.0
 """-ln of a random number is above this once in a million: before that early refresh needs no dice."""
+
+
+_AT_ONCE = 1000
+"""Of so many keys one command asks: the replies to more would take longer than a command may."""
+
+
+def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yields them in their order, as many at a time as may be asked for at once."""
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
 
 
 class Ask:
@@ -176,12 +188,14 @@ class Reader:
         return tuple(versions)
 
     async def look_many(self, asks: Sequence[Ask]) -> list[Found]:
-        """Looks for several reads at once. One round trip; in a cluster one to each server that holds some.
+        """Looks for several reads at once. One round trip for each thousand; in a cluster one to each server that holds some.
 
         Raises:
             ValkeyError: Valkey can't be asked.
         """
         store = self._store
+        if len(asks) > _AT_ONCE:
+            return [found for some in slices(asks) for found in await self.look_many(some)]
         if store.clustered or len(asks) == 1:
             return list(await asyncio.gather(*map(self.look, asks)))
         keeps = self._mirror.keeps and all(ask.rules.local for ask in asks)
