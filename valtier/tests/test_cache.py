@@ -295,7 +295,7 @@ async def test_a_ttl_that_is_none_is_refused(tier: Tier, ttl: Any) -> None:
         await tier.cache.set("k", 1, ttl)
 
 
-@pytest.mark.parametrize("tags", ["abc", ["a b"], [""], [5], ["é" * 512] * 65])
+@pytest.mark.parametrize("tags", ["abc", ["a b"], [""], [5], [f"{n}" + "é" * 510 for n in range(65)]])
 async def test_tags_that_are_none_are_refused(tier: Tier, tags: Any) -> None:
     with pytest.raises(ConfigurationError):
         await tier.cache.get_or_set("k", 60, Origin(), tags=tags)

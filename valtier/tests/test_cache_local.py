@@ -216,6 +216,34 @@ async def test_what_was_kept_while_valkey_was_frozen_does_not_outlive_that(
         assert await get(here, row, (), policy) == 2
 
 
+async def test_what_was_kept_in_one_outage_is_not_there_in_the_next(own_valkey: EmbeddedValkey) -> None:
+    """Valkey was frozen twice; between that it took an invalidation, of which nobody had to tell this process."""
+    row, other = Row(), Row()
+    policy = Policy(outage_ttl=3600)
+
+    async def notice(tier: Tier) -> None:
+        while tier.valkey.available:
+            await tier.cache.get_or_set("row:other", 60, other.load)
+
+    async with (
+        Tier.from_url(own_valkey.url, deadline=0.2, connect_timeout=2) as here,
+        Tier.from_url(own_valkey.url, deadline=0.2, connect_timeout=2) as there,
+    ):
+        own_valkey.freeze()
+        await notice(here)
+        assert await get(here, row, (), policy) == await get(here, row, (), policy) == 1
+        assert row.loads == 1
+        own_valkey.thaw()
+        await eventually(lambda: here.valkey.available and there.valkey.available)
+        row.version = 2
+        await there.cache.invalidate(KEY)
+        await eventually(lambda: not there.cache.undelivered)
+        own_valkey.freeze()
+        await notice(here)
+        assert await get(here, row, (), policy) == 2
+        own_valkey.thaw()
+
+
 async def test_get_does_not_believe_what_get_or_set_does_not(here: Tier, there: Tier) -> None:
     """What this process has loaded and could not store was newer, perhaps: nobody here goes back."""
     row = Row()

@@ -196,7 +196,7 @@ class Cache:
         """Returns what is cached under each of the keys, and loads those that are missing with one call.
 
         Keys for which the loader returns nothing are missing in the answer, and are not cached. One round trip for all
-        that is cached; on misses two more.
+        that is cached (or for each thousand keys); on misses two more.
 
         Args:
             keys: each as in `get_or_set`; doubles count once.
@@ -210,6 +210,8 @@ class Cache:
             ConfigurationError, LoadTimeoutError, Exception: as `get_or_set` does.
         """
         engine = self._engine
+        if isinstance(keys, str):
+            raise ConfigurationError(f"keys are a list, not one text: write [{keys!r}]")
         tags_of = tags if callable(tags) else lambda _: tags
         wanted = dict.fromkeys(keys)
         began = engine.order()
@@ -279,7 +281,7 @@ class Cache:
     ) -> None:
         """Stores `value` under `key` for `ttl`, whatever is there. One round trip, two or three with tags.
 
-        If Valkey can't take it the key counts as invalidated, so that no older value is seen instead. Cancelling the
+        If Valkey can't take it, or it takes more than the policy's `max_bytes`, the key counts as invalidated, so that no older value is seen instead. Cancelling the
         caller does not take it back. A value that
         was read from its origin before an invalidation, and is set after it, is stale: where that can happen, use
         `get_or_set`, which can tell.
@@ -297,7 +299,11 @@ class Cache:
     async def _put(self, store: Store, ask: Ask, loaded: Loaded) -> None:
         try:
             versions = await store.complete_versions(ask.tags, await store.tag_versions(ask.tags))
-            await store.put(ask.key, *self._engine.loading.encode(ask, loaded, versions))
+            data, lives_ms = self._engine.loading.encode(ask, loaded, versions)
+            if not data:
+                await self.invalidate(ask.key)
+                return
+            await store.put(ask.key, data, lives_ms)
             self._engine.mirror.believe(ask.key, self._engine.order())
             self._engine.mirror.settle((entry_suffix(ask.key),))
         except ValkeyError as exc:

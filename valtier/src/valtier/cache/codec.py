@@ -80,11 +80,13 @@ class Body:
         if codec & ZSTD:
             codec, data = codec & ~ZSTD, _decompress(data)
         if codec == RAW:
+            if type_ is Any or type_ is bytes:
+                return data
             decode = _raw_decoders.get(type_)
-            return data if decode is None else decode(data)
+            return _convert(data, type_) if decode is None else decode(data)
         try:
             return decoder_for(type_, codec).decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+        except Exception as exc:  # also no UTF-8, too deep, and whatever a `__post_init__` raises
             raise CorruptEntryError(str(exc)) from exc
 
 
@@ -94,6 +96,18 @@ def register_raw(type_: type, decode: Callable[[bytes], Any]) -> None:
     `decode` raises `CorruptEntryError` where they can't be read.
     """
     _raw_decoders[type_] = decode
+
+
+def _convert(data: bytes, type_: Any) -> Any:
+    """Returns bytes as a value of the type, which may be `bytes | None` or an alias of it.
+
+    Raises:
+        CorruptEntryError: they are none.
+    """
+    try:
+        return msgspec.convert(data, type_)
+    except Exception as exc:
+        raise CorruptEntryError(str(exc)) from exc
 
 
 def is_codec(codec: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -146,8 +147,9 @@ class CachedMethod(Generic[P, R]):
 
 def _return_type(function: Callable[..., Any]) -> Any:
     """Returns the annotated result, into which cached values are decoded; `Any` if it can't be told."""
-    try:
-        hint = get_type_hints(function).get("return", Any)
+    result = SimpleNamespace(__annotations__={"return": inspect.get_annotations(function).get("return", Any)})
+    try:  # the result's alone: parameters may have types that only a type checker knows
+        hint = get_type_hints(result, inspect.unwrap(function).__globals__).get("return", Any)
     except (NameError, TypeError):
         return Any
     return type(None) if hint is None else cast("Any", hint)

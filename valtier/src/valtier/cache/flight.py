@@ -94,6 +94,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Flight] = {}
+        self._refused: dict[str, Flight] = {}  # those that got no lease
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
@@ -122,6 +123,21 @@ class Flights:
 
         future.add_done_callback(landed)
 
+    def refused(self, key: str) -> Flight | None:
+        """Returns the newest load of a key that got no lease."""
+        return self._refused.get(key)
+
+    def note_refused(self, key: str, flight: Flight) -> None:
+        """Notes that a running load gets no lease: the next that gets none either can share it, or follows it."""
+        self._refused[key] = flight
+
+        def landed(_: asyncio.Future[Body]) -> None:
+            if self._refused.get(key) is flight:
+                del self._refused[key]
+
+        if flight.future is not None:
+            flight.future.add_done_callback(landed)
+
     def run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Runs what belongs to several flights, or to none."""
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -130,16 +146,18 @@ class Flights:
 
     def detach(self, keys: Sequence[str], tags: Sequence[str]) -> None:
         """Forgets the blind loads that an invalidation outdates: later reads start their own."""
-        for key in keys:
-            self._by_key.pop(key, None)
-        if tags:
-            outdated = set(tags)
-            for key in [key for key, flight in self._by_key.items() if not outdated.isdisjoint(flight.tags)]:
-                del self._by_key[key]
+        for flights in (self._by_key, self._refused):
+            for key in keys:
+                flights.pop(key, None)
+            if tags and flights:
+                outdated = set(tags)
+                for key in [key for key, flight in flights.items() if not outdated.isdisjoint(flight.tags)]:
+                    del flights[key]
 
     def detach_all(self) -> None:
         """Forgets every load: later reads start their own."""
         self._by_key.clear()
+        self._refused.clear()
 
     async def stop(self) -> None:
         """Cancels every load and waits for its end."""

@@ -17,6 +17,7 @@ class Lease:
     __slots__ = (
         "_handle",
         "_key",
+        "_lasts_ms",
         "_renewal",
         "_store",
         "_token",
@@ -26,7 +27,16 @@ class Lease:
         "name",
     )
 
-    def __init__(self, store: Store, key: str, token: bytes | None, expected: bytes, *, beside: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        token: bytes | None,
+        expected: bytes,
+        *,
+        beside: bool,
+        lasts_ms: int | None = None,
+    ) -> None:
         self.expected = expected
         """How that begins which lies in the entry's place while the lease stands."""
         self.is_ours = token is not None
@@ -36,12 +46,19 @@ class Lease:
         self._store = store
         self._key = key
         self._token = token or b""
+        self._lasts_ms = lasts_ms or store.lease_ms
         self._handle: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
 
     @classmethod
     async def take(
-        cls, store: Store, key: str, seen: bytes | None, tags: Sequence[str], versions: Sequence[bytes]
+        cls,
+        store: Store,
+        key: str,
+        seen: bytes | None,
+        tags: Sequence[str],
+        versions: Sequence[bytes],
+        lasts_ms: int | None = None,
     ) -> Self:
         """Takes the lease to fill an entry, or returns that of whoever has it. One round trip, three to oust somebody.
 
@@ -53,23 +70,26 @@ class Lease:
             seen: what lay in the entry's place.
             tags: what the entry depends on.
             versions: the tags' versions, from which the load will start.
+            lasts_ms: how long it lasts, in ms, and longer whenever it is renewed; the store's `lease_ms` if not given.
         """
         free = None if seen is not None and is_marker(seen) else seen
-        marker, stored = await store.take_lease(key, free, versions)
+        marker, stored = await store.take_lease(key, free, versions, lasts_ms=lasts_ms)
         outdated = stored is not None and is_marker(stored) and is_outdated(stored, versions)
         if outdated and tuple(versions) == await store.tag_versions(tags):  # and it is not we who are late
-            marker, stored = await store.take_lease(key, stored, versions)
-        return cls(store, key, marker if stored is None else None, marker, beside=False)
+            marker, stored = await store.take_lease(key, stored, versions, lasts_ms=lasts_ms)
+        token = marker if stored is None else None
+        return cls(store, key, token, marker, beside=False, lasts_ms=lasts_ms)
 
     @classmethod
-    async def take_beside(cls, store: Store, key: str, stale: Entry) -> Self:
+    async def take_beside(cls, store: Store, key: str, stale: Entry, lasts_ms: int | None = None) -> Self:
         """Takes the lease to renew an entry that stays where it is, or returns that of whoever has it. One round trip."""
-        return cls(store, key, await store.take_refresh(key), stale.head, beside=True)
+        token = await store.take_refresh(key, lasts_ms=lasts_ms)
+        return cls(store, key, token, stale.head, beside=True, lasts_ms=lasts_ms)
 
     def keep(self) -> None:
         """Begins to renew the lease, each time that half of it has passed."""
         loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(self._store.lease_ms / 2000, self._start_renewal)
+        self._handle = loop.call_later(self._lasts_ms / 2000, self._start_renewal)
 
     def _start_renewal(self) -> None:
         self._renewal = asyncio.get_running_loop().create_task(
@@ -78,7 +98,9 @@ class Lease:
 
     async def _renew(self) -> None:
         try:
-            stands = await self._store.extend(self._key, self._token, refresh=self.lies_beside)
+            stands = await self._store.extend(
+                self._key, self._token, refresh=self.lies_beside, lasts_ms=self._lasts_ms
+            )
         except ValkeyError:
             stands = True  # nobody knows; storing will tell
         if stands:

@@ -34,8 +34,20 @@ _LOOKS = 8
 _POLL_S = 0.02
 """How often is looked where Valkey can't tell of changes."""
 
-_under_way: ContextVar[frozenset[str]] = ContextVar("valtier_under_way", default=frozenset())
-"""The keys whose loads led to where we are."""
+
+class _Call:
+    """A running call of a loader, and the call from within which it was made."""
+
+    __slots__ = ("caller", "keys", "runs")
+
+    def __init__(self, keys: frozenset[str], caller: _Call | None) -> None:
+        self.keys = keys
+        self.caller = caller
+        self.runs = True
+
+
+_under_way: ContextVar[_Call | None] = ContextVar("valtier_under_way", default=None)
+"""The call of a loader that led to where we are. It may have ended: what a loader has started inherits its context."""
 
 
 T = TypeVar("T")
@@ -96,11 +108,11 @@ class Loading:
     # -- without Valkey ------------------------------------------------------------------------------------
 
     def blind(self, ask: Ask) -> Flight:
-        """Loads without asking Valkey, together with whoever does so for the same key. Stores nothing."""
+        """Loads without asking Valkey, together with whoever does so for the same key; alone where none is used."""
         refuse_cycle(ask.key)
         flight = self.joinable(ask, None)
         if flight is None:
-            before = self.flights.get(ask.key)
+            before = None if self._store is None else self.flights.get(ask.key)
             flight = Flight(NOT_YET, ask.tags, blind=True)
             self.flights.start(ask.key, flight, self._load_around(ask, flight, before))
         return flight
@@ -171,7 +183,7 @@ class Loading:
 
     def may_refresh(self, ask: Ask) -> bool:
         """Whether nobody in this process loads the key; then it is counted as a refresh."""
-        if self.flights.get(ask.key) is not None or ask.key in _under_way.get():
+        if self.flights.get(ask.key) is not None or _is_loading(ask.key):
             return False
         ask.space.counters.refreshes += 1
         return True
@@ -210,8 +222,18 @@ class Loading:
                 stale = entry if stale is not None else None
         except ValkeyError as exc:
             self._spaces.note_error(ask.space.counters, exc)
-            return await self._load_around(ask, flight)
+            return await self._load_refused(ask, flight)
         return await self._fill(ask, flight, lease, versions)
+
+    async def _load_refused(self, ask: Ask, flight: Flight) -> Body:
+        """Loads without the lease that could not be had, as where there is no Valkey: one at a time, shared by who comes
+        until it begins."""
+        before = self.flights.refused(ask.key)
+        if before is not None and before.began == NOT_YET and before.future is not None:
+            return await asyncio.shield(before.future)
+        flight.began, flight.blind = NOT_YET, True
+        self.flights.note_refused(ask.key, flight)
+        return await self._load_around(ask, flight, before)
 
     async def wait(self, ask: Ask, flight: Flight, lease: Lease) -> Found:
         """Waits until another's lease has brought something or is gone; returns what lies there then."""
@@ -257,6 +279,9 @@ class Loading:
             except ValkeyError as exc:
                 self._spaces.note_error(ask.space.counters, exc)
                 stored = False
+        if not data:
+            self._mirror.doubt(ask.key)
+            return loaded.body
         took_s = self._clock.monotonic() - before
         if not stored and (newer := await self._look_again(ask)) is not None:
             self.note_lost(ask, took_s)
@@ -291,7 +316,7 @@ class Loading:
             self._spaces.note_slow_load(ask.space.name, took_s)
 
     def encode(self, ask: Ask, loaded: Loaded, versions: tuple[bytes, ...]) -> tuple[bytes, int]:
-        """Returns what to store, and for how many milliseconds."""
+        """Returns what to store, and for how many milliseconds; nothing if it is too large."""
         rules = ask.rules
         ttl_s = rules.negative_s if loaded.is_none and rules.negative_s is not None else ask.ttl_s
         fresh_s = ttl_s * (1 - rules.jitter * self._rng())
@@ -305,7 +330,11 @@ class Loading:
             stale_until=now + fresh_s + rules.stale_s,
             cost_s=loaded.cost_s,
         )
-        return entry.encode(), max(1, int((fresh_s + rules.stale_s) * 1000))
+        data = entry.encode()
+        if len(data) > rules.max_bytes:
+            self._spaces.note_too_large(ask.space, len(data), rules.max_bytes)
+            return b"", 0
+        return data, max(1, int((fresh_s + rules.stale_s) * 1000))
 
     def usable(self, ask: Ask, found: Found) -> Entry | None:
         """Returns the entry if it lives, can be read and may be believed."""
@@ -338,7 +367,8 @@ class Loading:
         counters = [ask.space.counters for ask in {ask.space.name: ask for ask in asks}.values()]
         for counter in counters:
             counter.loads += 1
-        token = _under_way.set(_under_way.get().union(ask.key for ask in asks))
+        call = _Call(frozenset(ask.key for ask in asks), _innermost())
+        token = _under_way.set(call)
         try:
             return await loader()
         except AbsentError:
@@ -353,6 +383,7 @@ class Loading:
                 raise LoadCancelledError(f"the loader of {asks[0].key!r} was cancelled from within") from None
             raise
         finally:
+            call.runs = False
             _under_way.reset(token)
 
 
@@ -362,7 +393,25 @@ def refuse_cycle(key: str) -> None:
     Raises:
         ConfigurationError: it does.
     """
-    if key in _under_way.get():
+    if _is_loading(key):
         raise ConfigurationError(
             f"the loader of {key!r} reads {key!r} from the cache: it would wait for itself"
         )
+
+
+def _innermost() -> _Call | None:
+    """Returns the innermost call that led to where we are and still runs."""
+    call = _under_way.get()
+    while call is not None and not call.runs:
+        call = call.caller
+    return call
+
+
+def _is_loading(key: str) -> bool:
+    """Whether a load of the key led to where we are."""
+    call = _under_way.get()
+    while call is not None:
+        if call.runs and key in call.keys:
+            return True
+        call = call.caller
+    return False

@@ -56,18 +56,18 @@ class Cell:
 
 
 class OutageCell(Cell):
-    """Is alive for as long as Valkey is away: what is kept meanwhile depends on it."""
+    """Is alive for as long as this outage of Valkey's lasts: what is kept meanwhile depends on it."""
 
-    __slots__ = ("_epoch", "_store")
+    __slots__ = ("_outage", "_store")
 
     def __init__(self, store: Store) -> None:
         self.version = b""
         self._store = store
-        self._epoch = store.epoch
+        self._outage = store.outages
 
     @property
     def alive(self) -> bool:  # type: ignore[override]
-        return not self._store.available and self._store.epoch == self._epoch
+        return not self._store.available and self._store.outages == self._outage
 
 
 def all_alive(cells: tuple[Cell, ...]) -> bool:
@@ -201,10 +201,9 @@ class Mirror:
         """Returns the cell of a tag whose version is known: as long as it lives, the version holds."""
         return self._cells.get(tag)
 
-    def keep(
-        self, key: str, entry: Entry, type_: Any, quiet_s: float, counters: Counters, asked: int
-    ) -> Record | None:
+    def keep(self, ask: Ask, entry: Entry, quiet_s: float, asked: int) -> Record | None:
         """Keeps an entry from the reply to a tracked read that was sent at the moment `asked`, if all is well."""
+        key = ask.key
         if quiet_s <= 0 or key in self._doubts or not self._may_keep(entry_suffix(key), asked):
             return None
         cells: tuple[Cell, ...] = ()
@@ -217,9 +216,8 @@ class Mirror:
             )
             if len(cells) < len(entry.tags):
                 return None
-        record = Record(
-            key, entry.body, type_, entry.tags, cells, self._clock.monotonic() + quiet_s, counters, entry.head
-        )
+        until = self._clock.monotonic() + quiet_s
+        record = Record(key, entry.body, ask.type, ask.given, cells, until, ask.space.counters, entry.head)
         return record if self.local.put(record) else None
 
     def keep_blindly(self, ask: Ask, body: Body, for_s: float) -> None:
@@ -231,7 +229,7 @@ class Mirror:
                 self._cells[tag] = Cell(b"")  # no version is so: no entry from Valkey goes with it
         cells = (OutageCell(self._store), *(self._cells[tag] for tag in ask.tags))
         until = self._clock.monotonic() + for_s
-        self.local.put(Record(ask.key, body, ask.type, ask.tags, cells, until, ask.space.counters))
+        self.local.put(Record(ask.key, body, ask.type, ask.given, cells, until, ask.space.counters))
 
     def _may_keep(self, suffix: str, asked: int) -> bool:
         if asked < self._cleared or (self._owed and self._owed.covers((suffix,))):
@@ -249,10 +247,9 @@ class Mirror:
         self._doubts[key] = self._order()
         self.local.drop(key)
 
-    @property
-    def any_doubt(self) -> bool:
-        """Whether there is any key that is doubted."""
-        return bool(self._doubts)
+    def doubts_any(self, keys: Iterable[str]) -> bool:
+        """Whether one of the keys is doubted."""
+        return bool(self._doubts) and not self._doubts.keys().isdisjoint(keys)
 
     def doubts(self, key: str) -> bool:
         """Whether what lies in Valkey under `key` must not be believed."""

@@ -30,6 +30,7 @@ class Rules:
     outage_s: float
     codec: int
     compress_above: int
+    max_bytes: int
 
     @property
     def stale_s(self) -> float:
@@ -80,6 +81,9 @@ class Policy:
     """How values are written that are not bytes."""
     compress_above: int = 4096
     """Values that take more bytes are compressed (zstd), where that saves anything."""
+    max_bytes: int = 4 * 2**20
+    """Entries that take more bytes in Valkey are not stored, which is logged and counted: each would hold up everything
+    else on the connection, for longer than its deadline."""
     rules: Rules = field(init=False, repr=False, compare=False)
     """The same in numbers, checked."""
 
@@ -96,6 +100,8 @@ def _rules_of(policy: Policy) -> Rules:
         raise ConfigurationError(f"codec is one of {', '.join(_CODECS)}, not {policy.codec!r}")
     if policy.compress_above < 0:
         raise ConfigurationError(f"compress_above is a number of bytes, not {policy.compress_above!r}")
+    if policy.max_bytes < 1:
+        raise ConfigurationError(f"max_bytes is a number of bytes, 1 or more, not {policy.max_bytes!r}")
     return Rules(
         ttl_s=_some(policy.ttl, "ttl"),
         jitter=policy.jitter,
@@ -111,6 +117,7 @@ def _rules_of(policy: Policy) -> Rules:
         outage_s=_some(policy.outage_ttl, "outage_ttl") or 0.0,
         codec=_CODECS[policy.codec],
         compress_above=policy.compress_above,
+        max_bytes=policy.max_bytes,
     )
 
 

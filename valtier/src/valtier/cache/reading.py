@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from valtier.cache.entry import CorruptEntryError, Entry, decode_entry, is_marker
 from valtier.cache.mirror import UNDECODED, Mirror, Record
@@ -16,14 +16,26 @@ from valtier.clock import Clock
 from valtier.errors import ValkeyError
 from valtier.wire import Reply
 
+T = TypeVar("T")
+
 _SURE = 14.0
 """-ln of a random number is above this once in a million: before that early refresh needs no dice."""
+
+
+_AT_ONCE = 1000
+"""Of so many keys one command asks: the replies to more would take longer than a command may."""
+
+
+def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yields them in their order, as many at a time as may be asked for at once."""
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
 
 
 class Ask:
     """A read, with all that it was asked with."""
 
-    __slots__ = ("began", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
+    __slots__ = ("began", "given", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
 
     def __init__(
         self,
@@ -37,7 +49,9 @@ class Ask:
         began: int,
     ) -> None:
         self.key = key
-        self.tags = tags
+        self.given = tags  # as the caller has them
+        # As they lie in Valkey, each once: out of a set they come in another order in each process.
+        self.tags = tags if len(tags) < 2 else tuple(sorted(set(tags)))
         self.ttl_s = ttl_s
         self.loader = loader
         self.type = type_
@@ -238,12 +252,14 @@ class Reader:
         return await self.look(ask)
 
     async def look_many(self, asks: Sequence[Ask]) -> list[Found]:
-        """Looks for several reads at once. One round trip; in a cluster one to each server that holds some.
+        """Looks for several reads at once. One round trip for each thousand; in a cluster one to each server that holds some.
 
         Raises:
             ValkeyError: Valkey can't be asked.
         """
         store = self._store
+        if len(asks) > _AT_ONCE:
+            return [found for some in slices(asks) for found in await self.look_many(some)]
         if store.clustered or len(asks) == 1:
             return list(await asyncio.gather(*map(self.look, asks)))
         keeps = self._mirror.keeps and all(ask.rules.local for ask in asks)
@@ -326,7 +342,7 @@ class Reader:
         if not ask.space.rules.local:
             return None
         quiet_s = min(rules.local_s, entry.fresh_until - self._wall() - rules.beta * entry.cost_s * _SURE)
-        return self._mirror.keep(ask.key, entry, ask.type, quiet_s, ask.space.counters, asked)
+        return self._mirror.keep(ask, entry, quiet_s, asked)
 
 
 def read_entry(raw: bytes | None) -> Entry | None:

@@ -28,6 +28,7 @@ class Counters:
     timeouts: int = 0
     errors: int = 0
     corrupt: int = 0
+    too_large: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class NamespaceStats:
     """Commands that failed, and entries that could not be read."""
     corrupt: int = 0
     """Entries that could not be read: cut short, of another version of the library, or not of the expected type."""
+    too_large: int = 0
+    """Values that were not stored because they take more than the policy's `max_bytes`."""
 
 
 class Space:
@@ -143,6 +146,17 @@ class Spaces:
                 "the event loop",
                 space,
                 took_s,
+            )
+
+    def note_too_large(self, space: Space, size: int, most: int) -> None:
+        """Counts a value that is not stored for its size, and logs it now and then."""
+        space.counters.too_large += 1
+        if self._may_log(f"large {space.name}"):
+            log.warning(
+                "A value of %s takes %d bytes and is not cached: its policy's max_bytes is %d",
+                space.name,
+                size,
+                most,
             )
 
     def _may_log(self, what: str) -> bool:

@@ -69,7 +69,7 @@ class Store:
         self.valkey = valkey
         self.lease_ms = lease_ms
         self.epoch = 0
-        """How often a connection was made: an outage lies before each."""
+        """How often a connection was made."""
         self._prefix = prefix
         self.clustered = valkey.address.topology is Topology.CLUSTER
         self._reigns: dict[str | None, str] = {}  # of each primary, by its run id
@@ -101,6 +101,11 @@ class Store:
     @property
     def available(self) -> bool:
         return self.valkey.available
+
+    @property
+    def outages(self) -> int:
+        """A number that grows with the end of each outage, whether or not a connection was lost in it."""
+        return self.epoch + sum(link.recoveries for link in self.valkey.nodes())
 
     # -- names ---------------------------------------------------------------------------------------------
 
@@ -169,33 +174,38 @@ class Store:
     # -- leases --------------------------------------------------------------------------------------------
 
     async def take_lease(
-        self, key: str, seen: bytes | None, versions: Sequence[bytes] = ()
+        self,
+        key: str,
+        seen: bytes | None,
+        versions: Sequence[bytes] = (),
+        *,
+        lasts_ms: int | None = None,
     ) -> tuple[bytes, bytes | None]:
         """Takes the lease to fill `key`, where `seen` is what lay there: nothing, or what may be replaced.
 
         Returns the marker under which whoever holds the lease fills, and `None` if that is the caller; else what is
         stored instead. One round trip.
         """
-        marker = new_marker(versions)
+        marker, lasts_ms = new_marker(versions), lasts_ms or self.lease_ms
         name = self.name(entry_suffix(key))
         stored: bytes | None
         if seen is None:
-            stored = await self.valkey.call("SET", name, marker, "NX", "GET", "PX", self.lease_ms)
+            stored = await self.valkey.call("SET", name, marker, "NX", "GET", "PX", lasts_ms)
         else:
-            stored = await _TAKE_LEASE.run(self.valkey, (name,), (marker, self.lease_ms, seen[:HEADER_SIZE]))
+            stored = await _TAKE_LEASE.run(self.valkey, (name,), (marker, lasts_ms, seen[:HEADER_SIZE]))
         return (marker if stored is None else stored), stored
 
-    async def take_refresh(self, key: str) -> bytes | None:
+    async def take_refresh(self, key: str, *, lasts_ms: int | None = None) -> bytes | None:
         """Takes the lease to load an entry anew that stays where it is; `None` if another has it. One round trip."""
         token = new_marker()
         name = self.name(entry_suffix(key)) + "l"
-        taken = await self.valkey.call("SET", name, token, "NX", "PX", self.lease_ms)
+        taken = await self.valkey.call("SET", name, token, "NX", "PX", lasts_ms or self.lease_ms)
         return token if taken is not None else None
 
-    async def extend(self, key: str, token: bytes, *, refresh: bool) -> bool:
-        """Makes a lease last as long as one that is taken now. Returns whether it still stood. One round trip."""
+    async def extend(self, key: str, token: bytes, *, refresh: bool, lasts_ms: int | None = None) -> bool:
+        """Makes a lease last so long from now. Returns whether it still stood. One round trip."""
         name = self.name(entry_suffix(key)) + ("l" if refresh else "")
-        return bool(await _EXTEND.run(self.valkey, (name,), (token, self.lease_ms)))
+        return bool(await _EXTEND.run(self.valkey, (name,), (token, lasts_ms or self.lease_ms)))
 
     async def fill(self, key: str, expected: bytes, data: bytes, ttl_ms: int) -> bool:
         """Stores `data` where what lies there begins with `expected`: a lease's marker, or the head of an entry.

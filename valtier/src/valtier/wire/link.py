@@ -97,6 +97,8 @@ class Link:
         self.telemetry = telemetry or LinkTelemetry(purpose=purpose)
         self.server = Server()
         self.endpoint: Endpoint | None = None
+        self.recoveries = 0
+        """How often a connection that stands has answered in time again."""
         self.connection: Connection | None = None  # set only while it is usable, greeted or set up
         self._locate = locate
         self._address = address
@@ -372,6 +374,7 @@ class Link:
     def _on_breaker(self, before: State, now: State, missed: int) -> None:
         self._log.breaker(before, now, missed)
         if now is State.CLOSED and self._status is Status.SLOW:
+            self.recoveries += 1
             self._change(Status.READY)
         elif now is State.OPEN and self._status is Status.READY:
             self._change(Status.SLOW)
