@@ -164,6 +164,7 @@ class Realtime:
         except Problem as exc:
             raise Refused({"message": exc.code}) from None
         before = [room for room in self.sio.rooms(sid) if room != sid] if self.sio.recovered(sid) else []
+        await self._forget(sid)  # it has recovered before its old connection was known to be dead
         self._persons[sid] = person
         await self.people.come(person)
         if person.actor.user_id is not None:
@@ -191,6 +192,13 @@ class Realtime:
         return person
 
     async def _disconnect(self, sid: str, *_: object) -> None:
+        member = self._manager.index.get("/", sid)
+        if (
+            member is None or member.leaving
+        ):  # else the client has recovered, and this is its old connection's end
+            await self._forget(sid)
+
+    async def _forget(self, sid: str) -> None:
         person = self._persons.pop(sid, None)
         if person is not None:
             if person.stop_watching is not None:
