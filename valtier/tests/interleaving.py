@@ -130,6 +130,9 @@ class Orders:
     def _advance(self) -> bool:
         """Sets out for the next order; returns whether there is one."""
         prefix = self._prefix
+        del prefix[
+            len(self._options) :
+        ]  # it was over sooner this time: a timer was quicker, or a load took longer
         while prefix and prefix[-1] + 1 >= self._options[len(prefix) - 1]:
             prefix.pop()
         if prefix:

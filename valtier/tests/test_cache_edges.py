@@ -137,6 +137,8 @@ async def test_a_type_that_only_the_checker_knows_spoils_no_other(tier: Tier) ->
     get.__annotations__["return"] = Point
     cached = tier.cache.cached("point:{point_id}", 60)(get)
     assert await cached(3) == Point(3)
+    scaled = tier.cache.cached("point:{point_id}", 60)(functools.partial(get, scale=None))
+    assert await scaled(4) == await scaled(4) == Point(4)
 
 
 async def test_keys_as_one_text_are_refused(tier: Tier) -> None:

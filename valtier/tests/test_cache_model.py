@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
 
     def usable(self, key: str, tags: tuple[str, ...], stale_s: float = 0.0) -> Entry | None:
         entry = self.entries.get(key)
-        if entry is None or entry.tags != tags or not self.alive(entry):
+        if entry is None or entry.tags != tuple(sorted(tags)) or not self.alive(entry):
             return None
         return entry if self.now < entry.fresh_until + stale_s else None
 
@@ -108,7 +108,8 @@ class Machine(RuleBasedStateMachine):
         for tag in tags:
             if tag not in self.tags:
                 self.tags[tag] = next(self.numbers)
-        self.entries[key] = Entry(value, tags, self.versions(tags), self.now + ttl_s)
+        ordered = tuple(sorted(tags))  # their order says nothing
+        self.entries[key] = Entry(value, ordered, self.versions(ordered), self.now + ttl_s)
 
     async def load(self, key: str) -> int:
         self.loaded.append(key)

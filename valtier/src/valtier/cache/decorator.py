@@ -147,9 +147,11 @@ class CachedMethod(Generic[P, R]):
 
 def _return_type(function: Callable[..., Any]) -> Any:
     """Returns the annotated result, into which cached values are decoded; `Any` if it can't be told."""
+    while isinstance(function, functools.partial):
+        function = function.func
     result = SimpleNamespace(__annotations__={"return": inspect.get_annotations(function).get("return", Any)})
     try:  # the result's alone: parameters may have types that only a type checker knows
-        hint = get_type_hints(result, inspect.unwrap(function).__globals__).get("return", Any)
+        hint = get_type_hints(result, getattr(inspect.unwrap(function), "__globals__", {})).get("return", Any)
     except (NameError, TypeError):
         return Any
     return type(None) if hint is None else cast("Any", hint)
