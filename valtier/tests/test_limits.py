@@ -545,3 +545,14 @@ async def test_req14_hits_of_one_turn_share_a_script_whatever_the_algorithm(
     assert (
         await tier.limiter("wide", points=50, duration=3600, algorithm=algorithm).peek("key1")
     ).remaining == 40
+
+
+async def test_req17_a_key_in_two_types_is_one_key_and_forgiven_as_one(tier: Tier) -> None:
+    """42 and "42" are one key in Valkey: what is known of either in this process ends with its block."""
+    limiter = tier.limiter("both", points=1, duration=3600)
+    await limiter.hit(42)
+    for key in (42, "42", 42):
+        assert not (await limiter.hit(key)).allowed
+    await limiter.delete("42")
+    assert len(limiter.waiting) == 0
+    assert (await limiter.hit(42)).allowed

@@ -89,7 +89,7 @@ class Store:
     async def redeem(self, subject: str, field: str, bound: str, *, keep: bool) -> str | None:
         """Takes a token, or with `keep` only looks at it. Returns the subject, or None."""
         found = await self._run(_REDEEM, self.state(subject), (f"k{field}", bound, int(keep)))
-        return None if found is None else bytes(found).decode()
+        return None if found is None else bytes(found).decode("utf-8", "surrogatepass")
 
     async def revoke(self, subject: str) -> int:
         """Removes a subject's codes, and returns how many there were."""

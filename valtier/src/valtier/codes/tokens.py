@@ -97,7 +97,7 @@ class Codes(Issuing):
         await self._put(
             subject,
             _hash(token),
-            f"{self._bound(binding)}:{subject}".encode(),
+            f"{self._bound(binding)}:{subject}".encode("utf-8", "surrogatepass"),
             address=address,
             device=device,
             admitted=admitted,

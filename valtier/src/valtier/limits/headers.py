@@ -34,17 +34,22 @@ class Told:
         self.policy: Header | None = (b"ratelimit-policy", policy.encode()) if shown else None
 
     def headers(self, decision: Decision | StackDecision) -> list[Header]:
-        """Returns what goes with an answer."""
+        """Returns what goes with an answer. With a refusal only those that refuse tell a time: Retry-After is none earlier."""
         if self.policy is None:
             return []
         found = [
-            f'"{one.name}";r={one.remaining};t={_seconds(one)}'
+            _item(one, timed=decision.allowed or not one.allowed)
             for one in decisions_of(decision)
             if one.name in self._names and one.source != OPEN
         ]
         if not found:
             return [self.policy]
         return [self.policy, (b"ratelimit", ", ".join(found).encode())]
+
+
+def _item(decision: Decision, *, timed: bool) -> str:
+    item = f'"{decision.name}";r={decision.remaining}'
+    return f"{item};t={_seconds(decision)}" if timed else item
 
 
 def retry_after(decision: Decision | StackDecision) -> int:
