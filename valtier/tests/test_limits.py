@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from valtier import Algorithm, Clock, ConfigurationError, Limiter, LimitUnavailableError, Tier
+from valtier import Algorithm, Clock, ConfigurationError, Limiter, LimitUnavailableError, Stack, Tier
 from valtier.embedded import EmbeddedSentinel, EmbeddedValkey
 from valtier.limits import Limits, acl_rule
 from valtier.limits.names import digest, head, subject_of
@@ -531,7 +531,8 @@ async def test_req14_hits_of_one_turn_share_a_script_whatever_the_algorithm(
     )
     await limiter.hit("before")  # the server knows the scripts
     await stack.hit("before")
-    for limit, most in ((limiter, 20), (stack, 10)):
+    cases: tuple[tuple[Limiter | Stack, int], ...] = ((limiter, 20), (stack, 10))
+    for limit, most in cases:
         before = await scripts_run(tier)
         keys = [f"key{at % 3}" for at in range(90)]
         decisions = await asyncio.gather(*(limit.hit(key) for key in keys))
