@@ -535,7 +535,7 @@ async def test_req14_hits_of_one_turn_share_a_script_whatever_the_algorithm(
     for limit, most in cases:
         before = await scripts_run(tier)
         keys = [f"key{at % 3}" for at in range(90)]
-        decisions = await asyncio.gather(*(limit.hit(key) for key in keys))
+        decisions: list[Any] = await asyncio.gather(*(limit.hit(key) for key in keys))
         for one in range(3):
             mine = [
                 decision.allowed for decision, key in zip(decisions, keys, strict=True) if key == f"key{one}"

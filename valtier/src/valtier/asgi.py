@@ -67,7 +67,8 @@ def header_values(scope: Scope, name: bytes) -> list[bytes]:
 
 def cookie(scope: Scope, name: bytes) -> bytes | None:
     """Returns the first cookie with this name as it was sent, or None. A value in double quotes loses them."""
-    for header_name, line in scope["headers"]:
+    headers: list[Header] = scope["headers"]
+    for header_name, line in headers:
         if header_name != b"cookie" or name not in line:
             continue
         for pair in line.split(b";"):
