@@ -7,6 +7,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from codes_kit import PEPPER, age, one_time, open_tier, states, tokens, wrong
@@ -500,3 +501,16 @@ async def test_43_the_list_of_commands_names_no_more_than_the_scripts_use() -> N
         if file.name.endswith(".lua"):
             used.update(re.findall(r"redis\.call\('([A-Z]+)'", file.read_text("utf-8")))
     assert sorted(used) == sorted(COMMANDS)
+
+
+async def test_a_subject_with_half_a_character_is_as_good_as_any(tier: Tier) -> None:
+    reset = tier.codes("reset")
+    token = await reset.issue("user:\ud800\n42")
+    assert await reset.redeem(token) == "user:\ud800\n42"
+
+
+@pytest.mark.parametrize("pepper", ["as text, which has no bytes", None, 7])
+async def test_27_a_pepper_that_can_not_be_is_refused_at_once_and_not_shown(tier: Tier, pepper: Any) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        tier.codes("sign-in", digits=6, pepper=pepper)
+    assert str(pepper) not in str(error.value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from valtier import Algorithm, Clock, ConfigurationError, Limiter, LimitUnavailableError, Tier
+from valtier import Algorithm, Clock, ConfigurationError, Limiter, LimitUnavailableError, Stack, Tier
 from valtier.embedded import EmbeddedSentinel, EmbeddedValkey
 from valtier.limits import Limits, acl_rule
 from valtier.limits.names import digest, head, subject_of
@@ -531,7 +531,8 @@ async def test_req14_hits_of_one_turn_share_a_script_whatever_the_algorithm(
     )
     await limiter.hit("before")  # the server knows the scripts
     await stack.hit("before")
-    for limit, most in ((limiter, 20), (stack, 10)):
+    cases: tuple[tuple[Limiter | Stack, int], ...] = ((limiter, 20), (stack, 10))
+    for limit, most in cases:
         before = await scripts_run(tier)
         keys = [f"key{at % 3}" for at in range(90)]
         decisions: list[Any] = await asyncio.gather(*(limit.hit(key) for key in keys))
@@ -545,3 +546,14 @@ async def test_req14_hits_of_one_turn_share_a_script_whatever_the_algorithm(
     assert (
         await tier.limiter("wide", points=50, duration=3600, algorithm=algorithm).peek("key1")
     ).remaining == 40
+
+
+async def test_req17_a_key_in_two_types_is_one_key_and_forgiven_as_one(tier: Tier) -> None:
+    """42 and "42" are one key in Valkey: what is known of either in this process ends with its block."""
+    limiter = tier.limiter("both", points=1, duration=3600)
+    await limiter.hit(42)
+    for key in (42, "42", 42):
+        assert not (await limiter.hit(key)).allowed
+    await limiter.delete("42")
+    assert len(limiter.waiting) == 0
+    assert (await limiter.hit(42)).allowed

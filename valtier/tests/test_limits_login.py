@@ -16,16 +16,17 @@ HOME, OFFICE, ATTACKER = "203.0.113.9", "198.51.100.4", "192.0.2.66"
 SECRET = "a secret of more than 16 bytes"
 
 
-@pytest_asyncio.fixture(params=["valkey", "redis70", "cluster", "no valkey"])
+@pytest_asyncio.fixture(params=["valkey", "redis70", "cluster", "no valkey", "valkey, no secret"])
 async def login(request: pytest.FixtureRequest) -> AsyncIterator[Login]:
     if request.param == "no valkey":
         yield Limits(None, prefix="valtier").login(secret=SECRET)
         return
-    server = request.getfixturevalue(request.param)
+    name, _, without = request.param.partition(", ")
+    server = request.getfixturevalue(name)
     async with Tier.from_url(server.url, deadline="5s", connect_timeout="5s", canary="1h") as tier:
         for node in tier.valkey.nodes():
             await node.send("FLUSHALL")
-        yield tier.limits.login(secret=SECRET)
+        yield tier.limits.login(secret=None if without else SECRET)
 
 
 async def fail(login: Login, account: str, address: str, times: int, device: str | None = None) -> int:
@@ -190,7 +191,9 @@ async def test_an_hour_later_it_begins_anew() -> None:
     assert await fail(login, "ada", HOME, 20) == 10
     now += 3601
     assert (await login.attempt("ada", HOME)).allowed
-    assert await login.succeeded(await login.attempt("ada", HOME)) is None, "no secret, no token"
+    assert await login.succeeded(await login.attempt("ada", HOME)) is None, (
+        "neither a secret nor Valkey: no token"
+    )
 
 
 async def test_what_can_not_be_is_refused() -> None:

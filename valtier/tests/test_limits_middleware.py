@@ -113,6 +113,11 @@ async def test_req20_a_stack_tells_of_all_its_limits_and_of_none_that_only_watch
     while (answer := await ask(app)).status == 200:
         pass
     assert msgspec.json.decode(answer.body)["violated-policies"] == ["burst"]
+    # Every t that is told with Retry-After is that of a limit which refuses: when all points of others are back is no matter.
+    told = answer.headers["ratelimit"].split(", ")
+    waits = [int(one.rpartition("t=")[2]) for one in told if ";t=" in one]
+    assert len(waits) == 1
+    assert max(waits) <= int(answer.headers["retry-after"])
     only_watching = RateLimit(hello, tier, default=tier.limiter("w", points=1, duration=60, shadow=True))
     for _ in range(3):
         answer = await ask(only_watching)

@@ -503,3 +503,27 @@ async def test_a_visitors_session_becomes_a_users(world: World) -> None:
         assert (await load(sessions, user.token)).data == {"cart": [1]}
         assert await sessions.load(visitor.token) is None
         assert visitor.ended
+
+
+async def test_req10_no_repr_tells_of_an_id_or_a_secret(world: World) -> None:
+    """Requirement 10: tracebacks and logs show objects as their repr."""
+    async with world.worker() as sessions:
+        session = await sessions.create("ada@example", data={"card": "4711-42"}, address="192.0.2.7")
+        for shown in (repr(session), repr(session.state), f"{session.state}"):
+            for secret in (
+                session.token,
+                session.device_id,
+                "4711-42",
+                "ada@example",
+                "192.0.2.7",
+                repr(session.token_hash),
+            ):
+                assert secret not in shown
+
+
+async def test_req04_so_many_names_to_remove_that_no_script_takes_them_write_nothing(world: World) -> None:
+    async with world.worker() as sessions:
+        session = await sessions.create("ada", data={"a": 1})
+        with pytest.raises(ConfigurationError):
+            await sessions.write(session, {"b": 2}, removes=[f"n{at}" for at in range(9000)])
+        assert (await load(sessions, session.token)).data == {"a": 1}

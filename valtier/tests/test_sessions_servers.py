@@ -102,7 +102,9 @@ def test_req43_no_command_is_granted_that_no_script_uses() -> None:
 
     package = resources.files("valtier.sessions")
     text = "".join(
-        file.read_text("utf-8") for file in package.iterdir() if file.name.endswith((".lua", "store.py"))
+        file.read_text("utf-8")
+        for file in package.iterdir()
+        if file.name.endswith((".lua", "store.py", "reads.py"))
     )
     source = text.replace("COMMANDS = (", "").partition("def acl")
     used = source[0] + source[2]

@@ -67,7 +67,10 @@ def header_values(scope: Scope, name: bytes) -> list[bytes]:
 
 def cookie(scope: Scope, name: bytes) -> bytes | None:
     """Returns the first cookie with this name as it was sent, or None. A value in double quotes loses them."""
-    for line in header_values(scope, b"cookie"):
+    headers: list[Header] = scope["headers"]
+    for header_name, line in headers:
+        if header_name != b"cookie" or name not in line:
+            continue
         for pair in line.split(b";"):
             key, separator, value = pair.strip().partition(b"=")
             if separator and key == name:

@@ -73,7 +73,7 @@ class OneTimeCodes(Issuing):
         Raises:
             ConfigurationError: an option can't be used.
         """
-        if len(pepper) < _MIN_PEPPER:
+        if type(pepper) is not bytes or len(pepper) < _MIN_PEPPER:
             raise ConfigurationError(
                 f"short codes need pepper=…, {_MIN_PEPPER} secret bytes or more that Valkey never sees"
             )

@@ -71,7 +71,15 @@ class ValkeyStore:
         most: int = 1,
     ) -> int:
         """Stores a code, or only begins a cooldown. Returns 0, or in how many ms to ask again."""
-        args = (f"c{lane}", cooldown_ms, field and f"k{field}", data, ttl_ms, tries, most)
+        args = (
+            f"c{lane}",
+            cooldown_ms,
+            field and f"k{field}",
+            data.encode("utf-8", "surrogatepass"),
+            ttl_ms,
+            tries,
+            most,
+        )
         return int(await self._run(_ISSUE, self.state(subject), args))
 
     async def count(self, address: str, *, points: int, window_ms: int) -> int:
@@ -89,7 +97,7 @@ class ValkeyStore:
     async def redeem(self, subject: str, field: str, bound: str, *, keep: bool) -> str | None:
         """Takes a token, or with `keep` only looks at it. Returns the subject, or None."""
         found = await self._run(_REDEEM, self.state(subject), (f"k{field}", bound, int(keep)))
-        return None if found is None else bytes(found).decode()
+        return None if found is None else bytes(found).decode("utf-8", "surrogatepass")
 
     async def revoke(self, subject: str) -> int:
         """Removes a subject's codes, and returns how many there were."""

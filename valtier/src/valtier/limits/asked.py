@@ -14,15 +14,18 @@ D = TypeVar("D")
 class Asked(Generic[D]):
     """What `begin` returns. Its commands are on their way, in one write with all else that this turn sends."""
 
-    __slots__ = ("_conclude", "_reply", "_sent")
+    __slots__ = ("_conclude", "_passed", "_reply", "_sent")
 
     def __init__(
         self,
         conclude: Callable[[Any], Awaitable[D]],
         sent: asyncio.Future[Any] | None = None,
         reply: Any = None,
+        passed: Callable[[int], D] | None = None,
     ) -> None:
+        """`passed` makes the decision of a reply that is one number: what happens most, without a further coroutine."""
         self._conclude = conclude
+        self._passed = passed
         self._sent = sent
         self._reply = reply
         if sent is not None:
@@ -36,6 +39,9 @@ class Asked(Generic[D]):
             reply = await self._sent
         except ValkeyError as exc:
             reply = exc
+        else:
+            if self._passed is not None and type(reply) is list and type(reply[0]) is int:
+                return self._passed(reply[0])
         return await self._conclude(reply)
 
 

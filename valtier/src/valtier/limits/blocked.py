@@ -65,8 +65,12 @@ class BlockedKeys:
             reset_s: until all points are back.
             state: what lies there.
         """
-        if len(self._where) >= self._most and name not in self._where:
-            self.forget(next(iter(self._where)))
+        before = self._where.get(name)
+        if before is None:
+            if len(self._where) >= self._most:
+                self.forget(next(iter(self._where)))
+        elif before[1] != key:  # the same key in another type
+            self.forget(name)
         believed_s = wait_s if wait_s <= UNWATCHED_S or self._watch(name, state) else UNWATCHED_S
         waiting[key] = (since + believed_s, since + wait_s, since + reset_s)
         self._where[name] = waiting, key

@@ -31,20 +31,29 @@ class Told:
         shown = [limiter.limit for limiter in limiters_of(limit) if not limiter.shadow]
         self._names = frozenset(one.name for one in shown)
         policy = ", ".join(f'"{one.name}";q={one.points};w={one.window_s}' for one in shown)
+        self._only = shown[0].name if len(shown) == len(limiters_of(limit)) == 1 else None
         self.policy: Header | None = (b"ratelimit-policy", policy.encode()) if shown else None
 
     def headers(self, decision: Decision | StackDecision) -> list[Header]:
-        """Returns what goes with an answer."""
+        """Returns what goes with an answer. With a refusal only those that refuse tell a time: Retry-After is none earlier."""
         if self.policy is None:
             return []
+        if self._only is not None and type(decision) is Decision and decision.source != OPEN:
+            wait_s = math.ceil(decision.retry_after_s if decision.over_limit else decision.reset_after_s)
+            return [self.policy, (b"ratelimit", f'"{self._only}";r={decision.remaining};t={wait_s}'.encode())]
         found = [
-            f'"{one.name}";r={one.remaining};t={_seconds(one)}'
+            _item(one, timed=decision.allowed or not one.allowed)
             for one in decisions_of(decision)
             if one.name in self._names and one.source != OPEN
         ]
         if not found:
             return [self.policy]
         return [self.policy, (b"ratelimit", ", ".join(found).encode())]
+
+
+def _item(decision: Decision, *, timed: bool) -> str:
+    item = f'"{decision.name}";r={decision.remaining}'
+    return f"{item};t={_seconds(decision)}" if timed else item
 
 
 def retry_after(decision: Decision | StackDecision) -> int:

@@ -117,7 +117,7 @@ class Limiter(Counting):
             return Asked(_itself, reply=self._decide_here(name, cost, LOCAL))
         conclude = partial(self._conclude, key, name, cost, self._monotonic())
         try:
-            return Asked(conclude, self._send(name, cost))
+            return Asked(conclude, self._send(name, cost), passed=self._passed)
         except ValkeyError as exc:
             return Asked(conclude, reply=exc)
 

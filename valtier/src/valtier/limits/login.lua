@@ -1,7 +1,8 @@
 -- Charges one attempt to sign in on several counters, if none of them is used up; else on none.
 --
 -- KEYS     the counters, all in one slot; then, if ARGV[1] is not 0, a mark
--- ARGV[1]  the number of the counter that does not count where the mark exists; 0: each counts
+-- ARGV[1]  the number of the counter that does not count where the mark exists; 0: each counts; -1: each counts, and
+--          without the mark nothing passes and nothing is charged
 -- ARGV     then three for each counter: how many attempts, in how many ms, for how many ms it refuses once they are used up
 --          (0: until its time is over; else its time begins anew with each attempt)
 -- returns  1 if it passes, the number of the counter that refuses for longest (if it passes: of the one that was waived),
@@ -9,6 +10,12 @@
 local count = (#ARGV - 1) / 3
 local waived, refusing, wait = tonumber(ARGV[1]), 0, -1
 if waived > 0 and redis.call('EXISTS', KEYS[count + 1]) == 0 then
+  waived = 0
+end
+if waived < 0 then
+  if redis.call('EXISTS', KEYS[count + 1]) == 0 then
+    return {0, 0, 0}
+  end
   waived = 0
 end
 local taken = {}

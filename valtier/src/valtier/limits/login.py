@@ -25,6 +25,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import unicodedata
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ _DAY_S = 86400.0
 _TOKEN_MOST = 100
 _MAC_BYTES = 20
 _NONCE_BYTES = 16
+_NONCE = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class Login:
             name: part of the keys.
             valkey: the wire, or None to count in this process alone.
             prefix: of all keys.
-            secret: at least 16 bytes that only the application knows, for the tokens of devices; without it there are none.
+            secret: at least 16 bytes that only the application knows, to sign the tokens of devices, which then outlive a
+                flush. Without it they are random, and Valkey knows them for as long as places.
             per_address: attempts a day from one address.
             in_a_row: failures in a row on one account from one address or device.
             per_account: attempts a day on one account, from places where it has not signed in before.
@@ -136,6 +139,7 @@ class Login:
         row = (in_a_row, failures_ms, self._here.unit_us // 1000)
         day_ms = int(_DAY_S * 1000)
         self._row_words = (0, *row)
+        self._marked_words = (-1, *row)
         self._words = (3, per_address, day_ms, 0, *row, per_account, day_ms, 0)
         self._known_ms = round(seconds(remember_places) * 1000)
         self._head = (
@@ -163,7 +167,10 @@ class Login:
         mark, here = self._key("k", who, place), self._key("c", who, place)
         if device is not None and (nonce := self._verify(who, device)) is not None:
             own = self._key("d", who, nonce)
-            passes, _, _ = await self._charge((own,), self._row_words)
+            known, words = (
+                ((), self._row_words) if self._secret else ((self._key("v", who, nonce),), self._marked_words)
+            )
+            passes, _, _ = await self._charge((own, *known), words)
             if passes:
                 return self._count(Attempt(True, who, trusted=True, marks=(mark, own)))
         keys = (self._key("a", place), here, self._key("u", who), mark)
@@ -176,7 +183,8 @@ class Login:
     async def succeeded(self, attempt: Attempt) -> str | None:
         """Notes that the password was right: failures in a row are forgotten, the place is known. One round trip.
 
-        Returns a token for the device (None without a secret). It never fails for Valkey's sake: who is signed in is.
+        Returns a token for the device. It never fails for Valkey's sake: who is signed in is; without a secret there is
+        no token then.
 
         Raises:
             ConfigurationError: the attempt was not allowed.
@@ -191,7 +199,7 @@ class Login:
                 self._local.peek(key, limit, adjust=-1)
         else:
             try:
-                await LOGIN_SUCCESS.run(self._valkey, attempt.marks, (self._known_ms,))
+                return await self._remember(self._valkey, attempt.account, attempt.marks)
             except ValkeyError:
                 self.stats.outages += 1
         return self.device_token(attempt.account)
@@ -199,7 +207,7 @@ class Login:
     async def trust(self, account: str, address: str) -> str | None:
         """Lets the owner in who has proved the account's mail address: their place is known, nothing is held against it.
 
-        Returns a token for the device (None without a secret). One round trip.
+        Returns a token for the device. One round trip.
 
         Raises:
             LimitUnavailableError: Valkey can't be asked.
@@ -211,23 +219,37 @@ class Login:
             self._local.forget(row)
             return self.device_token(who)
         try:
-            await LOGIN_SUCCESS.run(self._valkey, (mark, row), (self._known_ms,))
+            return await self._remember(self._valkey, who, (mark, row))
         except ValkeyError as exc:
             raise self._closed() from exc
-        return self.device_token(who)
 
     def device_token(self, account: str) -> str | None:
-        """Returns a new token for a device on which the account has signed in; None without a secret. No round trip."""
+        """Returns a new signed token for a device on which the account has signed in. No round trip.
+
+        None without a secret: then the tokens that `succeeded` and `trust` return are known to Valkey.
+        """
         if self._secret is None:
             return None
-        nonce = base64.urlsafe_b64encode(secrets.token_bytes(_NONCE_BYTES)).rstrip(b"=").decode()
+        nonce = _nonce()
         return f"{nonce}.{self._mac(_normal(account), nonce)}"
 
     # -- inside --------------------------------------------------------------------------------------------
 
+    async def _remember(self, valkey: Valkey, who: str, keys: tuple[str, ...]) -> str | None:
+        """Notes a success. `keys` are a mark, then what is forgotten or given back. Returns the device's token."""
+        token = self.device_token(who)
+        if token is None:
+            token = _nonce()
+            keys = (self._key("v", who, token), *keys)
+        await LOGIN_SUCCESS.run(valkey, keys, (self._known_ms, 2 if self._secret is None else 1))
+        return token
+
     def _verify(self, who: str, token: str) -> str | None:
-        if self._secret is None or len(token) > _TOKEN_MOST or not token.isascii():
+        """Returns what names the device, if the token may be one."""
+        if len(token) > _TOKEN_MOST or not token.isascii():
             return None
+        if self._secret is None:
+            return token if self._valkey is not None and _NONCE.fullmatch(token) else None
         nonce, _, mac = token.partition(".")
         return nonce if nonce and hmac.compare_digest(mac, self._mac(who, nonce)) else None
 
@@ -287,6 +309,10 @@ class Login:
             self.stats.denied += 1
             self.stats.over_limit += 1
         return attempt
+
+
+def _nonce() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(_NONCE_BYTES)).rstrip(b"=").decode()
 
 
 def _normal(account: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -68,6 +68,13 @@ class Fields:
                 f"there is no session field {name!r}: declared are {', '.join(self._decoders)}"
             )
         return name
+
+    def check_all(self, names: Iterable[str]) -> list[str]:
+        """Returns names that fields may have, each once. Raises ConfigurationError: also if they are too many."""
+        checked = list(dict.fromkeys(self.check(name) for name in names))
+        if len(checked) > _MOST_FIELDS:
+            raise ConfigurationError(f"at most {_MOST_FIELDS} session fields are removed at once")
+        return checked
 
     def decode(self, fields: Mapping[str, bytes]) -> Any:
         """Returns the data as the declared type, else as a dict. What can't be read, or is not declared, is left out."""

@@ -201,7 +201,7 @@ class Sessions(Generic[T]):
             ConfigurationError: a field or a value can't be used.
         """
         encoded = self.fields.encode(fields)
-        gone = [self.fields.check(name) for name in removes]
+        gone = self.fields.check_all(removes)
         if both := set(gone) & set(encoded):
             raise ConfigurationError(f"the session field {min(both)!r} is set and removed at once")
         if not encoded and not gone:

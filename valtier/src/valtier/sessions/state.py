@@ -11,7 +11,7 @@ FIELD = b"."
 """What the name of a field of the application begins with, in Valkey's hash."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class State:
     """Who, since when, until when, and the encoded fields. Moments are seconds of `Clock.monotonic`; 0 is never."""
 
@@ -38,6 +38,9 @@ class State:
     fields: Mapping[str, bytes] = field(default_factory=dict)
     asked: float = 0.0
     """When the store was asked."""
+
+    def __repr__(self) -> str:
+        return "<State>"  # logs and tracebacks show no ids, hashes and data
 
     @property
     def size(self) -> int:
