@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
+import hypothesis
 import pytest
 
 from fluxstudio.db import migrate
@@ -25,6 +26,9 @@ __all__ = [
     "valkey_server",
     "world",
 ]
+
+hypothesis.settings.register_profile("patient", deadline=None)  # the machine may be busy with something else
+hypothesis.settings.load_profile("patient")
 
 _TEMPLATE = "fluxstudio_template"
 _numbers = itertools.count(1)

@@ -122,11 +122,12 @@ def test_the_api_describes_every_answer(shared_database_url: str) -> None:
         assert "application/problem+json" in problem["content"]
         assert len(operation["responses"]) == (2 if name in TWO_ENDINGS else 1)
         for status, answer in operation["responses"].items():
-            if status == "204":
+            if status == "204" or name.startswith("GET /api/boards/{board_id}/images/"):  # a file
                 assert "content" not in answer
             else:
-                reference = answer["content"]["application/json"]["schema"]["$ref"]
-                assert reference.rpartition("/")[2] in schemas, name
+                schema = answer["content"]["application/json"]["schema"]
+                if schema.get("type") != "array":  # a scene, whose elements are Excalidraw's
+                    assert schema["$ref"].rpartition("/")[2] in schemas, name
     assert schemas["ProblemDetails"]["properties"].keys() >= {
         "type",
         "title",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -45,6 +46,9 @@ __all__ = [
     "valkey81",
     "valkey_server",
 ]
+
+hypothesis.settings.register_profile("patient", deadline=None)  # the machine may be busy with something else
+hypothesis.settings.load_profile("patient")
 
 _numbers = itertools.count(1)
 

@@ -40,6 +40,7 @@ from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.limits import install_limits
 from fluxstudio.http.openapi import describe_problems
+from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
 from fluxstudio.mail import routes as mail
 from fluxstudio.mail.mailbox import Mailbox
@@ -109,7 +110,7 @@ class Application(FastAPI):
         self.routers = routers_of(settings)
         for router in self.routers:
             self.include_router(router)
-        self._static = Static()
+        self._static = Static(STATIC if settings.web else None)
         self._edge = Edge(super().__call__, _lanes(self.routers), self.counters)
         self.entrance: App = self._edge
         """What a request meets first; with limits and security headers while the studio is open."""

@@ -74,6 +74,8 @@ class Settings:
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     assets_url: str = DEFAULT_ASSETS_URL
     """ASSETS_URL: where images are stored: `file:///directory`, `s3://bucket/prefix`."""
+    web: bool = True
+    """FLUXSTUDIO_WEB: false serves the API only, and no screens."""
     log_json: bool = False
     """LOG_JSON: one JSON object a line, for machines."""
 
@@ -104,6 +106,7 @@ class Settings:
             workers=_number(given, "FLUXSTUDIO_WORKERS", default=1, most=10_000),
             stats_dir=Path(stats_dir) if stats_dir else None,
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
+            web=_flag(given, "FLUXSTUDIO_WEB", default=True),
             log_json=_flag(given, "LOG_JSON", default=False),
         )
 

@@ -42,6 +42,7 @@ def settings_for(database_url: str, redis_url: str | None, **changes: Any) -> Se
         "api_limit": None,
         "pool_size": 4,
         "assets_url": "memory:",
+        "web": False,
         **changes,
     }
     return Settings(**given) if redis_url is None else Settings(redis_url=redis_url, **given)

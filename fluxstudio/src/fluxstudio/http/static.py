@@ -53,11 +53,10 @@ class _Kept:
 class Static:
     """ASGI for GET and HEAD. Files are read once and kept, unless they are large."""
 
-    def __init__(self, root: Path = ROOT) -> None:
-        self._root = root.resolve()
+    def __init__(self, root: Path | None) -> None:
         self._kept: dict[Path, _Kept] = {}
-        names = [path for path in self._root.rglob("*") if path.is_file()] if self._root.is_dir() else []
-        self._files = {f"/{path.relative_to(self._root)}": path for path in names}
+        names = [path for path in root.rglob("*") if path.is_file()] if root is not None else []
+        self._files = {f"/{path.relative_to(root)}": path for path in names} if root is not None else {}
 
     @property
     def built(self) -> bool:
