@@ -2,11 +2,12 @@ import { CaptureUpdateAction, Excalidraw, reconcileElements } from "@excalidraw/
 import "@excalidraw/excalidraw/index.css";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
 import type { Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidraw/excalidraw/types";
-import { useEffect, useRef, useState } from "react";
+import { Component, useEffect, useRef, useState, type ReactNode } from "react";
 
 import { usePeople } from "../realtime/people";
 import { mention, on, type Cursor } from "../realtime/socket";
 import { Avatar, colourOf } from "../ui/avatar";
+import { fit } from "./arriving";
 import { Scene } from "./scene";
 
 const CURSOR_MS = 33;
@@ -20,10 +21,41 @@ interface Props {
 }
 
 /** A board that is saved while one draws, and shows what others draw and where they are. */
-export default function Board({ id, mayEdit, me }: Props) {
+export default function Board(props: Props) {
+  return (
+    <Guard>
+      <Canvas {...props} />
+    </Guard>
+  );
+}
+
+/** Says so where the board itself breaks; the rest of the screen goes on. */
+class Guard extends Component<{ children: ReactNode }, { broken: boolean }> {
+  override state = { broken: false };
+
+  static getDerivedStateFromError() {
+    return { broken: true };
+  }
+
+  override render() {
+    if (!this.state.broken) return this.props.children;
+    return (
+      <section className="empty">
+        <h2>The board can't be shown</h2>
+        <p>What you drew is kept. Open it anew; if that does not help, restore an older revision.</p>
+        <button type="button" onClick={() => this.setState({ broken: false })}>
+          Open it anew
+        </button>
+      </section>
+    );
+  }
+}
+
+function Canvas({ id, mayEdit, me }: Props) {
   const [excalidraw, setExcalidraw] = useState<ExcalidrawImperativeAPI | null>(null);
   const [people, setPeople] = usePeople(id);
   const [lost, setLost] = useState(false);
+  const [ready, setReady] = useState(false);
   const scene = useRef<Scene | null>(null);
   useEffect(() => {
     if (excalidraw === null) return undefined;
@@ -35,13 +67,14 @@ export default function Board({ id, mayEdit, me }: Props) {
         show: (arriving) => {
           const merged = reconcileElements(
             excalidraw.getSceneElementsIncludingDeleted(),
-            arriving as unknown as Parameters<typeof reconcileElements>[1],
+            fit(arriving) as unknown as Parameters<typeof reconcileElements>[1],
             excalidraw.getAppState(),
           );
           excalidraw.updateScene({ elements: merged, captureUpdate: CaptureUpdateAction.NEVER });
         },
         people: setPeople,
         lost: () => setLost(true),
+        ready: () => setReady(true),
       },
       mayEdit,
     );
@@ -62,7 +95,7 @@ export default function Board({ id, mayEdit, me }: Props) {
     );
   }
   return (
-    <div className="board">
+    <div className="board" data-ready={ready}>
       <Excalidraw
         excalidrawAPI={setExcalidraw}
         viewModeEnabled={!mayEdit}

@@ -23,6 +23,8 @@ export interface Canvas {
   show(arriving: readonly OrderedExcalidrawElement[]): void;
   people(people: readonly Person[]): void;
   lost(): void;
+  /** The board is what the server has. */
+  ready(): void;
 }
 
 interface Joined {
@@ -101,6 +103,7 @@ export class Scene {
       this.reached(told.scene.version);
       this.show(told.scene.elements);
       this.loaded = true;
+      this.canvas.ready();
       this.changed(this.canvas.local());
     } catch (error) {
       if (error instanceof Problem && error.status === 404) this.canvas.lost();
