@@ -23,6 +23,7 @@ from studios import StudioWorker
 
 from fluxstudio.testing import Database, Inbox, make_world
 from valtier.embedded import EmbeddedValkey
+from valtier.sessions import SessionSchema
 
 WEB = Path(__file__).parent.parent / "web"
 _START_S = 120
@@ -207,8 +208,10 @@ class Stage:
     async def _sign_out(self, given: dict[str, Any]) -> object:
         """Ends somebody's sessions, as an operator does with psql."""
         async with Database.open(self._database_url) as database:
-            await database.connection.execute("SET valtier.watches = 'on'")
-            await database.connection.execute("DELETE FROM sessions WHERE subject = $1", str(given["user"]))
+            await database.connection.execute(
+                f"DELETE FROM {SessionSchema().table} WHERE subject = $1",  # noqa: S608 - a constant
+                str(given["user"]),
+            )
         return None
 
     def play(self, name: str, artefacts: Path, *, deadline_s: float) -> None:

@@ -325,7 +325,7 @@ async def test_signing_out_closes_the_sockets_of_that_session_only(
 @pytest.mark.parametrize("token", [None, "forged", "a" * 43])
 async def test_without_a_session_nobody_connects(token: str | None, workers: Workers, world: World) -> None:
     nobody = None if token is None else Person(0, "x", "x@example.org", token)
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match="^not-signed-in$"):
         async with visiting(workers[0], nobody):
             pass
     with pytest.raises(Refused):

@@ -1,13 +1,15 @@
-import { CaptureUpdateAction, Excalidraw, reconcileElements } from "@excalidraw/excalidraw";
+import { CaptureUpdateAction, Excalidraw, MainMenu, reconcileElements } from "@excalidraw/excalidraw";
 import "@excalidraw/excalidraw/index.css";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
-import type { Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidraw/excalidraw/types";
-import { Component, useEffect, useRef, useState, type ReactNode } from "react";
+import type { BinaryFiles, Collaborator, ExcalidrawImperativeAPI, LibraryItems, SocketId } from "@excalidraw/excalidraw/types";
+import { get, set } from "idb-keyval";
+import { Component, useEffect, useRef, useState, useSyncExternalStore, type ReactNode } from "react";
 
 import { usePeople } from "../realtime/people";
 import { mention, on, type Cursor } from "../realtime/socket";
 import { Avatar, colourOf } from "../ui/avatar";
 import { fit } from "./arriving";
+import { Images } from "./images";
 import { Scene } from "./scene";
 
 const CURSOR_MS = 33;
@@ -15,6 +17,7 @@ const GONE_MS = 12_000;
 
 interface Props {
   id: number;
+  title: string;
   mayEdit: boolean;
   /** The key of whoever looks, as others are told it. */
   me: string;
@@ -51,14 +54,21 @@ class Guard extends Component<{ children: ReactNode }, { broken: boolean }> {
   }
 }
 
-function Canvas({ id, mayEdit, me }: Props) {
+function Canvas({ id, title, mayEdit, me }: Props) {
   const [excalidraw, setExcalidraw] = useState<ExcalidrawImperativeAPI | null>(null);
   const [people, setPeople] = usePeople(id);
   const [lost, setLost] = useState(false);
   const [ready, setReady] = useState(false);
   const scene = useRef<Scene | null>(null);
+  const images = useRef<Images | null>(null);
   useEffect(() => {
     if (excalidraw === null) return undefined;
+    const pictures = new Images(
+      id,
+      { files: () => excalidraw.getFiles(), add: (files) => excalidraw.addFiles(files) },
+      mayEdit,
+    );
+    images.current = pictures;
     const opened = new Scene(
       id,
       me,
@@ -71,6 +81,7 @@ function Canvas({ id, mayEdit, me }: Props) {
             excalidraw.getAppState(),
           );
           excalidraw.updateScene({ elements: merged, captureUpdate: CaptureUpdateAction.NEVER });
+          pictures.look(merged, excalidraw.getFiles());
         },
         people: setPeople,
         lost: () => setLost(true),
@@ -82,7 +93,9 @@ function Canvas({ id, mayEdit, me }: Props) {
     opened.open();
     return () => {
       scene.current = null;
+      images.current = null;
       opened.close();
+      pictures.close();
     };
   }, [excalidraw, id, me, mayEdit, setPeople]);
   useCursors(excalidraw, me);
@@ -100,8 +113,15 @@ function Canvas({ id, mayEdit, me }: Props) {
         excalidrawAPI={setExcalidraw}
         viewModeEnabled={!mayEdit}
         isCollaborating
-        theme={window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"}
-        onChange={(elements: readonly OrderedExcalidrawElement[]) => scene.current?.changed(elements)}
+        theme={useDark() ? "dark" : "light"}
+        name={title}
+        autoFocus
+        onChange={(elements: readonly OrderedExcalidrawElement[], _, files: BinaryFiles) => {
+          scene.current?.changed(elements);
+          images.current?.look(elements, files);
+        }}
+        initialData={() => library(me).then((libraryItems) => ({ libraryItems }))}
+        onLibraryChange={(items) => void keepLibrary(me, items)}
         onPointerUpdate={point}
         renderTopRightUI={() => (
           <ul className="people" aria-label="Who is here">
@@ -117,9 +137,41 @@ function Canvas({ id, mayEdit, me }: Props) {
             ))}
           </ul>
         )}
-      />
+      >
+        <MainMenu>
+          {mayEdit ? <MainMenu.DefaultItems.LoadScene /> : null}
+          <MainMenu.DefaultItems.Export />
+          <MainMenu.DefaultItems.SaveAsImage />
+          <MainMenu.DefaultItems.SearchMenu />
+          <MainMenu.DefaultItems.Help />
+          {mayEdit ? <MainMenu.DefaultItems.ClearCanvas /> : null}
+          <MainMenu.Separator />
+          <MainMenu.DefaultItems.ChangeCanvasBackground />
+        </MainMenu>
+      </Excalidraw>
     </div>
   );
+}
+
+/** Whether the system wants it dark, now and when that changes. */
+function useDark(): boolean {
+  const [query] = useState(() => window.matchMedia("(prefers-color-scheme: dark)"));
+  return useSyncExternalStore(
+    (changed) => {
+      query.addEventListener("change", changed);
+      return () => query.removeEventListener("change", changed);
+    },
+    () => query.matches,
+  );
+}
+
+/** A library is its user's, in this browser. */
+async function library(me: string): Promise<LibraryItems> {
+  return (await get<LibraryItems>(`flux:library:${me}`).catch(() => undefined)) ?? [];
+}
+
+async function keepLibrary(me: string, items: LibraryItems): Promise<void> {
+  await set(`flux:library:${me}`, items).catch(() => undefined);
 }
 
 interface Pointing {

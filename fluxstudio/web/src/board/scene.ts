@@ -4,6 +4,7 @@
  * draw arrives as changes, each with the scene's next version. Where a version is missing for a while, what has changed
  * since the last one without a gap is read again. The merge does not care for order, so nothing has to wait.
  */
+import { getSceneVersion } from "@excalidraw/excalidraw";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
 import { del, get, set } from "idb-keyval";
 
@@ -43,6 +44,9 @@ export class Scene {
   private since = 0;
   private readonly ahead = new Set<number>();
   private readonly known = new Map<string, Mark>();
+  /** What the canvas had, to notice what it has no more: opening a file and emptying the board delete without a trace. */
+  private had = new Map<string, OrderedExcalidrawElement>();
+  private lastVersion = -1;
   private loaded = false;
   private sending = false;
   private closed = false;
@@ -84,9 +88,23 @@ export class Scene {
 
   /** Notices what was drawn here. */
   changed(elements: readonly OrderedExcalidrawElement[]): void {
-    if (!this.mayEdit || !this.loaded || this.unsent(elements).length === 0) return;
+    if (!this.mayEdit || !this.loaded) return;
+    const version = getSceneVersion(elements) + elements.length;
+    if (version === this.lastVersion) return; // a pointer that moved, a panel that opened
+    this.lastVersion = version;
+    this.buryMissing(elements);
+    if (this.unsent(elements).length === 0) return;
     if (this.sender === 0) this.sender = window.setTimeout(() => void this.send(), SEND_AFTER_MS);
     if (this.keeper === 0) this.keeper = window.setTimeout(() => void this.keep(), KEEP_AFTER_MS);
+  }
+
+  private buryMissing(elements: readonly OrderedExcalidrawElement[]): void {
+    const here = new Map(elements.map((element) => [element.id, element]));
+    const gone = [...this.had.values()].filter((element) => !here.has(element.id) && !element.isDeleted);
+    this.had = here;
+    if (gone.length === 0) return;
+    const versionNonce = Math.floor(Math.random() * 2 ** 31);
+    this.canvas.show(gone.map((one) => ({ ...one, isDeleted: true, version: one.version + 1, versionNonce })));
   }
 
   private unsent(elements: readonly OrderedExcalidrawElement[]): OrderedExcalidrawElement[] {
@@ -104,6 +122,7 @@ export class Scene {
       this.show(told.scene.elements);
       this.loaded = true;
       this.canvas.ready();
+      this.lastVersion = -1;
       this.changed(this.canvas.local());
     } catch (error) {
       if (error instanceof Problem && error.status === 404) this.canvas.lost();

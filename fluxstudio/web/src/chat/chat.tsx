@@ -160,7 +160,7 @@ function Composer({ project, send }: { project: number; send: (body: string) => 
     }
   };
   const submit = () => {
-    if (!text.trim()) return;
+    if (!text.trim() || text.length > MAX) return;
     send(text.trim());
     setText("");
   };
@@ -181,7 +181,7 @@ function Composer({ project, send }: { project: number; send: (body: string) => 
       <textarea
         aria-label="Message"
         placeholder="Write a message"
-        rows={Math.min(6, text.split("\n").length)}
+        rows={Math.min(6, text.slice(0, MAX).split("\n").length)}
         value={text}
         onChange={(event) => write(event.target.value)}
         onKeyDown={onKeyDown}
@@ -190,7 +190,7 @@ function Composer({ project, send }: { project: number; send: (body: string) => 
         Send
       </button>
       {text.length > MAX ? (
-        <small className="problem">
+        <small className="problem" role="alert">
           {text.length - MAX} characters too long: a message has {MAX} at most.
         </small>
       ) : null}
