@@ -57,6 +57,7 @@ class Guard extends Component<{ children: ReactNode }, { broken: boolean }> {
 function Canvas({ id, title, mayEdit, me }: Props) {
   const [excalidraw, setExcalidraw] = useState<ExcalidrawImperativeAPI | null>(null);
   const [people, setPeople] = usePeople(id);
+  const dark = useDark();
   const [lost, setLost] = useState(false);
   const [ready, setReady] = useState(false);
   const scene = useRef<Scene | null>(null);
@@ -113,7 +114,7 @@ function Canvas({ id, title, mayEdit, me }: Props) {
         excalidrawAPI={setExcalidraw}
         viewModeEnabled={!mayEdit}
         isCollaborating
-        theme={useDark() ? "dark" : "light"}
+        theme={dark ? "dark" : "light"}
         name={title}
         autoFocus
         onChange={(elements: readonly OrderedExcalidrawElement[], _, files: BinaryFiles) => {

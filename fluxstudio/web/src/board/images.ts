@@ -16,8 +16,9 @@ export interface Pictures {
 }
 
 export class Images {
-  /** Files that are at the studio, or on their way from or to it. */
-  private readonly settled = new Set<string>();
+  /** Files that are at the studio, or on their way there. */
+  private readonly there = new Set<string>();
+  private readonly fetching = new Set<string>();
   private closed = false;
 
   constructor(
@@ -35,11 +36,15 @@ export class Images {
     for (const element of elements) {
       if (element.type !== "image" || element.isDeleted || element.fileId === null) continue;
       const id = element.fileId;
-      if (this.settled.has(id)) continue;
-      this.settled.add(id);
+      if (this.there.has(id)) continue;
       const file = files[id];
-      if (file !== undefined) void this.upload(file);
-      else void this.fetch(id);
+      if (file !== undefined) {
+        this.there.add(id);
+        void this.upload(file);
+      } else if (!this.fetching.has(id)) {
+        this.fetching.add(id);
+        void this.fetch(id).finally(() => this.fetching.delete(id));
+      }
     }
   }
 
@@ -70,18 +75,23 @@ export class Images {
   private async fetch(id: FileId): Promise<void> {
     const kept = await get<BinaryFileData>(this.place(id)).catch(() => undefined);
     if (kept !== undefined) {
-      if (!this.closed) this.pictures.add([kept]);
+      if (this.closed || this.there.has(id)) return;
+      this.there.add(id);
+      this.pictures.add([kept]);
       return this.upload(kept);
     }
     try {
       // Who has put it there may still be about to send it: elements are quicker.
       const response = await this.ask(id, {}, 404);
+      if (this.there.has(id)) return; // it was on its way into this board, from here
       const blob = await response.blob();
       const dataURL = await asDataUrl(blob);
       const mimeType = blob.type as BinaryFileData["mimeType"];
-      if (!this.closed) this.pictures.add([{ id, dataURL, mimeType, created: Date.now() }]);
+      if (this.closed) return;
+      this.there.add(id);
+      this.pictures.add([{ id, dataURL, mimeType, created: Date.now() }]);
     } catch {
-      this.settled.delete(id); // the next change looks again
+      // the next change looks again
     }
   }
 
@@ -97,7 +107,8 @@ export class Images {
         // no answer
       }
       const again = problem.status === 0 || problem.status >= 500 || problem.status === 429 || problem.status === alsoWait;
-      if (!again || this.closed || attempt >= TRIES) throw problem;
+      const mine = init.method === undefined && this.there.has(id);
+      if (!again || mine || this.closed || attempt >= TRIES) throw problem;
       await new Promise((resolve) => setTimeout(resolve, (problem.retryAfterS ?? 0) * 1000 || RETRY_MS));
     }
   }

@@ -164,7 +164,10 @@ export class Scene {
   private async send(): Promise<void> {
     this.sender = 0;
     if (this.sending || this.closed) return;
-    const batch = this.unsent(this.canvas.local()).slice(0, MAX_BATCH);
+    // Copies: Excalidraw changes elements in place, also while these are on their way.
+    const batch = this.unsent(this.canvas.local())
+      .slice(0, MAX_BATCH)
+      .map((element) => ({ ...element }));
     if (batch.length === 0) return;
     this.sending = true;
     let wait = 0;

@@ -138,7 +138,7 @@ function Line({ message, before }: { message: Message; before: Message | undefin
       <li className="message" data-goes-on={goesOn} id={`message-${message.id}`}>
         {goesOn ? null : (
           <header>
-            <Avatar id={message.author.id} name={message.author.name} />
+            <Avatar id={`u${message.author.id}`} name={message.author.name} />
             <strong>{message.author.name}</strong>
             <time dateTime={message.created_at}>{clock(message.created_at)}</time>
           </header>
