@@ -99,8 +99,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Stage:
     """All of it, on an event loop in a thread of its own, so that it outlives single tests."""
 
-    def __init__(self, database_url: str, valkey: EmbeddedValkey, inbox: Inbox) -> None:
+    def __init__(self, database_url: str, valkey: EmbeddedValkey, inbox: Inbox, assets: Path) -> None:
         self._database_url = database_url
+        self._assets = assets
         self._valkey = valkey
         self._inbox = inbox
         self._loop = asyncio.new_event_loop()
@@ -132,6 +133,7 @@ class Stage:
                 FLUXSTUDIO_URL=f"http://127.0.0.1:{front.port}",
                 SMTP_URL=self._inbox.url,
                 API_LIMIT="off",
+                ASSETS_URL=self._assets.as_uri(),
             )
             for front in self._fronts
         ]

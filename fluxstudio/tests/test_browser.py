@@ -28,7 +28,7 @@ def stage(
     ensure_program("chromium", "chromium")
     directory = tmp_path_factory.mktemp("valkey")
     with EmbeddedValkey(directory, settings=VALKEY_SETTINGS) as valkey:
-        stage = Stage(shared_database_url, valkey, mail_server)
+        stage = Stage(shared_database_url, valkey, mail_server, tmp_path_factory.mktemp("assets"))
         stage.start()
         yield stage
         stage.stop()

@@ -46,6 +46,7 @@ export class Scene {
   private readonly known = new Map<string, Mark>();
   /** What the canvas had, to notice what it has no more: opening a file and emptying the board delete without a trace. */
   private had = new Map<string, OrderedExcalidrawElement>();
+  private latest: readonly OrderedExcalidrawElement[] = [];
   private lastVersion = -1;
   private loaded = false;
   private sending = false;
@@ -88,6 +89,7 @@ export class Scene {
 
   /** Notices what was drawn here. */
   changed(elements: readonly OrderedExcalidrawElement[]): void {
+    if (!this.closed) this.latest = elements;
     if (!this.mayEdit || !this.loaded) return;
     const version = getSceneVersion(elements) + elements.length;
     if (version === this.lastVersion) return; // a pointer that moved, a panel that opened
@@ -223,7 +225,8 @@ export class Scene {
 
   private async keep(): Promise<void> {
     this.keeper = 0;
-    const unsent = this.loaded ? this.unsent(this.canvas.local()) : [];
+    // A canvas that was taken off the screen has nothing any more.
+    const unsent = this.loaded ? this.unsent(this.closed ? this.latest : this.canvas.local()) : [];
     try {
       if (unsent.length > 0) await set(this.place, unsent);
       else if (this.loaded) await del(this.place);
