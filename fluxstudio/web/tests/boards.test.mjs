@@ -52,6 +52,25 @@ test(
 );
 
 test(
+  "a board that one opens again and again stays what it was",
+  play(async () => {
+    const world = await ask("world");
+    const ada = await visitor(0, world.people.Ada.token);
+    await openBoard(ada, world);
+    await draw(ada, 250, 150);
+    await until(async () => {
+      const { elements: there } = await ada.evaluate(async (id) => (await fetch(`/api/boards/${id}/scene`)).json(), world.board);
+      return there.some((one) => one.width === 80);
+    });
+    for (let time = 0; time < 3; time += 1) {
+      await ada.reload();
+      await ada.waitForSelector(".board[data-ready=true]");
+      await until(async () => (await count(ada)) === 1);
+    }
+  }),
+);
+
+test(
   "a guest with a link draws along without an account, and is out when the link is revoked",
   play(async () => {
     const world = await ask("world");

@@ -35,7 +35,7 @@ await page.waitForSelector("[role=option]");
 await pause(page);
 await page.screenshot({ path: place("search") });
 await page.keyboard.press("Escape");
-await page.locator(".tile").first().click();
+await page.locator(".tile", { hasText: "owner" }).first().click();
 await page.waitForSelector(".project h1");
 const first = page.getByText("Make the first one");
 await Promise.race([first.waitFor(), page.waitForSelector(".board[data-ready=true]")]);

@@ -70,6 +70,11 @@ test(
     await ada.keyboard.type("lighthouse");
     await until(async () => (await ada.locator("[role=option]").count()) >= 2);
     assert.ok((await ada.locator("[role=option] mark").first().textContent()).toLowerCase().startsWith("lighthouse"));
+    await ada.keyboard.press("Escape");
+    await ada.waitForSelector("dialog.palette", { state: "hidden" });
+    await ada.keyboard.press("Control+k");
+    await ada.keyboard.type("lighthouse");
+    await until(async () => (await ada.locator("[role=option]").count()) >= 2);
     await ada.keyboard.press("ArrowDown");
     await ada.keyboard.press("ArrowDown");
     await ada.keyboard.press("ArrowUp");

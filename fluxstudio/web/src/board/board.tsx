@@ -55,7 +55,8 @@ class Guard extends Component<{ children: ReactNode }, { broken: boolean }> {
 }
 
 function Canvas({ id, title, mayEdit, me }: Props) {
-  const [excalidraw, setExcalidraw] = useState<ExcalidrawImperativeAPI | null>(null);
+  const [made, setMade] = useState<ExcalidrawImperativeAPI | null>(null);
+  const excalidraw = useStarted(made);
   const [people, setPeople] = usePeople(id);
   const dark = useDark();
   const [lost, setLost] = useState(false);
@@ -111,7 +112,7 @@ function Canvas({ id, title, mayEdit, me }: Props) {
   return (
     <div className="board" data-ready={ready}>
       <Excalidraw
-        excalidrawAPI={setExcalidraw}
+        excalidrawAPI={setMade}
         viewModeEnabled={!mayEdit}
         isCollaborating
         theme={dark ? "dark" : "light"}
@@ -124,20 +125,6 @@ function Canvas({ id, title, mayEdit, me }: Props) {
         initialData={() => library(me).then((libraryItems) => ({ libraryItems }))}
         onLibraryChange={(items) => void keepLibrary(me, items)}
         onPointerUpdate={point}
-        renderTopRightUI={() => (
-          <ul className="people" aria-label="Who is here">
-            {people.map((person) => (
-              <li key={person.key}>
-                <Avatar
-                  id={person.key}
-                  name={person.name}
-                  title={(person.devices ?? 1) > 1 ? `${person.name}, on ${person.devices} devices` : person.name}
-                />
-                <span className="hidden">{person.name}</span>
-              </li>
-            ))}
-          </ul>
-        )}
       >
         <MainMenu>
           {mayEdit ? <MainMenu.DefaultItems.LoadScene /> : null}
@@ -150,8 +137,36 @@ function Canvas({ id, title, mayEdit, me }: Props) {
           <MainMenu.DefaultItems.ChangeCanvasBackground />
         </MainMenu>
       </Excalidraw>
+      <ul className="people" aria-label="Who is here">
+        {people.map((person) => (
+          <li key={person.key}>
+            <Avatar
+              id={person.key}
+              name={person.name}
+              title={(person.devices ?? 1) > 1 ? `${person.name}, on ${person.devices} devices` : person.name}
+            />
+            <span className="hidden">{person.name}</span>
+          </li>
+        ))}
+      </ul>
     </div>
   );
+}
+
+/** Returns the canvas when it has begun: as its last step before, it replaces all its elements by none. */
+function useStarted(made: ExcalidrawImperativeAPI | null): ExcalidrawImperativeAPI | null {
+  const [started, setStarted] = useState<ExcalidrawImperativeAPI | null>(null);
+  useEffect(() => {
+    if (made === null) return undefined;
+    const look = () => {
+      if (made.getAppState().isLoading) return;
+      window.clearInterval(timer);
+      setStarted(made);
+    };
+    const timer = window.setInterval(look, 20);
+    return () => window.clearInterval(timer);
+  }, [made]);
+  return started;
 }
 
 /** Whether the system wants it dark, now and when that changes. */
