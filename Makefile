@@ -38,7 +38,7 @@ web-check: $(WEB)/node_modules/.installed $(STATIC)/.built  ## Checks the types 
 run: setup web  ## Starts PostgreSQL, Valkey and FluxStudio. Options: PORT=8000 DATA_DIR=.data
 	@exec $(BIN)/fluxstudio up --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
-test: setup  ## Runs every test; starts the servers it needs on free ports.
+test: setup web  ## Runs every test; starts the servers it needs on free ports.
 	@$(BIN)/pytest $(ARGS)
 
 check: setup format-check lint types imports web-check test  ## What CI runs.

@@ -8,9 +8,11 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import pytest_asyncio
+import socketio
 from socketio.exceptions import ConnectionError as Refused
 
 from fluxstudio.boards.elements import merge, parse_batch
@@ -332,6 +334,16 @@ async def test_without_a_session_nobody_connects(token: str | None, workers: Wor
     with pytest.raises(Refused):
         async with visiting(workers[0], share=token or "x"):
             pass
+
+
+async def test_who_is_refused_is_told_why_in_a_word_for_programs(workers: Workers, world: World) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = socketio.AsyncClient(reconnection=False, http_session=session)
+        told: list[Any] = []
+        client.on("connect_error", told.append)
+        with pytest.raises(Refused):
+            await client.connect(workers[0].url, transports=["websocket"], wait_timeout=20)
+        assert [answer["message"] for answer in told] == ["not-signed-in"]
 
 
 async def test_pages_of_other_sites_do_not_connect(workers: Workers, world: World) -> None:

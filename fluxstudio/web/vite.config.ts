@@ -24,6 +24,21 @@ function fonts(): Plugin {
   };
 }
 
+/** Excalidraw names another site as the last resort for its fonts, which the policy forbids: there is only this one. */
+function onlyOwnFonts(): Plugin {
+  const elsewhere = /`https:\/\/esm\.sh\/\$\{[^`]*`[^`]*`[^`]*`/;
+  return {
+    name: "only-own-fonts",
+    apply: "build",
+    transform(code, id) {
+      if (!id.includes("@excalidraw/excalidraw") || !code.includes("ASSETS_FALLBACK_URL")) return undefined;
+      const without = code.replace(elsewhere, 'new URL("/excalidraw/", window.location.origin).toString()');
+      if (without.includes("esm.sh")) this.error("Excalidraw names its fonts' last resort in another way now");
+      return { code: without, map: null };
+    },
+  };
+}
+
 /** Compresses once, so that no worker has to. */
 function precompress(): Plugin {
   return {
@@ -51,7 +66,7 @@ function precompress(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), fonts(), precompress()],
+  plugins: [react(), onlyOwnFonts(), fonts(), precompress()],
   build: {
     outDir: out,
     emptyOutDir: true,

@@ -160,9 +160,9 @@ class Realtime:
         try:
             person = await self._person(sid, environ["asgi.scope"], auth)
         except SessionUnavailableError:
-            raise Refused({"message": "unavailable"}) from None
+            raise Refused("unavailable") from None
         except Problem as exc:
-            raise Refused({"message": exc.code}) from None
+            raise Refused(exc.code) from None
         before = [room for room in self.sio.rooms(sid) if room != sid] if self.sio.recovered(sid) else []
         await self._forget(sid)  # it has recovered before its old connection was known to be dead
         self._persons[sid] = person

@@ -31,6 +31,11 @@ export function beGuest(token: string | null): void {
   guestToken.value = token;
 }
 
+/** What a request outside of this client needs besides the cookie. */
+export function credentials(): Record<string, string> {
+  return guestToken.value === null ? {} : { authorization: `Share ${guestToken.value}` };
+}
+
 const middleware: Middleware = {
   onRequest({ request }) {
     if (guestToken.value !== null) request.headers.set("authorization", `Share ${guestToken.value}`);

@@ -1,12 +1,15 @@
-import { CaptureUpdateAction, Excalidraw, reconcileElements } from "@excalidraw/excalidraw";
+import { CaptureUpdateAction, Excalidraw, MainMenu, reconcileElements } from "@excalidraw/excalidraw";
 import "@excalidraw/excalidraw/index.css";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
-import type { Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidraw/excalidraw/types";
-import { useEffect, useRef, useState } from "react";
+import type { BinaryFiles, Collaborator, ExcalidrawImperativeAPI, LibraryItems, SocketId } from "@excalidraw/excalidraw/types";
+import { get, set } from "idb-keyval";
+import { Component, useEffect, useRef, useState, useSyncExternalStore, type ReactNode } from "react";
 
 import { usePeople } from "../realtime/people";
 import { mention, on, type Cursor } from "../realtime/socket";
 import { Avatar, colourOf } from "../ui/avatar";
+import { fit } from "./arriving";
+import { Images } from "./images";
 import { Scene } from "./scene";
 
 const CURSOR_MS = 33;
@@ -14,19 +17,60 @@ const GONE_MS = 12_000;
 
 interface Props {
   id: number;
+  title: string;
   mayEdit: boolean;
   /** The key of whoever looks, as others are told it. */
   me: string;
 }
 
 /** A board that is saved while one draws, and shows what others draw and where they are. */
-export default function Board({ id, mayEdit, me }: Props) {
-  const [excalidraw, setExcalidraw] = useState<ExcalidrawImperativeAPI | null>(null);
+export default function Board(props: Props) {
+  return (
+    <Guard>
+      <Canvas {...props} />
+    </Guard>
+  );
+}
+
+/** Says so where the board itself breaks; the rest of the screen goes on. */
+class Guard extends Component<{ children: ReactNode }, { broken: boolean }> {
+  override state = { broken: false };
+
+  static getDerivedStateFromError() {
+    return { broken: true };
+  }
+
+  override render() {
+    if (!this.state.broken) return this.props.children;
+    return (
+      <section className="empty">
+        <h2>The board can't be shown</h2>
+        <p>What you drew is kept. Open it anew; if that does not help, restore an older revision.</p>
+        <button type="button" onClick={() => this.setState({ broken: false })}>
+          Open it anew
+        </button>
+      </section>
+    );
+  }
+}
+
+function Canvas({ id, title, mayEdit, me }: Props) {
+  const [made, setMade] = useState<ExcalidrawImperativeAPI | null>(null);
+  const excalidraw = useStarted(made);
   const [people, setPeople] = usePeople(id);
+  const dark = useDark();
   const [lost, setLost] = useState(false);
+  const [ready, setReady] = useState(false);
   const scene = useRef<Scene | null>(null);
+  const images = useRef<Images | null>(null);
   useEffect(() => {
     if (excalidraw === null) return undefined;
+    const pictures = new Images(
+      id,
+      { files: () => excalidraw.getFiles(), add: (files) => excalidraw.addFiles(files) },
+      mayEdit,
+    );
+    images.current = pictures;
     const opened = new Scene(
       id,
       me,
@@ -35,13 +79,15 @@ export default function Board({ id, mayEdit, me }: Props) {
         show: (arriving) => {
           const merged = reconcileElements(
             excalidraw.getSceneElementsIncludingDeleted(),
-            arriving as unknown as Parameters<typeof reconcileElements>[1],
+            fit(arriving) as unknown as Parameters<typeof reconcileElements>[1],
             excalidraw.getAppState(),
           );
           excalidraw.updateScene({ elements: merged, captureUpdate: CaptureUpdateAction.NEVER });
+          pictures.look(merged, excalidraw.getFiles());
         },
         people: setPeople,
         lost: () => setLost(true),
+        ready: () => setReady(true),
       },
       mayEdit,
     );
@@ -49,7 +95,9 @@ export default function Board({ id, mayEdit, me }: Props) {
     opened.open();
     return () => {
       scene.current = null;
+      images.current = null;
       opened.close();
+      pictures.close();
     };
   }, [excalidraw, id, me, mayEdit, setPeople]);
   useCursors(excalidraw, me);
@@ -62,31 +110,84 @@ export default function Board({ id, mayEdit, me }: Props) {
     );
   }
   return (
-    <div className="board">
+    <div className="board" data-ready={ready}>
       <Excalidraw
-        excalidrawAPI={setExcalidraw}
+        excalidrawAPI={setMade}
         viewModeEnabled={!mayEdit}
         isCollaborating
-        theme={window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"}
-        onChange={(elements: readonly OrderedExcalidrawElement[]) => scene.current?.changed(elements)}
+        theme={dark ? "dark" : "light"}
+        name={title}
+        autoFocus
+        onChange={(elements: readonly OrderedExcalidrawElement[], _, files: BinaryFiles) => {
+          scene.current?.changed(elements);
+          images.current?.look(elements, files);
+        }}
+        initialData={() => library(me).then((libraryItems) => ({ libraryItems }))}
+        onLibraryChange={(items) => void keepLibrary(me, items)}
         onPointerUpdate={point}
-        renderTopRightUI={() => (
-          <ul className="people" aria-label="Who is here">
-            {people.map((person) => (
-              <li key={person.key}>
-                <Avatar
-                  id={person.key}
-                  name={person.name}
-                  title={(person.devices ?? 1) > 1 ? `${person.name}, on ${person.devices} devices` : person.name}
-                />
-                <span className="hidden">{person.name}</span>
-              </li>
-            ))}
-          </ul>
-        )}
-      />
+      >
+        <MainMenu>
+          {mayEdit ? <MainMenu.DefaultItems.LoadScene /> : null}
+          <MainMenu.DefaultItems.Export />
+          <MainMenu.DefaultItems.SaveAsImage />
+          <MainMenu.DefaultItems.SearchMenu />
+          <MainMenu.DefaultItems.Help />
+          {mayEdit ? <MainMenu.DefaultItems.ClearCanvas /> : null}
+          <MainMenu.Separator />
+          <MainMenu.DefaultItems.ChangeCanvasBackground />
+        </MainMenu>
+      </Excalidraw>
+      <ul className="people" aria-label="Who is here">
+        {people.map((person) => (
+          <li key={person.key}>
+            <Avatar
+              id={person.key}
+              name={person.name}
+              title={(person.devices ?? 1) > 1 ? `${person.name}, on ${person.devices} devices` : person.name}
+            />
+            <span className="hidden">{person.name}</span>
+          </li>
+        ))}
+      </ul>
     </div>
   );
+}
+
+/** Returns the canvas when it has begun: as its last step before, it replaces all its elements by none. */
+function useStarted(made: ExcalidrawImperativeAPI | null): ExcalidrawImperativeAPI | null {
+  const [started, setStarted] = useState<ExcalidrawImperativeAPI | null>(null);
+  useEffect(() => {
+    if (made === null) return undefined;
+    const look = () => {
+      if (made.getAppState().isLoading) return;
+      window.clearInterval(timer);
+      setStarted(made);
+    };
+    const timer = window.setInterval(look, 20);
+    return () => window.clearInterval(timer);
+  }, [made]);
+  return started;
+}
+
+/** Whether the system wants it dark, now and when that changes. */
+function useDark(): boolean {
+  const [query] = useState(() => window.matchMedia("(prefers-color-scheme: dark)"));
+  return useSyncExternalStore(
+    (changed) => {
+      query.addEventListener("change", changed);
+      return () => query.removeEventListener("change", changed);
+    },
+    () => query.matches,
+  );
+}
+
+/** A library is its user's, in this browser. */
+async function library(me: string): Promise<LibraryItems> {
+  return (await get<LibraryItems>(`flux:library:${me}`).catch(() => undefined)) ?? [];
+}
+
+async function keepLibrary(me: string, items: LibraryItems): Promise<void> {
+  await set(`flux:library:${me}`, items).catch(() => undefined);
 }
 
 interface Pointing {

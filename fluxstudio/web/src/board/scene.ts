@@ -4,6 +4,7 @@
  * draw arrives as changes, each with the scene's next version. Where a version is missing for a while, what has changed
  * since the last one without a gap is read again. The merge does not care for order, so nothing has to wait.
  */
+import { getSceneVersion } from "@excalidraw/excalidraw";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
 import { del, get, set } from "idb-keyval";
 
@@ -23,6 +24,8 @@ export interface Canvas {
   show(arriving: readonly OrderedExcalidrawElement[]): void;
   people(people: readonly Person[]): void;
   lost(): void;
+  /** The board is what the server has. */
+  ready(): void;
 }
 
 interface Joined {
@@ -41,6 +44,10 @@ export class Scene {
   private since = 0;
   private readonly ahead = new Set<number>();
   private readonly known = new Map<string, Mark>();
+  /** What the canvas had, to notice what it has no more: opening a file and emptying the board delete without a trace. */
+  private had = new Map<string, OrderedExcalidrawElement>();
+  private latest: readonly OrderedExcalidrawElement[] = [];
+  private lastVersion = -1;
   private loaded = false;
   private sending = false;
   private closed = false;
@@ -82,9 +89,24 @@ export class Scene {
 
   /** Notices what was drawn here. */
   changed(elements: readonly OrderedExcalidrawElement[]): void {
-    if (!this.mayEdit || !this.loaded || this.unsent(elements).length === 0) return;
+    if (!this.closed) this.latest = elements;
+    if (!this.mayEdit || !this.loaded) return;
+    const version = getSceneVersion(elements) + elements.length;
+    if (version === this.lastVersion) return; // a pointer that moved, a panel that opened
+    this.lastVersion = version;
+    this.buryMissing(elements);
+    if (this.unsent(elements).length === 0) return;
     if (this.sender === 0) this.sender = window.setTimeout(() => void this.send(), SEND_AFTER_MS);
     if (this.keeper === 0) this.keeper = window.setTimeout(() => void this.keep(), KEEP_AFTER_MS);
+  }
+
+  private buryMissing(elements: readonly OrderedExcalidrawElement[]): void {
+    const here = new Map(elements.map((element) => [element.id, element]));
+    const gone = [...this.had.values()].filter((element) => !here.has(element.id) && !element.isDeleted);
+    this.had = here;
+    if (gone.length === 0) return;
+    const versionNonce = Math.floor(Math.random() * 2 ** 31);
+    this.canvas.show(gone.map((one) => ({ ...one, isDeleted: true, version: one.version + 1, versionNonce })));
   }
 
   private unsent(elements: readonly OrderedExcalidrawElement[]): OrderedExcalidrawElement[] {
@@ -101,6 +123,8 @@ export class Scene {
       this.reached(told.scene.version);
       this.show(told.scene.elements);
       this.loaded = true;
+      this.canvas.ready();
+      this.lastVersion = -1;
       this.changed(this.canvas.local());
     } catch (error) {
       if (error instanceof Problem && error.status === 404) this.canvas.lost();
@@ -142,7 +166,10 @@ export class Scene {
   private async send(): Promise<void> {
     this.sender = 0;
     if (this.sending || this.closed) return;
-    const batch = this.unsent(this.canvas.local()).slice(0, MAX_BATCH);
+    // Copies: Excalidraw changes elements in place, also while these are on their way.
+    const batch = this.unsent(this.canvas.local())
+      .slice(0, MAX_BATCH)
+      .map((element) => ({ ...element }));
     if (batch.length === 0) return;
     this.sending = true;
     let wait = 0;
@@ -198,7 +225,8 @@ export class Scene {
 
   private async keep(): Promise<void> {
     this.keeper = 0;
-    const unsent = this.loaded ? this.unsent(this.canvas.local()) : [];
+    // A canvas that was taken off the screen has nothing any more.
+    const unsent = this.loaded ? this.unsent(this.closed ? this.latest : this.canvas.local()) : [];
     try {
       if (unsent.length > 0) await set(this.place, unsent);
       else if (this.loaded) await del(this.place);

@@ -34,6 +34,7 @@ export function Chat({ project, mayWrite }: { project: number; mayWrite: boolean
   });
   const messages = pages.data?.pages.flatMap((page) => page.messages).reverse() ?? [];
   const newest = messages.at(-1)?.id;
+  const firstNew = useFirstNew(project, messages);
   const [unsent, send] = useUnsent(project);
   const typing = useTyping(project);
   useEffect(
@@ -75,7 +76,7 @@ export function Chat({ project, mayWrite }: { project: number; mayWrite: boolean
     <aside className="chat" aria-label="Chat">
       <ol ref={list} onScroll={onScroll} tabIndex={0} aria-label="Messages">
         {messages.map((message, index) => (
-          <Line key={message.id} message={message} before={messages[index - 1]} />
+          <Line key={message.id} message={message} before={messages[index - 1]} isNew={message.id === firstNew} />
         ))}
         {unsent
           .filter((one) => !known.has(one.client_id))
@@ -126,7 +127,24 @@ function useTyping(project: number): readonly string[] {
   return [...names.values()];
 }
 
-function Line({ message, before }: { message: Message; before: Message | undefined }) {
+/** The first message that was unread when the conversation was opened, as the list of projects said. */
+function useFirstNew(project: number, messages: readonly Message[]): number | null {
+  const first = useRef<number | null | undefined>(undefined);
+  if (first.current === undefined && messages.length > 0) {
+    const list = queries.getQueryData<Schemas["ProjectList"]>(["projects"]);
+    const unread = list?.projects.find((one) => one.id === project)?.unread ?? 0;
+    first.current = unread > 0 ? (messages.at(-unread)?.id ?? null) : null;
+  }
+  return first.current ?? null;
+}
+
+interface LineProps {
+  message: Message;
+  before: Message | undefined;
+  isNew: boolean;
+}
+
+function Line({ message, before, isNew }: LineProps) {
   const sameDay = before && day(before.created_at) === day(message.created_at);
   const goesOn =
     sameDay &&
@@ -134,11 +152,12 @@ function Line({ message, before }: { message: Message; before: Message | undefin
     Date.parse(message.created_at) - Date.parse(before.created_at) < 300_000;
   return (
     <>
+      {isNew ? <li className="new-from">New</li> : null}
       {sameDay ? null : <li className="day">{day(message.created_at)}</li>}
       <li className="message" data-goes-on={goesOn} id={`message-${message.id}`}>
         {goesOn ? null : (
           <header>
-            <Avatar id={message.author.id} name={message.author.name} />
+            <Avatar id={`u${message.author.id}`} name={message.author.name} />
             <strong>{message.author.name}</strong>
             <time dateTime={message.created_at}>{clock(message.created_at)}</time>
           </header>
@@ -160,7 +179,7 @@ function Composer({ project, send }: { project: number; send: (body: string) => 
     }
   };
   const submit = () => {
-    if (!text.trim()) return;
+    if (!text.trim() || text.length > MAX) return;
     send(text.trim());
     setText("");
   };
@@ -181,7 +200,7 @@ function Composer({ project, send }: { project: number; send: (body: string) => 
       <textarea
         aria-label="Message"
         placeholder="Write a message"
-        rows={Math.min(6, text.split("\n").length)}
+        rows={Math.min(6, text.slice(0, MAX).split("\n").length)}
         value={text}
         onChange={(event) => write(event.target.value)}
         onKeyDown={onKeyDown}
@@ -190,7 +209,7 @@ function Composer({ project, send }: { project: number; send: (body: string) => 
         Send
       </button>
       {text.length > MAX ? (
-        <small className="problem">
+        <small className="problem" role="alert">
           {text.length - MAX} characters too long: a message has {MAX} at most.
         </small>
       ) : null}

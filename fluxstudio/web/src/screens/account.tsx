@@ -89,6 +89,9 @@ function Profile({ account }: { account: Account }) {
   return (
     <form onSubmit={onSubmit} className="part">
       <h2>Profile</h2>
+      <p>
+        <small>The number of your account is {account.id}: who adds you to a project needs it.</small>
+      </p>
       <Field label="Name" name="name" defaultValue={account.name} required maxLength={80} problem={problem} />
       <Field label="About you" name="bio" defaultValue={account.bio} maxLength={2000} problem={problem} />
       <ProblemNote problem={problem} />

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState, type MouseEvent } from "react";
 import { Link } from "wouter";
 
 import { api, data } from "../api/client";
@@ -8,8 +8,11 @@ import { queries } from "../query";
 import { ask, joined, on } from "../realtime/socket";
 import type { Account } from "../session";
 import { tellProblem } from "../ui/toasts";
+import { History, Members, ProjectSettings, RenameBoard, Share } from "./project-dialogs";
 
 const Board = lazy(() => import("../board/board"));
+
+type Open = "members" | "settings" | "share" | "history" | "rename";
 
 interface Props {
   account: Account;
@@ -36,6 +39,7 @@ export default function Project({ account, project, board }: Props) {
         void queries.invalidateQueries({ queryKey: ["messages", project] });
       }),
       on("project:changed", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
+      on("members:changed", (told) => void queries.invalidateQueries({ queryKey: ["members", told.project_id] })),
       on("access:lost", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
     ];
     return () => {
@@ -43,6 +47,7 @@ export default function Project({ account, project, board }: Props) {
       ask("project:leave", { project_id: project }).catch(() => undefined);
     };
   }, [project]);
+  const [open, setOpen] = useState<Open | null>(null);
   const [chatting, setChatting] = useState(() => window.innerWidth > 900);
   if (error && !shown) {
     return (
@@ -54,6 +59,12 @@ export default function Project({ account, project, board }: Props) {
   }
   const mayEdit = shown?.role === "owner" || shown?.role === "editor";
   const current = board ?? boards?.boards[0]?.id ?? null;
+  const title = boards?.boards.find((one) => one.id === current)?.title ?? "Board";
+  const close = () => setOpen(null);
+  const choose = (what: Open) => (event: MouseEvent<HTMLButtonElement>) => {
+    event.currentTarget.closest("details")?.removeAttribute("open");
+    setOpen(what);
+  };
   const make = async () => {
     try {
       const body = { title: `Board ${(boards?.boards.length ?? 0) + 1}` };
@@ -86,11 +97,48 @@ export default function Project({ account, project, board }: Props) {
         <button type="button" className="quiet" aria-pressed={chatting} onClick={() => setChatting(!chatting)}>
           Chat
         </button>
+        <details className="menu">
+          <summary className="quiet" aria-label="Menu of the project">
+            ⋯
+          </summary>
+          <div className="panel">
+            {current !== null && mayEdit ? (
+              <button type="button" className="quiet" onClick={choose("share")}>
+                Share the board
+              </button>
+            ) : null}
+            {current !== null ? (
+              <button type="button" className="quiet" onClick={choose("history")}>
+                History of the board
+              </button>
+            ) : null}
+            {current !== null && mayEdit ? (
+              <button type="button" className="quiet" onClick={choose("rename")}>
+                Rename the board
+              </button>
+            ) : null}
+            <button type="button" className="quiet" onClick={choose("members")}>
+              Members
+            </button>
+            {mayEdit ? (
+              <button type="button" className="quiet" onClick={choose("settings")}>
+                Project and public page
+              </button>
+            ) : null}
+          </div>
+        </details>
       </header>
+      {open === "members" ? <Members project={project} me={account.id} owner={shown?.role === "owner"} close={close} /> : null}
+      {open === "settings" && shown ? <ProjectSettings project={shown} close={close} /> : null}
+      {open === "share" && current !== null ? <Share board={current} close={close} /> : null}
+      {open === "history" && current !== null ? <History board={current} mayEdit={mayEdit} close={close} /> : null}
+      {open === "rename" && current !== null ? (
+        <RenameBoard project={project} board={current} title={title} close={close} />
+      ) : null}
       <div className="canvas">
         {current !== null ? (
           <Suspense fallback={<div className="waiting" aria-busy="true" />}>
-            <Board key={current} id={current} mayEdit={mayEdit} me={`u${account.id}`} />
+            <Board key={current} id={current} title={title} mayEdit={mayEdit} me={`u${account.id}`} />
           </Suspense>
         ) : boards ? (
           <section className="empty">

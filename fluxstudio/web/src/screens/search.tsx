@@ -45,6 +45,9 @@ function Results({ close }: { close: () => void }) {
     } else if (event.key === "Enter") {
       event.preventDefault();
       enter(results[chosen]);
+    } else if (event.key === "Escape") {
+      event.preventDefault(); // it would only empty the field
+      close();
     }
   };
   return (

@@ -33,7 +33,7 @@ export default function Shared() {
       <div className="canvas">
         {guest ? (
           <Suspense fallback={<div className="waiting" aria-busy="true" />}>
-            <Board id={guest.board.id} mayEdit={guest.may_edit} me="guest" />
+            <Board id={guest.board.id} title={guest.board.title} mayEdit={guest.may_edit} me="guest" />
           </Suspense>
         ) : null}
       </div>

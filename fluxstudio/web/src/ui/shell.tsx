@@ -21,7 +21,7 @@ export function Shell({ account, children }: { account: Account; children: React
         </button>
         <details className="menu">
           <summary aria-label={`Menu of ${account.name}`}>
-            <Avatar id={account.id} name={account.name} />
+            <Avatar id={`u${account.id}`} name={account.name} />
           </summary>
           <div className="panel" role="menu">
             <p className="who">

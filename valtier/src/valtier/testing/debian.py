@@ -1,4 +1,4 @@
-"""Redis from Debian's packages, installed where it is missing and that may be done."""
+"""Redis, and other programs of tests, from Debian's packages: installed where they are missing and that may be done."""
 
 import os
 import shutil
@@ -36,24 +36,39 @@ def ensure_redis(links: Path) -> Path:
     """
     found = find_redis(links)
     if found is None:
-        _install()
+        _install(_PACKAGE, "Redis")
         found = find_redis(links)
     if found is None:
         raise EmbeddedServerError(f"{_PACKAGE} is installed, but has no {_PROGRAM}; install redis-server")
     return found
 
 
-def _install() -> None:
+def ensure_program(program: str, package: str) -> Path:
+    """Returns a program of this machine; installs Debian's package of it if there is none.
+
+    Raises:
+        EmbeddedServerError: there is none and it cannot be installed; the message says why and what to do.
+    """
+    found = shutil.which(program)
+    if found is None:
+        _install(package, program)
+        found = shutil.which(program)
+    if found is None:
+        raise EmbeddedServerError(f"{package} is installed, but has no {program}")
+    return Path(found)
+
+
+def _install(package: str, title: str) -> None:
     apt = shutil.which("apt-get")
     if apt is None:
         raise EmbeddedServerError(
-            "there is no Redis here, and no apt-get to install it; install Redis 7.0, so that redis-server is found"
+            f"there is no {title} here, and no apt-get to install it; install {package}, so that it is found"
         )
     if os.geteuid() != 0:
         raise EmbeddedServerError(
-            f"there is no Redis here, and only root may install it; run: sudo apt-get install {_PACKAGE}"
+            f"there is no {title} here, and only root may install it; run: sudo apt-get install {package}"
         )
-    install = ["install", "--yes", "--no-install-recommends", _PACKAGE]
+    install = ["install", "--yes", "--no-install-recommends", package]
     done = _run(apt, install)
     if done.returncode != 0:  # no list of packages yet, or an old one
         _run(apt, ["update"])
@@ -61,7 +76,7 @@ def _install() -> None:
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise EmbeddedServerError(
-            f"there is no Redis here, and apt-get cannot install {_PACKAGE}: {_without_addresses(last)}"
+            f"there is no {title} here, and apt-get cannot install {package}: {_without_addresses(last)}"
         )
 
 
