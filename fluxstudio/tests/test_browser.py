@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stages import WEB, Stage
 
-from fluxstudio.http.static import Static
+from fluxstudio.http.static import ROOT, Static
 from fluxstudio.testing import Inbox
+from fluxstudio.testing_stage import WEB, Stage
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import VALKEY_SETTINGS
 from valtier.testing.debian import ensure_program
@@ -23,7 +23,7 @@ def stage(
     mail_server: Inbox,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stage]:
-    if not Static().built or not (WEB / "node_modules" / "playwright-core").is_dir():
+    if not Static(ROOT).built or not (WEB / "node_modules" / "playwright-core").is_dir():
         pytest.fail("the browser's side is not built; run: make web")
     ensure_program("chromium", "chromium")
     directory = tmp_path_factory.mktemp("valkey")

@@ -12,7 +12,14 @@ import fluxstudio
 from fluxstudio.db.counter import nature_of
 
 _SOURCE = Path(fluxstudio.__file__).parent
-_NO_PART_OF_THE_APPLICATION = {"seed", "benchmark", "migrations", "testing.py"}
+_NO_PART_OF_THE_APPLICATION = {
+    "seed",
+    "benchmark",
+    "migrations",
+    "testing.py",
+    "testing_workers.py",
+    "testing_stage.py",
+}
 _INVALIDATING = {"invalidate", "invalidate_tags", "deliver", "drop_local"}
 
 

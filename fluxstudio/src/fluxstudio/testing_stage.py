@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from studios import StudioWorker
 
 from fluxstudio.testing import Database, Inbox, make_world
+from fluxstudio.testing_workers import StudioWorker
 from valtier.embedded import EmbeddedValkey
 from valtier.sessions import SessionSchema
 
-WEB = Path(__file__).parent.parent / "web"
+WEB = Path(__file__).parents[2] / "web"
 _START_S = 120
 
 
