@@ -146,7 +146,7 @@ class Stage:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        server = site._server
+        server = site._server  # noqa: SLF001 - aiohttp tells the port nowhere else
         if not isinstance(server, asyncio.Server):
             raise TypeError("aiohttp has no server")
         self.control = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
