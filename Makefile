@@ -39,6 +39,7 @@ run: setup web  ## Starts PostgreSQL, Valkey and FluxStudio. Options: PORT=8000 
 	@exec $(BIN)/fluxstudio up --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: setup web  ## Runs every test; starts the servers it needs on free ports.
+	@$(BIN)/python tools/chromium.py || true
 	@$(BIN)/pytest $(ARGS)
 
 check: setup format-check lint types imports web-check test  ## What CI runs.
