@@ -32,6 +32,11 @@ def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + _AT_ONCE]
 
 
+def in_order(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns tags as they lie in Valkey, each once: out of a set they come in another order in each process."""
+    return tags if len(tags) < 2 else tuple(sorted(set(tags)))
+
+
 class Ask:
     """A read, with all that it was asked with."""
 
@@ -50,8 +55,7 @@ class Ask:
     ) -> None:
         self.key = key
         self.given = tags  # as the caller has them
-        # As they lie in Valkey, each once: out of a set they come in another order in each process.
-        self.tags = tags if len(tags) < 2 else tuple(sorted(set(tags)))
+        self.tags = in_order(tags)
         self.ttl_s = ttl_s
         self.loader = loader
         self.type = type_

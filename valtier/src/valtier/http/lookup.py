@@ -13,7 +13,7 @@ from valtier.cache.codec import CorruptEntryError
 from valtier.cache.engine import Engine
 from valtier.cache.mirror import UNDECODED, Record, all_alive
 from valtier.cache.policy import Rules
-from valtier.cache.reading import Ask, Looking, Reader
+from valtier.cache.reading import Ask, Looking, Reader, in_order
 from valtier.cache.reading import Found as Seen
 from valtier.cache.spaces import Space
 from valtier.cache.store import entry_suffix
@@ -67,7 +67,7 @@ class Lookup:
     def ask(self, key: str, tags: tuple[str, ...], began: int | None = None) -> Ask:
         """Returns a question about a key, as the cache's parts take it."""
         number = self._engine.order() if began is None else began
-        return Ask(key, tags, 0.0, _never, AnyRecord, self._rules, self._space, number)
+        return Ask(key, in_order(tags), 0.0, _never, AnyRecord, self._rules, self._space, number)
 
     # -- in this process -----------------------------------------------------------------------------------
 
@@ -138,8 +138,8 @@ class Lookup:
                 entry = seen.entry
                 if entry is not None and entry.tags != ask.tags:
                     ask = self.ask(ask.key, entry.tags, ask.began)
-                    if not self.trusts(ask.key, ask.tags):
-                        return None
+                    if entry.tags != ask.tags or not self.trusts(ask.key, ask.tags):
+                        return None  # in an order of their own: another program has written it
                     self.hints.note_tags(ask.key, entry.tags)
                     seen = await reader.look(ask)
                     if seen.entry is not None and seen.entry.tags != ask.tags:

@@ -15,7 +15,7 @@ from functools import partial
 from valtier.cache.engine import Engine
 from valtier.cache.entry import Entry
 from valtier.cache.mirror import Cell, all_alive
-from valtier.cache.reading import Reader
+from valtier.cache.reading import Reader, in_order
 from valtier.cache.spaces import Space
 from valtier.cache.store import GUARDS, Store, entry_suffix, guard_of, tag_suffix
 from valtier.errors import ConfigurationError, ValkeyError
@@ -142,7 +142,7 @@ class Storing:
     async def _save(self, request: Request, right: Right, start: Start, stored: Stored) -> bool:
         groups = self._groups_of(request, stored)
         index, key = self._place(request, stored, groups)
-        tags = tuple(dict.fromkeys((*request.base_tags(key), *stored.policy.tags, *sorted(groups))))
+        tags = in_order((*request.base_tags(key), *stored.policy.tags, *groups))
         self._lookup.hints.note_tags(key, tags)
         versions = await self._versions(tags, start, right)
         if versions is None:
@@ -242,7 +242,7 @@ class Storing:
         groups = self._groups_of(request, stored)
         index, key = self._place(request, stored, groups)
         if index is None:
-            tags = tuple(dict.fromkeys((*request.base_tags(key), *stored.policy.tags, *sorted(groups))))
+            tags = in_order((*request.base_tags(key), *stored.policy.tags, *groups))
             self._mirror.keep_blindly(self._lookup.ask(key, tags), encode_record(stored), for_s)
 
     def is_marked(self, key: str) -> bool:
