@@ -36,7 +36,7 @@ def ensure_redis(links: Path) -> Path:
     """
     found = find_redis(links)
     if found is None:
-        _install(_PACKAGE, "Redis")
+        _install(_PACKAGE, "Redis 7.0")
         found = find_redis(links)
     if found is None:
         raise EmbeddedServerError(f"{_PACKAGE} is installed, but has no {_PROGRAM}; install redis-server")
@@ -62,7 +62,7 @@ def _install(package: str, title: str) -> None:
     apt = shutil.which("apt-get")
     if apt is None:
         raise EmbeddedServerError(
-            f"there is no {title} here, and no apt-get to install it; install {package}, so that it is found"
+            f"there is no {title} here, and no apt-get to install it; install {title}, so that it is found"
         )
     if os.geteuid() != 0:
         raise EmbeddedServerError(
