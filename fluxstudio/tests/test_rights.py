@@ -18,7 +18,7 @@ from fluxstudio.testing import (
     settings_for,
     with_mail,
 )
-from valtier import codes, limits, sessions
+from valtier import codes, limits, presence, sessions, socketio
 from valtier.embedded import EmbeddedValkey
 
 PASSWORD = "correct horse"
@@ -38,6 +38,8 @@ async def test_43_a_restricted_user_runs_everything(
         *sessions.acl(prefix),
         *limits.acl_rule(prefix).split(),
         *codes.acl(prefix),
+        *presence.acl(prefix),
+        *socketio.acl(prefix),
     ]
     own_valkey.call("ACL", "SETUSER", "studio", "reset", "on", ">secret", "-@all", *rules)
     own_valkey.call("ACL", "LOG", "RESET")
@@ -64,5 +66,10 @@ async def test_43_a_restricted_user_runs_everything(
         token = await inbox.token(ada.email, "Set a new password")
         await browser.post("/api/reset-password", {"token": token, "password": "battery staple"}, status=204)
         assert app.studio is not None
+        realtime = app.studio.realtime
+        assert realtime.people is not None
+        await realtime.sio.emit("hello", room="nobody")
+        await realtime.sio.emit("cursor", room="nobody", volatile=True)
+        assert await realtime.sio.participants("nobody") == ([], True)
         assert app.studio.tier.cache.totals()[0] > 0
     assert own_valkey.call("ACL", "LOG") == []

@@ -15,7 +15,7 @@ async with presence:
 """
 
 from valtier.presence.presence import Device, Presence, PresenceStats
-from valtier.presence.room import COMMANDS
+from valtier.presence.room import COMMANDS, acl
 from valtier.presence.watch import Change, Diff, Roster, Standing, Watch
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "Roster",
     "Standing",
     "Watch",
+    "acl",
 ]

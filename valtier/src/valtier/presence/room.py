@@ -20,6 +20,12 @@ COMMANDS = (
 )
 """What a restricted user has to be allowed, on keys and channels that begin with `prefix:p:`."""
 
+
+def acl(prefix: str) -> tuple[str, ...]:
+    """Returns the rules that an ACL user needs for presence: patterns of keys and channels, and commands."""
+    return (f"~{prefix}:p:*", f"&{prefix}:p:*", *(f"+{name}" for name in COMMANDS))
+
+
 BATCH = 500  # devices in one script: about 2 ms of the server's time
 OVERALL = "*"
 SHARDS = 16
