@@ -54,7 +54,7 @@ def test_valtier_violates_no_rule_under_faults(short: tuple[Report, str, str]) -
     assert sum(count for kind, count in ours.faults.items() if kind.startswith("kill")) >= 1
     assert sum(count for kind, count in ours.faults.items() if not kind.startswith("kill")) >= 3
     assert min(ours.cancelled, ours.failed_loads, ours.writes, ours.loads) > 0
-    assert ours.reads > 2 * ours.loads
+    assert ours.reads > 1.5 * ours.loads  # a key is read about twice between two writes
 
 
 def test_a_naive_cache_is_found_out(short: tuple[Report, str, str]) -> None:
