@@ -94,7 +94,8 @@ class Drain:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="valtier-outbox")
         if link is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looked.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await self._looked.wait()
 
     async def stop(self) -> None:
         """Deletes what was delivered, and hangs up; within about a second."""
@@ -166,7 +167,8 @@ class Drain:
     async def _pause(self, longest_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             # Workers that began together shall not look together.
-            await asyncio.wait_for(self._wake.wait(), longest_s * random.uniform(0.9, 1.0))
+            async with asyncio.timeout(longest_s * random.uniform(0.9, 1.0)):
+                await self._wake.wait()
 
     async def _delete_delivered(self, link: Link) -> None:
         if not self._delivered:

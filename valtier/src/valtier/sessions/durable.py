@@ -103,9 +103,10 @@ class Durable:
     async def _run(self) -> None:
         tidy_at = self._monotonic() + _TIDY_EVERY_S * random.random()
         while True:
+            # Workers that began together shall not look together. (Python 3.11's `wait_for` can lose a cancellation.)
             with contextlib.suppress(TimeoutError):
-                # Workers that began together shall not look together.
-                await asyncio.wait_for(self._wake.wait(), self._look_every_s * random.uniform(0.8, 1.0))
+                async with asyncio.timeout(self._look_every_s * random.uniform(0.8, 1.0)):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self.look()

@@ -210,7 +210,8 @@ class Ends:
             if gaps == self._gaps:  # else there was one while it was looked up
                 wait_s = max(0.01, min(self._recheck_s, ends - self._monotonic()))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._recheck.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self._recheck.wait()
             gaps = self._gaps
             try:
                 state = await self._load(watch.device_id)
