@@ -224,6 +224,30 @@ async def test_25_guessing_codes_ends_and_a_new_code_does_not_help(
     )  # another way in
 
 
+async def test_21_strangers_close_mailed_codes_for_no_device_that_is_known(
+    app: Application, inbox: Inbox, ada: Person, valkey: EmbeddedValkey, database: Database
+) -> None:
+    owner, stranger = Browser(app), Browser(app)
+    await owner.post("/api/sign-in", {"email": ada.email, "password": PASSWORD}, status=200)
+    guess = {"email": ada.email, "code": "000000"}
+    for mails in (1, 2):
+        expect(await stranger.call("POST", "/api/sign-in/code", {"email": ada.email}), 202)
+        await eventually_mails(inbox, ada.email, mails)
+        for _ in range(5):
+            expect(await stranger.call("POST", "/api/sign-in/code/verify", guess), 400)
+        await cool_down(valkey, database)
+    expect(await stranger.call("POST", "/api/sign-in/code/verify", guess), 429)
+    expect(await stranger.call("POST", "/api/sign-in/code", {"email": ada.email}), 202)  # begins the cooldown
+    await eventually_mails(inbox, ada.email, 3)
+    expect(await owner.call("POST", "/api/sign-in/code", {"email": ada.email}), 202)
+    await eventually_mails(inbox, ada.email, 4)
+    typed = {"email": ada.email, "code": await inbox.code(ada.email)}
+    cookies = owner.cookies | {"flux-device": "x" * 22 + "." + "y" * 27}
+    forged = Caller(app, cookie="; ".join(f"{name}={value}" for name, value in cookies.items()))
+    expect(await forged.call("POST", "/api/sign-in/code/verify", typed), 429)
+    await owner.post("/api/sign-in/code/verify", typed, status=200)
+
+
 async def eventually_mails(inbox: Inbox, address: str, count: int) -> None:
     from valtier.testing import eventually
 

@@ -128,6 +128,15 @@ def test_a_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
     RunDirectory(tmp_path).close()
 
 
+def test_the_key_of_secrets_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    key = directory.secrets_key()
+    assert len(key) == 64
+    assert directory.secrets_key() == key
+    assert (tmp_path / "secrets.key").stat().st_mode & 0o777 == 0o600
+    directory.close()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "url": "", "database_url": ""}'])
 def test_a_state_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)

@@ -98,6 +98,8 @@ GIVEN = {"DATABASE_URL": "postgresql://x/y"}
         ("FLUXSTUDIO_URL", "http://studio.example.org", "https"),
         ("SMTP_URL", "mail.example.org", "SMTP_URL"),
         ("SMTP_URL", "smtp://mail.example.org?tls=no", "SMTP_URL"),
+        ("SECRETS_KEY", "hunter2", "32 characters"),
+        ("SECRETS_KEY", "a" * 32 + ",hunter2", "32 characters"),
         ("MAIL_FROM", "FluxStudio", "MAIL_FROM"),
         ("MAIL_FROM", "studio@example.org\nBcc: eve@example.org", "MAIL_FROM"),
         ("MAILBOX_DIR", "/somewhere", "development"),
@@ -119,10 +121,13 @@ def test_settings_of_accounts() -> None:
             "SMTP_URL": "smtps://user:hunter2@mail.example.org",
             "MAIL_FROM": "Studio <studio@example.org>",
             "API_LIMIT": "off",
+            "SECRETS_KEY": f"{'b' * 32}, {'a' * 32}",
             "TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
         }
     )
     assert settings.base_url == "https://studio.example.org:8443"
+    assert settings.secrets_keys == ("b" * 32, "a" * 32)
+    assert "bbbb" not in repr(settings)
     assert settings.api_limit is None
     assert settings.trusted_proxies == ("10.0.0.0/8", "192.0.2.1")
     assert "hunter2" not in repr(settings)

@@ -22,6 +22,7 @@ from fluxstudio.accounts.factors import Factors
 from fluxstudio.accounts.passwords import Passwords
 from fluxstudio.accounts.postage import Postage
 from fluxstudio.accounts.recovery import Recovery
+from fluxstudio.accounts.sealing import Seal
 from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Doorkeeper, StudioSessions
 from fluxstudio.accounts.signing import Signing
@@ -229,6 +230,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         post,
         sessions=sessions,
         guesses=tier.limiter("second-factor", points=10, duration="15m", on_outage="closed"),
+        seal=Seal(settings.secrets_keys),
     )
     if settings.smtp_url is not None:
         courier = _courier(settings, settings.smtp_url, side_pool, post, codes)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,17 +36,31 @@ class RunDirectory:
 
     def announce(self, running: Running) -> None:
         """Tells others who runs here. It holds the database's password, so only the owner can read it."""
-        draft = self.path / "run.json.new"
-        draft.unlink(missing_ok=True)
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as stream:
-            json.dump(asdict(running), stream)
-        draft.replace(self._state)
+        _write_for_owner(self._state, json.dumps(asdict(running)))
+
+    def secrets_key(self) -> str:
+        """Returns what seals secrets in the database, made at the first call: it lies beside the database, not in it."""
+        path = self.path / "secrets.key"
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_text().strip()
+        key = secrets.token_hex(32)
+        _write_for_owner(path, key)
+        return key
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._state.unlink(missing_ok=True)
         self._lock.release()
+
+
+def _write_for_owner(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read, as a whole or not at all."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as stream:
+        stream.write(text)
+    draft.replace(path)
 
 
 def read_running(path: Path) -> Running | None:

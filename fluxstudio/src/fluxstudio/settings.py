@@ -22,6 +22,7 @@ DEFAULT_ASSETS_URL = (Path.cwd() / ".data" / "assets").as_uri()
 
 _DAY_S = 86_400
 _MAX_SESSION_DAYS = 365
+_MIN_KEY = 32
 _WORDS = {
     "1": True,
     "true": True,
@@ -50,6 +51,8 @@ class Settings:
     """REDIS_URL: as valtier takes it."""
     use_redis: bool = True
     """USE_REDIS: false runs on PostgreSQL alone."""
+    secrets_keys: tuple[str, ...] = field(default=(), repr=False)
+    """SECRETS_KEY: what seals the secrets of authenticator apps in PostgreSQL; older ones after it, separated by commas."""
     secure_cookies: bool = True
     """SECURE_COOKIES: false only where browsers come over plain http."""
     session_ttl_s: int = _DAY_S
@@ -94,6 +97,7 @@ class Settings:
             database_url=_database_url(given),
             redis_url=_redis_url(given, used=use_redis),
             use_redis=use_redis,
+            secrets_keys=_secrets_keys(given),
             secure_cookies=secure_cookies,
             session_ttl_s=_session_ttl_s(given),
             pool_size=_number(given, "DB_POOL_SIZE", default=10, most=1000),
@@ -183,6 +187,15 @@ def _base_url(given: Mapping[str, str], *, secure: bool) -> str:
     if secure and "FLUXSTUDIO_URL" in given and not url.startswith("https:"):
         raise SettingsError("FLUXSTUDIO_URL is plain http; use https, or set SECURE_COOKIES to false")
     return url
+
+
+def _secrets_keys(given: Mapping[str, str]) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in given.get("SECRETS_KEY", "").split(",") if key.strip())
+    if any(len(key) < _MIN_KEY for key in keys):
+        raise SettingsError(
+            f"SECRETS_KEY has a key of fewer than {_MIN_KEY} characters; make one with: openssl rand -hex 32"
+        )
+    return keys
 
 
 def _smtp_url(given: Mapping[str, str]) -> str | None:

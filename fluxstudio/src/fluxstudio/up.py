@@ -113,6 +113,8 @@ class _Supervisor:
             self._start_postgres()
         if use_redis and not self._environment.get("REDIS_URL"):
             self._start_valkey()
+        if not self._environment.get("SECRETS_KEY"):
+            self._environment["SECRETS_KEY"] = self._directory.secrets_key()
         if not self._environment.get("ASSETS_URL"):
             self._environment["ASSETS_URL"] = (self._options.data_dir.resolve() / "assets").as_uri()
         if not self._environment.get("SMTP_URL"):

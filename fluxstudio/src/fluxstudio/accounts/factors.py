@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from fluxstudio import staleness
 from fluxstudio.accounts import queries, totp, writer
 from fluxstudio.accounts.schemas import RecoveryCodes, TotpSetup
+from fluxstudio.accounts.sealing import Seal, SealedError
 from fluxstudio.accounts.sessions import StudioSession, StudioSessions
 from fluxstudio.accounts.views import account_row, too_many
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.http.answers import encode
 from fluxstudio.mail.service import Post
-from fluxstudio.problems import Problem, conflict
+from fluxstudio.problems import Problem, conflict, unavailable
 from fluxstudio.staleness import NOTHING, Stale
 from fluxstudio.writes import Writes
 from valtier.limits import Limiter
+
+
+log = logging.getLogger("fluxstudio")
 
 
 class Factors:
@@ -30,14 +35,16 @@ class Factors:
         *,
         sessions: StudioSessions,
         guesses: Limiter,
+        seal: Seal,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`guesses` limits wrong codes by user: whoever guesses has shown the first factor."""
+        """`guesses` limits wrong codes by user, who has shown the first factor; `seal` is for the secrets of apps."""
         self._pool = pool
         self._writes = writes
         self._post = post
         self._sessions = sessions
         self._guesses = guesses
+        self._seal = seal
         self._clock = clock
 
     # -- checking ------------------------------------------------------------------------------------------
@@ -67,8 +74,13 @@ class Factors:
             user = await queries.fetch_security(connection, user_id)
             if user is None or not user["has_totp"]:
                 return False
-            step = totp.matching_step(user["totp_secret"], code, self._clock())
+            secret, stale = self._open(user["totp_secret"], user_id)
+            step = totp.matching_step(secret, code, self._clock())
             if step is not None:
+                if stale:
+                    await queries.reseal_totp_secret(
+                        connection, user_id, user["totp_secret"], self._seal.seal(secret, user_id)
+                    )
                 return await queries.use_totp_step(connection, user_id, step)
             async with connection.transaction():
                 if not await queries.use_recovery_code(connection, user_id, totp.hash_recovery_code(code)):
@@ -77,6 +89,21 @@ class Factors:
                 await self._post.add(connection, writer.RECOVERY_CODE_USED, user["email"], facts)
         self._post.hurry()
         return True
+
+    def _open(self, stored: str, user_id: int) -> tuple[str, bool]:
+        """Returns the secret of an app, and whether it should be sealed anew.
+
+        Raises:
+            Problem: 503, the key that it was sealed with is not among SECRETS_KEY.
+        """
+        try:
+            return self._seal.open(stored, user_id)
+        except SealedError:
+            log.error("A second factor can't be opened: put the key that sealed it back into SECRETS_KEY")
+            raise unavailable(
+                "second-factor-unavailable",
+                "Two-step sign-in can't be checked now. Tell whoever runs this studio.",
+            ) from None
 
     # -- setting up ----------------------------------------------------------------------------------------
 
@@ -89,7 +116,7 @@ class Factors:
         secret = totp.new_secret()
         async with self._pool.acquire() as connection:
             user = account_row(await queries.fetch_security(connection, user_id))
-            if not await queries.set_totp_secret(connection, user_id, secret):
+            if not await queries.set_totp_secret(connection, user_id, self._seal.seal(secret, user_id)):
                 raise _is_on()
         uri = totp.provisioning_uri(secret, user["email"])
         return encode(TotpSetup(secret, uri, totp.qr_svg(uri)))
@@ -113,7 +140,8 @@ class Factors:
                 raise _is_on()
             if user["totp_secret"] is None:
                 raise conflict("no-second-factor", "Set a second factor up first: POST /api/me/totp.")
-            step = totp.matching_step(user["totp_secret"], code, self._clock())
+            secret, _ = self._open(user["totp_secret"], user_id)
+            step = totp.matching_step(secret, code, self._clock())
             if step is None or not await queries.use_totp_step(connection, user_id, step):
                 raise Problem(401, "wrong-code", "The code is wrong. Check the clock of your phone.")
             if not await queries.enable_totp(connection, user_id):

@@ -14,15 +14,20 @@ class Postage:
     def __init__(self, to_one_address: Limiter) -> None:
         self._to_one_address = to_one_address
 
-    async def admit(self, codes: Codes | OneTimeCodes, email: str, visitor: Visitor) -> None:
+    async def admit(
+        self, codes: Codes | OneTimeCodes, email: str, visitor: Visitor, *, device: str | None = None
+    ) -> None:
         """Counts a mail that is about to be ordered. The same for known and unknown addresses.
+
+        A `device` from which somebody has signed in to this address before is counted apart: strangers who use up what
+        an address may have don't keep its owner from a mail.
 
         Raises:
             CooldownError: one was asked for a moment ago, for this address or from there.
             Problem: 429, this address had ten in the last hour.
             CodesUnavailableError, LimitUnavailableError: nobody can tell.
         """
-        await codes.admit(email, address=visitor.address)
-        decision = await self._to_one_address.hit(email)
+        await codes.admit(email, address=visitor.address, device=device)
+        decision = await self._to_one_address.hit(email if device is None else f"{device} {email}")
         if not decision.allowed:
             raise too_many(decision.retry_after_s)

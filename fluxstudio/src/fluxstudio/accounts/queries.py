@@ -192,6 +192,13 @@ async def set_totp_secret(connection: Connection, user_id: int, secret: str) -> 
     return bool(done)
 
 
+async def reseal_totp_secret(connection: Connection, user_id: int, before: str, after: str) -> None:
+    """Puts the same secret in other words, unless it has changed meanwhile."""
+    await connection.execute(
+        "UPDATE users SET totp_secret = $3 WHERE id = $1 AND totp_secret = $2", user_id, before, after
+    )
+
+
 async def use_totp_step(connection: Connection, user_id: int, step: int) -> bool:
     """Notes that the code of a time step was used. Returns False if that or a later one was used before."""
     done = await connection.fetchval(

@@ -170,8 +170,9 @@ class Signing:
 
     async def send_code(self, email: str, visitor: Visitor) -> None:
         """Orders a mail with a code: the same for every address. Raises as `sign_up`."""
-        await self._postage.admit(self._codes.sign_in, email, visitor)
-        await self._post.queue(writer.SIGN_IN_CODE, email, {"browser": visitor.browser})
+        device = self._login.device_of(email, visitor.device)
+        await self._postage.admit(self._codes.sign_in, email, visitor, device=device)
+        await self._post.queue(writer.SIGN_IN_CODE, email, {"browser": visitor.browser, "device": device})
 
     async def sign_in_with_code(self, form: SignInCode, visitor: Visitor) -> SignedIn:
         """Signs in with a code from a mail.
@@ -179,7 +180,12 @@ class Signing:
         Raises:
             InvalidCodeError, TooManyFailuresError, CodesUnavailableError: as `OneTimeCodes.verify`.
         """
-        await self._codes.sign_in.verify(form.email, form.code, binding=visitor.browser)
+        await self._codes.sign_in.verify(
+            form.email,
+            form.code,
+            binding=visitor.browser,
+            device=self._login.device_of(form.email, visitor.device),
+        )
         async with self._pool.acquire() as connection:
             user = await queries.fetch_credentials(connection, form.email)
             if user is None:

@@ -84,8 +84,12 @@ class Writer:
         user = await self._user(order.recipient)
         if user is None:
             return None
+        device = order.details.get("device")  # orders from before it was told have none
         code = await self._codes.sign_in.issue(
-            order.recipient, binding=str(order.details["browser"]), admitted=True
+            order.recipient,
+            binding=str(order.details["browser"]),
+            device=None if device is None else str(device),
+            admitted=True,
         )
         return letters.sign_in_code(user["email"], user["name"], code)
 

@@ -233,6 +233,15 @@ class Login:
         nonce = _nonce()
         return f"{nonce}.{self._mac(_normal(account), nonce)}"
 
+    def device_of(self, account: str, token: str | None) -> str | None:
+        """Returns what names the device of a token that `succeeded` or `trust` gave for this account. No round trip.
+
+        None for a forged one or another account's; also without a secret, since only Valkey knows the tokens then.
+        """
+        if token is None or self._secret is None:
+            return None
+        return self._verify(_normal(account), token)
+
     # -- inside --------------------------------------------------------------------------------------------
 
     async def _remember(self, valkey: Valkey, who: str, keys: tuple[str, ...]) -> str | None:
