@@ -221,6 +221,37 @@ async def test_more_channels_than_fit_into_one_connect_timeout_come_back_in_batc
         assert (link.connects, link.connects_failed) == (2, 0)
 
 
+async def test_leaving_many_channels_lets_others_run_in_between_and_a_cancelled_leave_leaves_all(
+    valkey: EmbeddedValkey, options: WireOptions
+) -> None:
+    names = [f"many{n}" for n in range(5_000)]
+    async with open_calm(valkey.url, options) as wire:
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        for cancelled in (False, True):
+            async with contextlib.AsyncExitStack() as stack:
+                heard = await stack.enter_async_context(wire.subscribe(*names, wait=True))
+                counter = asyncio.create_task(count_turns())
+                await asyncio.sleep(0)
+                before = turns
+                leaving = asyncio.create_task(heard.__aexit__(None, None, None))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # it has begun
+                if cancelled:
+                    leaving.cancel()
+                await asyncio.wait([leaving])
+                counter.cancel()
+                assert leaving.cancelled() is cancelled
+                assert cancelled or turns - before >= 5
+                await eventually(lambda: not valkey.call("PUBSUB", "CHANNELS", "many*"))
+
+
 async def test_a_quiet_channel_stays_connected(valkey: EmbeddedValkey, options: WireOptions) -> None:
     """Silence is no loss: the server is asked for a sign of life, and the connection outlives `drop_after_s` by far."""
     async with (

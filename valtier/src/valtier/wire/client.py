@@ -135,6 +135,12 @@ class Valkey(Commands, ABC):
         for hook in self._ready_hooks:
             await hook(self)
 
+    def hasten(self) -> None:
+        """Writes what this turn of the event loop has sent so far now, not at its end. No round trip.
+
+        For a caller that has just sent the server much to do, and has more to do itself. A cluster does not care.
+        """
+
     # -- state ---------------------------------------------------------------------------------------------
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from valtier.errors import ConfigurationError, ReplyError, UnavailableError
@@ -86,15 +88,25 @@ class Hub:
                 subscription.confirmed(topic)
 
     async def leave(self, subscription: Subscription) -> None:
-        """Sends it nothing more."""
-        for topic in subscription.topics:
+        """Sends it nothing more. Others have their turn between each thousand topics."""
+        rest = iter(subscription.topics)
+        try:
+            while some := tuple(islice(rest, BATCH)):
+                self._quit(subscription, some)
+                if len(some) == BATCH:
+                    await asyncio.sleep(0)
+        finally:  # whoever is cancelled in between leaves nothing behind
+            self._quit(subscription, rest)
+        await self._placement.settle_closing()
+
+    def _quit(self, subscription: Subscription, topics: Iterable[Topic]) -> None:
+        for topic in topics:
             subscribers = self._subscribers.get(topic, [])
             if subscription in subscribers:
                 subscribers.remove(subscription)
                 if not subscribers:
                     del self._subscribers[topic]
                     self._placement.remove(topic)
-        await self._placement.settle_closing()
 
     # -- what the servers tell -----------------------------------------------------------------------------
 

@@ -177,6 +177,10 @@ class Standalone(Valkey):
             check_shareable(args)
         return self._send_repeatable(*args) if idempotent else self._send(*args)
 
+    def hasten(self) -> None:
+        if self._link.connection is not None:
+            self._link.connection.hasten()
+
     def call_tracked(
         self, *args: Argument, sink: Callable[[Reply], None] | None = None
     ) -> asyncio.Future[Reply]:
