@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web web-check run test check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime staleness soak lock clean
+.PHONY: docs help setup web web-check run test check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -88,8 +88,11 @@ staleness: setup  ## valtier and its peers under random faults: who is ever stal
 soak: setup  ## The wire under random faults, ten minutes. Options: ARGS="--minutes 60 --seed 7"
 	@$(BIN)/python -m valtier.testing.soak $(ARGS)
 
-lock:  ## Resolves requirements.in anew into requirements.lock.
-	@PYTHON="$(PYTHON)" sh tools/lock.sh
+docs: setup  ## Builds the site of the docs into site/, strictly.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+lock:  ## Resolves requirements.in anew into requirements.lock; KEEP=1 only adds what is new.
+	@PYTHON="$(PYTHON)" KEEP="$(KEEP)" sh tools/lock.sh
 
 clean:  ## Removes what `make` has made, but not the data.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

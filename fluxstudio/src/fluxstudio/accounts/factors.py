@@ -20,7 +20,6 @@ from fluxstudio.staleness import NOTHING, Stale
 from fluxstudio.writes import Writes
 from valtier.limits import Limiter
 
-
 log = logging.getLogger("fluxstudio")
 
 
@@ -99,7 +98,7 @@ class Factors:
         try:
             return self._seal.open(stored, user_id)
         except SealedError:
-            log.error("A second factor can't be opened: put the key that sealed it back into SECRETS_KEY")
+            log.exception("A second factor can't be opened: put the key that sealed it back into SECRETS_KEY")
             raise unavailable(
                 "second-factor-unavailable",
                 "Two-step sign-in can't be checked now. Tell whoever runs this studio.",
