@@ -102,6 +102,7 @@ class Cache:
         self._records = engine.mirror.records
         self._monotonic = engine.clock.monotonic
         self._express = engine.express
+        self._order = engine.order
 
     @property
     def engine(self) -> Engine:
@@ -148,10 +149,10 @@ class Cache:
         record = self._records.get(key)
         if (
             record is not None
+            and (policy is None or policy.local)
             and record.quiet_until > self._monotonic()
             and (record.type is type or record.type == type)
             and (record.tags == tags or record.tags == tuple(tags))
-            and (policy is None or policy.local)
             and (not record.cells or all_alive(record.cells))
         ):
             kept: T = record.value
@@ -167,13 +168,14 @@ class Cache:
         if not tags and (express := self._express) is not None:
             space = express.space_for(key, policy)
             if space is not None:
-                head, began = express.head, self._engine.order()
+                store = express.store
+                head, began = store.head, self._order()
                 try:
-                    raw = await express.send(key)
+                    raw = await express.valkey.call("GET", f"{head}c:{key}}}")
                 except ValkeyError as exc:
                     ask = self._engine.ask(key, ttl, loader, (), type, policy, began)
                     return cast("T", await self._engine.serving.go_on_without(ask, exc))
-                if express.head is head:
+                if store.head is head:
                     opened = express.open(raw, type)
                     if opened is not UNDECODED:
                         space.counters.remote_hits += 1

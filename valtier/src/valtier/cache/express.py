@@ -6,7 +6,6 @@ plainly a fresh entry of the expected type is left to `serving`, with the reply,
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -22,7 +21,6 @@ from valtier.cache.store import Store
 from valtier.cache.undelivered import Undelivered
 from valtier.errors import ValkeyError
 from valtier.keys import MAX_KEY_LENGTH
-from valtier.wire import Reply
 
 _FRESH = struct.Struct(">Q")
 _FRESH_AT = 20  # where an entry tells until when it is fresh, in ms since 1970
@@ -40,7 +38,7 @@ LOST: Any = object()
 class Express:
     """Reads what needs no decision. Guarded by one event loop; for one server only."""
 
-    __slots__ = ("_mirror", "_owed", "_spaces", "_store", "_valkey", "_wall")
+    __slots__ = ("_mirror", "_owed", "_spaces", "_wall", "store", "valkey")
 
     def __init__(
         self,
@@ -50,17 +48,13 @@ class Express:
         spaces: Spaces,
         wall: Callable[[], float],
     ) -> None:
-        self._store = store
+        self.store = store
+        """Its `head` is how names begin now. If that has changed when a reply comes, the reply says nothing."""
         self._mirror = mirror
         self._owed = owed
         self._spaces = spaces
         self._wall = wall
-        self._valkey = store.valkey
-
-    @property
-    def head(self) -> str:
-        """How names begin now. If that has changed when a reply comes, the reply says nothing."""
-        return self._store.head
+        self.valkey = store.valkey
 
     def _takes(self, rules: Rules) -> bool:
         """Whether nothing is kept by these rules, and nobody refreshes early."""
@@ -70,18 +64,12 @@ class Express:
         """Returns the namespace of a key that can be read so; `None` where more has to be considered, or the key is bad."""
         if type(key) is not str or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable() or " " in key:
             return None
-        if self._owed.names or self._owed.everything or self._mirror.doubts(key):
+        owed, mirror = self._owed, self._mirror
+        if owed.names or owed.everything or mirror.doubts(key):
             return None
         space = self._spaces.of(key)
-        return space if self._takes(space.rules if policy is None else policy.rules) else None
-
-    def send(self, key: str) -> asyncio.Future[Reply]:
-        """Asks for one.
-
-        Raises:
-            ValkeyError: it can't be asked.
-        """
-        return self._valkey.call("GET", f"{self._store.head}c:{key}}}")
+        rules = space.rules if policy is None else policy.rules
+        return None if rules.beta or (rules.local and mirror.keeps) else space
 
     async def read_many(
         self, keys: Sequence[str], type_: Any, policy: Policy | None
@@ -93,16 +81,16 @@ class Express:
         spaces = self._spaces_for(keys, policy)
         if spaces is None:
             return {}, None
-        head = self._store.head
+        head = self.store.head
         names = f"{head}c:"
         raws: list[bytes | None] = []
         try:
             for some in slices(keys):
-                raws += await self._valkey.call("MGET", *[f"{names}{key}}}" for key in some])
+                raws += await self.valkey.call("MGET", *[f"{names}{key}}}" for key in some])
         except ValkeyError as exc:
             self._spaces.note_error(next(iter(spaces)).counters, exc)
             return {}, dict.fromkeys(keys, LOST)
-        if self._store.head is not head:
+        if self.store.head is not head:
             return {}, None
         values, others = self._open_many(keys, raws, type_)
         if others and len(spaces) > 1:
