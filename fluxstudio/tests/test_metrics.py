@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,19 @@ async def test_the_page_of_metrics_lists_all_of_them_and_no_other(
     assert listed - told == set(), "docs/metrics.md lists what is not told"
 
 
+async def test_a_worker_sends_its_numbers_to_statsd_too(shared_database_url: str, world: World) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
+        agent.bind(("127.0.0.1", 0))
+        agent.settimeout(10)
+        url = f"datadog://127.0.0.1:{agent.getsockname()[1]}?prefix=flux"
+        async with running(settings_for(shared_database_url, None, statsd_url=url)) as app:
+            await Caller(app, world.ada).get("/api/projects")
+        heard = agent.recv(65536)
+        while b"flux.process.cpu_s" not in heard:  # the last but a few
+            heard += agent.recv(65536)
+    assert b"flux.cache.misses:1|c|#namespace:projects" in heard
+
+
 # -- for operators only ---------------------------------------------------------------------------------
 
 
@@ -363,6 +377,8 @@ def test_the_settings_of_metrics_are_checked() -> None:
     assert (made.metrics_token, made.metrics_from) == (TOKEN, ("10.0.0.0/8", "::1"))
     assert made.metrics_dir == Path("/m")
     assert TOKEN not in repr(made)
+    with pytest.raises(SettingsError, match="STATSD_URL"):
+        Settings.from_env(given | {"STATSD_URL": "udp://somewhere"})
     for wrong in (
         {"METRICS_TOKEN": "short"},
         {"METRICS_TOKEN": "x" * 15 + "é"},

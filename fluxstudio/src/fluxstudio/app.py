@@ -74,6 +74,7 @@ from fluxstudio.writes import Writes
 from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
 from valtier.asgi import App
 from valtier.limits import ClientAddress
+from valtier.vitals.statsd import Statsd, StatsdOptions
 
 log = logging.getLogger("fluxstudio")
 
@@ -274,6 +275,8 @@ async def _open_studio(
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
+    if settings.statsd_url is not None:
+        await stack.enter_async_context(Statsd(tier.vitals, StatsdOptions.parse(settings.statsd_url)))
     if files is not None:  # last, so that it ends first: while all that counts is still there
         files.start()
         stack.push_async_callback(files.stop)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fluxstudio.mail.smtp import SmtpServer
 from valtier import ConfigurationError, Tier
 from valtier.limits import ClientAddress, Rule
+from valtier.vitals.statsd import StatsdOptions
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
@@ -80,6 +81,8 @@ class Settings:
     metrics_from: tuple[str, ...] | None = None
     """METRICS_FROM: the networks that need no token, if there is none; by default this machine, or nobody with
     SECURE_COOKIES."""
+    statsd_url: str | None = None
+    """STATSD_URL: where each worker sends its numbers too: `statsd://host:8125`, or `datadog://…` with tags."""
     assets_url: str = DEFAULT_ASSETS_URL
     """ASSETS_URL: where images are stored: `file:///directory`, `s3://bucket/prefix`."""
     web: bool = True
@@ -116,6 +119,7 @@ class Settings:
             metrics_dir=Path(given["METRICS_DIR"]) if "METRICS_DIR" in given else None,
             metrics_token=_metrics_token(given),
             metrics_from=_metrics_from(given),
+            statsd_url=_statsd_url(given),
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             web=_flag(given, "FLUXSTUDIO_WEB", default=True),
             log_json=_flag(given, "LOG_JSON", default=False) if "LOG_JSON" in given else None,
@@ -255,6 +259,16 @@ def _metrics_from(given: Mapping[str, str]) -> tuple[str, ...] | None:
             f"METRICS_FROM is a list of addresses and networks, such as 10.0.0.0/8: {exc}"
         ) from None
     return names
+
+
+def _statsd_url(given: Mapping[str, str]) -> str | None:
+    url = given.get("STATSD_URL")
+    if url is not None:
+        try:
+            StatsdOptions.parse(url)
+        except ConfigurationError as exc:
+            raise SettingsError(f"STATSD_URL can't be used: {exc}") from None
+    return url
 
 
 def _api_limit(given: Mapping[str, str]) -> str | None:
