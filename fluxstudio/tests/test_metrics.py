@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fluxstudio.settings import Settings, SettingsError
 from fluxstudio.testing import Caller, World, expect, running, settings_for
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import FaultProxy, eventually
+from valtier.testing.debian import ensure_program
 from valtier.vitals import Vitals
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -290,6 +292,11 @@ async def test_the_page_of_metrics_lists_all_of_them_and_no_other(
     async with running(settings_for(shared_database_url, valkey.url)) as app:
         await Caller(app, world.ada).get("/api/projects")
         text = await Caller(app).get("/metrics")
+    promtool = ensure_program("promtool", "prometheus")
+    checked = subprocess.run(  # noqa: ASYNC221, S603 - it reads a page
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     listed = set(re.findall(r"^\| `((?:valtier|fluxstudio)_\w+)`", PAGE.read_text("utf-8"), re.MULTILINE))
     assert told - listed == set(), "add them to docs/metrics.md"

@@ -25,7 +25,7 @@ from valtier.testing import eventually
 from valtier.testing.debian import ensure_program
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-DASHBOARD = DEPLOY / "grafana" / "fluxstudio.json"
+DASHBOARDS = (DEPLOY / "grafana" / "fluxstudio.json", DEPLOY / "grafana" / "valtier.json")
 WINDOW = "20s"
 MAY_BE_EMPTY = {"{{limit}}, closed", "{{limit}}"}
 """Nothing was refused, perhaps."""
@@ -53,8 +53,9 @@ def test_the_alerts_fire_when_they_should_and_not_before() -> None:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """The expressions of the dashboard, with the legends of their series."""
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+    """The expressions of the dashboards, with the legends of their series."""
+    panels = [panel for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"]]
+    for panel in panels:
         for target in panel.get("targets", ()):
             yield (
                 target["expr"].replace("$__rate_interval", WINDOW).replace("$instance", ".*"),
