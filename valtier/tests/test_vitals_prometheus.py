@@ -82,6 +82,9 @@ def test_counters_are_sums_over_all_and_levels_are_each_workers_own() -> None:
 
 def test_who_has_ended_is_still_in_the_counters_and_in_no_level() -> None:
     ended = total([worker("w2", 10)], worker="ended")
+    assert ended.local == {"evictions": 10}
+    assert ended.sections["limits"] == {"api.v2.denied": 10}
+    assert ended.sections["queue"] == {"mail.done": 10, "busy_s": 5.0}
     found = samples(exposition([worker("w1")], ended=ended, application="shop"))
     assert value(found, "valtier_workers") == 1
     assert value(found, "valtier_cache_hits_total", namespace="user", layer="local") == 11
