@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from valtier.cache.codec import Body, CorruptEntryError, encode_body
 from valtier.cache.entry import Entry
@@ -23,6 +23,7 @@ from valtier.cache.lease import Lease
 from valtier.cache.mirror import Mirror
 from valtier.cache.policy import Rules
 from valtier.cache.reading import Ask, Found, Reader
+from valtier.cache.slow import SlowLoads
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
 from valtier.cache.throttle import Throttle
@@ -51,6 +52,7 @@ _under_way: ContextVar[_Call | None] = ContextVar("valtier_under_way", default=N
 
 
 T = TypeVar("T")
+Around = Callable[[Sequence[str], int, Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 class AbsentError(LookupError):
@@ -96,6 +98,9 @@ class Loading:
     ) -> None:
         self.flights = Flights()
         self.throttle = Throttle(clock.monotonic)
+        self.slow = SlowLoads()
+        self.around: Around | None = None
+        """Calls the loaders, for whoever watches them: given the namespaces and the number of keys."""
         self._store = store
         self._reader = reader
         self._mirror = mirror
@@ -369,8 +374,11 @@ class Loading:
             counter.loads += 1
         call = _Call(frozenset(ask.key for ask in asks), _innermost())
         token = _under_way.set(call)
+        began = self._clock.monotonic()
         try:
-            return await loader()
+            if self.around is None:
+                return await loader()
+            return cast("T", await self.around([ask.space.name for ask in asks], len(asks), loader))
         except AbsentError:
             raise
         except (Exception, asyncio.CancelledError) as exc:
@@ -385,6 +393,10 @@ class Loading:
         finally:
             call.runs = False
             _under_way.reset(token)
+            took_s = self._clock.monotonic() - began
+            for counter in counters:
+                counter.load_s += took_s
+            self.slow.note(asks[0].key, took_s, began)
 
 
 def refuse_cycle(key: str) -> None:
