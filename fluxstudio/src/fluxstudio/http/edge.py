@@ -22,19 +22,20 @@ class Edge:
 
     def __init__(self, app: ASGIApp, lanes: Lanes, counters: Counters) -> None:
         self._app = app
-        self._lanes = lanes
+        self.lanes = lanes
         self._counters = counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._counters.requests += 1
-        method = scope["method"]
-        if method in {"GET", "HEAD"} and (found := self._lanes.find(scope["path"])):
+        found = self.lanes.of(scope)
+        if found is not None:
             lane, segments = found
             try:
                 response = await lane(Request(scope, receive), segments)
+                if lane.fields is not None:
+                    response = lane.fields.declare(scope, response)
             except Exception as exc:  # noqa: BLE001 - the edge: every exception becomes an answer
                 response = self._explain(exc).response()
-            if method == "HEAD":
+            if scope["method"] == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
         else:

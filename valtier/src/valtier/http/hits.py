@@ -162,8 +162,10 @@ class Hits:
 
     # -- looking -------------------------------------------------------------------------------------------
 
-    def peek(self, scope: Scope, facts: RequestFacts, identity: str | None) -> Leaving | None:
-        """Returns what answers a request from this process."""
+    def peek(
+        self, scope: Scope, facts: RequestFacts, identity: str | None, *, counts: bool = True
+    ) -> Leaving | None:
+        """Returns what answers a request from this process. Without `counts` it is no hit yet."""
         key = self._key_of(scope, facts, identity)
         if key is None:
             return None
@@ -175,9 +177,10 @@ class Hits:
             return None
         leaving = self._fit(facts, leaving, identity)
         if leaving is not None:
-            record.uses += 1
             record.derived = leaving
-            self._counters.local_hits += 1
+            if counts:
+                record.uses += 1
+                self._counters.local_hits += 1
         return leaving
 
     async def fetch(
