@@ -56,8 +56,9 @@ class Accounts:
                 raise not_found("user")
             return encode(Profile(*row))
 
-        key = keys.user(user_id)
-        return Made(await self._cache.get_or_set(key, keys.USER_TTL_S, load, tags=(key,)), (key,))
+        names = (keys.user(user_id),)
+        body = await self._cache.get_or_set(keys.user(user_id), keys.USER_TTL_S, load, tags=names)
+        return Made(body, names)
 
     async def change_profile(self, user_id: int, form: ProfileChange) -> bytes:
         """Changes the user's name or bio, and returns the account as JSON."""

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxstudio.http.body import ClientGoneError, is_upload, read_body
+from fluxstudio.http.kept import KEPT
 from fluxstudio.http.lean import Lanes, parse_query
 from fluxstudio.http.origin import SAFE_METHODS, is_cross_site
 from fluxstudio.ops.counters import Counters
@@ -26,6 +27,8 @@ class Edge:
         self._counters = counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if KEPT not in scope:
+            self._counters.requests += 1
         found = self.lanes.of(scope)
         if found is not None:
             lane, segments = found

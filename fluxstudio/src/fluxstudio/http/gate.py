@@ -25,14 +25,13 @@ class Gate:
 
     def __init__(self, edge: Edge, door: Doorkeeper, cache: ResponseCache | None, counters: Counters) -> None:
         self._edge = edge
-        self._lanes = edge.lanes
         self._door = door
         self._cache = cache
         self._counters = counters
 
     def begin(self, scope: Scope) -> None:
         """Begins what can be looked up before the limit has decided. Never raises."""
-        found = self._lanes.of(scope)
+        found = self._edge.lanes.of(scope)
         if found is None or (fields := found[0].fields) is None:
             return
         if not found[0].reads_query:
@@ -44,9 +43,9 @@ class Gate:
             self._cache.begin(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._counters.requests += 1
         if KEPT in scope and self._cache is not None:
             if scope[KEPT] or await self._is_signed_in(scope):
+                self._counters.requests += 1  # the edge counts the others
                 await self._cache(scope, receive, send)
                 return
             del scope[KEPT]

@@ -32,7 +32,7 @@ class Fields:
         names: tuple[str, ...] = getattr(response, "names", ())
         if not names or response.status_code != 200:
             return response
-        tag = b'"%b"' % hashlib.blake2b(bytes(response.body), digest_size=12).hexdigest().encode()
+        tag = b'"%b"' % hashlib.blake2b(bytes(response.body), digest_size=16).hexdigest().encode()
         headers = [line for line in response.raw_headers if line[0] != b"cache-control"]
         response.raw_headers = [*headers, self._browser, (b"etag", tag)]
         if KEPT in scope:  # which evaluates conditions, and sends neither of these on

@@ -65,8 +65,9 @@ class Projects:
             async with self._pool.acquire() as connection:
                 return pack_roles(await queries.fetch_roles_of(connection, user_id))
 
-        key = keys.roles(user_id)
-        packed = await self._cache.get_or_set(key, keys.ROLES_TTL_S, load, tags=(key,))
+        packed = await self._cache.get_or_set(
+            keys.roles(user_id), keys.ROLES_TTL_S, load, tags=(keys.roles(user_id),)
+        )
         role = find_role(packed, project_id)
         if role is None:
             raise not_found("project")
@@ -129,9 +130,9 @@ class Projects:
                 rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
             return encode(ProjectList([_summary(row) for row in rows]))
 
-        key = keys.projects(user_id)
-        tags = (key, keys.LISTS)
-        return Made(await self._cache.get_or_set(key, keys.PROJECTS_TTL_S, load, tags=tags), tags)
+        names = (keys.projects(user_id), keys.LISTS)
+        body = await self._cache.get_or_set(keys.projects(user_id), keys.PROJECTS_TTL_S, load, tags=names)
+        return Made(body, names)
 
     async def get(self, user_id: int, project_id: int) -> Made:
         """Returns one of the user's projects as JSON."""
@@ -141,9 +142,11 @@ class Projects:
             async with self._pool.acquire() as connection:
                 return await _fetch_json(connection, project_id, role)
 
-        key = keys.project(project_id, role)
-        body = await self._cache.get_or_set(key, keys.PROJECT_TTL_S, load, tags=(key,))
-        return Made(body, (key, keys.roles(user_id)))
+        names = (keys.project(project_id, role),)
+        body = await self._cache.get_or_set(
+            keys.project(project_id, role), keys.PROJECT_TTL_S, load, tags=names
+        )
+        return Made(body, (*names, keys.roles(user_id)))
 
     async def members_of(self, user_id: int, project_id: int) -> Made:
         """Returns the members of one of the user's projects as JSON."""
@@ -154,10 +157,9 @@ class Projects:
                 rows = await queries.fetch_members(connection, project_id)
             return encode(MemberList([Member(*row) for row in rows]))
 
-        key = keys.members(project_id)
-        tags = (key, keys.NAMES)
-        body = await self._cache.get_or_set(key, keys.PROJECT_TTL_S, load, tags=tags)
-        return Made(body, (*tags, keys.roles(user_id)))
+        names = (keys.members(project_id), keys.NAMES)
+        body = await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load, tags=names)
+        return Made(body, (*names, keys.roles(user_id)))
 
     # -- writing -------------------------------------------------------------------------------------------
 

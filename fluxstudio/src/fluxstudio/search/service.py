@@ -44,11 +44,11 @@ class Search:
                     raise _too_intricate() from exc
             return encode(SearchResult(words, [_found(row) for row in rows]))
 
-        tags = (keys.search_tag(user_id), keys.LISTS)
+        names = (keys.search_tag(user_id), keys.LISTS)
         body = await self._cache.get_or_set(
-            keys.search(user_id, words, limit), keys.SEARCH_TTL_S, load, tags=tags
+            keys.search(user_id, words, limit), keys.SEARCH_TTL_S, load, tags=names
         )
-        return Made(body, tags)
+        return Made(body, names)
 
 
 def normalise(query: str) -> str:

@@ -48,9 +48,9 @@ class Showcase:
                 raise not_found()
             return page.render(**row)
 
-        key = keys.showcase(slug)
-        tags = (key, keys.PAGES)
-        return Made(await self._cache.get_or_set(key, keys.SHOWCASE_TTL_S, load, tags=tags), tags)
+        names = (keys.showcase(slug), keys.PAGES)
+        body = await self._cache.get_or_set(keys.showcase(slug), keys.SHOWCASE_TTL_S, load, tags=names)
+        return Made(body, names)
 
     async def publish(self, user_id: int, project_id: int, form: NewPage) -> bytes:
         """Publishes a project, or changes its page. Returns the page as JSON.
