@@ -172,8 +172,9 @@ class ResponseCache:
         identity = self._identify(scope)
         if identity is None and facts.credentials:
             identity = self._guesses.get(_credentials(scope, self._credential_names))
-        if self._hits.local and self._hits.peek(scope, facts, identity, counts=False) is not None:
-            scope[_EARLY] = facts  # it is looked for again in its turn: it may be invalidated before
+        key = self._hits.kept(scope, facts, identity) if self._hits.local else None
+        if key is not None:
+            scope[_EARLY] = facts, key, identity  # it is looked at in its turn: it may be invalidated before
             return
         request = self._open(scope, facts, identity)
         scope[_EARLY] = request
@@ -195,9 +196,14 @@ class ResponseCache:
             return
         leaving: Leaving | None
         body: bytes | None = None
-        facts = early or rules.read_request(scope["method"], scope["headers"], self._options)
+        key = None
+        if early is not None:
+            facts, key, whose = early
+            key = key if whose == identity else None
+        else:
+            facts = rules.read_request(scope["method"], scope["headers"], self._options)
         if self._hits.local:
-            leaving = self._hits.peek(scope, facts, identity)
+            leaving = self._hits.peek(scope, facts, identity, key)
         else:
             leaving, body = await self._hits.fetch(scope, facts, identity) or (None, None)
         if leaving is None:
