@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.http import options as o
-from valtier.embedded import free_port
+from valtier.embedded import EmbeddedServerError, free_port
+from valtier.testing.debian import ensure_program
 
 _ROOT = Path(__file__).parents[2]
 _START_S = 30.0
@@ -61,7 +62,10 @@ def serve(subject: str, valkey: str, size: int) -> Iterator[Server]:
 def _nginx(origin: int) -> Iterator[Server]:
     binary = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if binary is None:
-        raise o.BenchError("nginx is not installed")
+        try:
+            binary = str(ensure_program("nginx", "nginx"))
+        except EmbeddedServerError as exc:
+            raise o.BenchError(str(exc)) from exc
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="valtier-nginx-") as name:
         folder = Path(name)

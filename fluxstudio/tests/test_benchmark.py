@@ -199,6 +199,11 @@ def test_the_hit_rate_is_told_with_and_without_sessions() -> None:
     assert Counters().hit_rate(sessions=True) is None
 
 
+def test_what_the_response_cache_misses_and_a_service_has_is_no_miss() -> None:
+    spaces = {"http": Namespace(hits=60, misses=40), "projects": Namespace(hits=30, misses=10)}
+    assert Counters(cache=spaces).hit_rate(sessions=False) == 0.9
+
+
 def test_a_statistics_file_that_is_none_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "11.json").write_text('{"requests": "many"}')
     with pytest.raises(BenchError, match=r"11\.json"):

@@ -109,11 +109,19 @@ async def test_a_lane_answers_as_fastapi_would(app: Application, world: World) -
     caller = Caller(app, world.ben)
     lean = [await caller.call("GET", path) for path in paths]
     edge = app._edge
-    lanes, edge._lanes = edge._lanes, Lanes([])
+    lanes, edge.lanes = edge.lanes, Lanes([])
     plain = [await caller.call("GET", path) for path in paths]
-    edge._lanes = lanes
+    edge.lanes = lanes
     for path, one, other in zip(paths, lean, plain, strict=True):
         assert (one.status_code, one.text) == (other.status_code, other.text), path
+        for name in (
+            "cache-control",
+            "etag",
+            "cache-status",
+            "x-request-id",
+        ):  # which the edge writes, for lanes
+            one.headers.pop(name, None)
+            other.headers.pop(name, None)
         assert one.headers == other.headers, path
 
 

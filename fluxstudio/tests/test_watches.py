@@ -123,7 +123,7 @@ async def run(studios: Studios, change: str, *, without: str | None = None) -> t
         kinds.update(map(kind_of, keys), (f"{kind_of(tag)}#" for tag in tags))
         return await deliver(
             *(key for key in keys if kind_of(key) != without),
-            tags=[tag for tag in tags if f"{kind_of(tag)}#" != without],
+            tags=[tag for tag in tags if without not in {kind_of(tag), f"{kind_of(tag)}#"}],
             everything=everything,
         )
 

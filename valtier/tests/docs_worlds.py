@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from valtier import SessionSchema, Tier
@@ -111,7 +111,28 @@ async def with_tier(database_url: str) -> AsyncIterator[Names]:
             "queue": asyncio.Queue(),
             "typed_address": "Ada@example.org",
             "user": SimpleNamespace(id=42),
+            "done": 0,
+            "waiting": 0,
+            **_studio(),
         }
+
+
+def _studio() -> Names:
+    """What pages that quote FluxStudio's routes import."""
+    from fluxstudio import keys
+    from fluxstudio.http.answers import Json
+    from fluxstudio.http.policy import for_caller, policy
+    from fluxstudio.studio import studio_of
+
+    return {
+        "keys": keys,
+        "Json": Json,
+        "for_caller": for_caller,
+        "policy": policy,
+        "studio_of": studio_of,
+        "Request": Request,
+        "Response": Response,
+    }
 
 
 async def _well(request: Request) -> PlainTextResponse:

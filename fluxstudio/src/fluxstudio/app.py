@@ -39,6 +39,7 @@ from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import Connection, Pool, create_pool
 from fluxstudio.db.secrets import fetch_secrets
 from fluxstudio.http.edge import Edge
+from fluxstudio.http.gate import Gate
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.limits import install_limits
 from fluxstudio.http.openapi import describe_problems
@@ -73,7 +74,8 @@ from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.writes import Writes
 from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
-from valtier.asgi import App
+from valtier.asgi import App, Together
+from valtier.http import ResponseCache
 from valtier.limits import ClientAddress
 from valtier.vitals.statsd import Statsd, StatsdOptions
 
@@ -174,14 +176,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = app.settings
     async with AsyncExitStack() as stack:
         app.studio = await _open_studio(settings, app.counters, app.traffic, stack)
-        limited = install_limits(app.entrance, app.studio.tier, app.routers, settings)
-        app.entrance = SecurityHeaders(
-            limited,
-            hsts="365d" if settings.secure_cookies else None,
-            content_security_policy=_API_CSP,
-            referrer_policy="no-referrer",
-            behind_tls_proxy=settings.secure_cookies,
-        )
+        app.entrance = _entrance(app, app.studio, stack)
         if tracing.configured():
             stack.callback(tracing.instrument(app.studio.tier))
             app.entrance = tracing.TraceRequests(app.entrance, trusts=app.request_ids.trusts)
@@ -190,6 +185,29 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             app.studio = None
             app.entrance = app._edge  # noqa: SLF001
+
+
+def _entrance(app: Application, studio: Studio, stack: AsyncExitStack) -> App:
+    """Returns what a request passes before the edge: security headers, limit, session, response cache.
+
+    The lookups of the last three begin together, and leave in one write.
+    """
+    settings, edge = app.settings, app._edge  # noqa: SLF001
+    kept: ResponseCache | None = None
+    if settings.use_redis:
+        # What a client asks of caches does not count: answers are as new as their names, and nobody works PostgreSQL.
+        # To ask whether a stale one still stands costs as much as a new one: it is not kept for that.
+        kept = ResponseCache(edge, studio.tier, request_directives=False, keep_stale="1s")
+        stack.push_async_callback(kept.stop)
+    gate = Gate(edge, studio.door, kept, app.counters)
+    headers = SecurityHeaders(
+        install_limits(gate, studio.tier, app.routers, settings),
+        hsts="365d" if settings.secure_cookies else None,
+        content_security_policy=_API_CSP,
+        referrer_policy="no-referrer",
+        behind_tls_proxy=settings.secure_cookies,
+    )
+    return Together(headers)
 
 
 async def _open_studio(

@@ -1,5 +1,7 @@
 """Every cache key and tag of FluxStudio, and how long each entry lives. None is built anywhere else.
 
+A key is the tag of its entry, too, and of the answers that are made of it (`fluxstudio.staleness`).
+
 A key's part before the first colon is its namespace: hits and misses are counted by it.
 """
 
@@ -15,6 +17,8 @@ MESSAGES_TTL_S = 60
 SEARCH_TTL_S = 30
 SHOWCASE_TTL_S = 3600
 ASSET_TTL_S = 24 * 3600
+ASSET_ANSWER_TTL_S = 300
+"""Of the answer, which is kept for each caller: the entry that all share lasts longer."""
 
 # Tags of everything that shows a thing, for changes from outside: a trigger sees the row that was changed, and neither
 # who is a member nor where a name shows. The watches that say them are in the migrations.

@@ -11,6 +11,10 @@
     showcase:SLUG     headline, summary, the project's title, its owners' names
     asset:ID          what never changes
 
+Answers that the response cache keeps are made of such entries, and have their names as tags: keys, where they are
+invalidated by key, and tags. An entry has its own key as a tag, too: so it and all answers made of it end in one step,
+and no answer is made of an entry that has ended elsewhere, not even where keys and tags lie on different nodes.
+
 This is for FluxStudio's own writes, which know. Changes from outside, made with psql, are seen by triggers: the watches
 in `fluxstudio.migrations`, which know the changed row only and say the rest by the coarse tags of `fluxstudio.keys`.
 
@@ -33,6 +37,11 @@ class Stale:
 
     keys: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of it as tags: a key's name is also the tag of its entry, and of every answer that was made of it."""
+        return self.tags + self.keys
 
     def __or__(self, other: Stale) -> Stale:
         return Stale(self.keys + other.keys, self.tags + other.tags)

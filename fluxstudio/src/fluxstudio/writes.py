@@ -78,7 +78,7 @@ class Writes:
             self._outbox.transaction(connection) as invalidate,
         ):
             result, stale = await change(connection)
-            invalidate(*stale.keys, tags=stale.tags)
+            invalidate(*stale.keys, tags=stale.names)
         await self.told(stale)
         return result
 

@@ -70,6 +70,31 @@ async def test_lookups_that_begin_early_are_used(here: Tier, there: Tier) -> Non
     assert (await get(stack)).is_hit
 
 
+async def test_what_is_invalidated_while_others_are_asked_is_not_served(here: Tier) -> None:
+    site = Site()
+    cache = ResponseCache(site, here)
+    invalidates = False
+
+    class Limit:
+        def __init__(self, app: ResponseCache) -> None:
+            self.app = app
+
+        async def __call__(self, request: Scope, receive: Receive, send: Send) -> None:
+            if invalidates:
+                await cache.purge("http://site.test/")
+            await self.app(request, receive, send)
+
+    stack = Together(Limit(cache))
+    await get(stack)
+    await eventually(lambda: here.cache.local["entries"] == 1)
+    for _ in range(2):
+        assert (await get(stack)).body == b"answer 1"
+    hits = here.cache.stats()["http"].local_hits
+    invalidates = True
+    assert (await get(stack)).body == b"answer 2"
+    assert here.cache.stats()["http"].local_hits == hits
+
+
 async def test_the_lookup_of_a_private_page_begins_before_the_session_is_read(
     here: Tier, there: Tier
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from fluxstudio import keys
 from fluxstudio.accounts.schemas import (
     Account,
     EmailVerification,
@@ -25,7 +26,7 @@ from fluxstudio.accounts.signing import SignedIn
 from fluxstudio.http.answers import Json, documented, encode, no_content
 from fluxstudio.http.inputs import Id
 from fluxstudio.http.lean import LeanRoute
-from fluxstudio.http.policy import policy
+from fluxstudio.http.policy import for_caller, policy
 from fluxstudio.studio import studio_of
 
 router = APIRouter(route_class=LeanRoute, tags=["accounts"])
@@ -176,7 +177,7 @@ async def change_profile(request: Request, form: ProfileChange) -> Response:
 
 
 @router.get("/api/users/{user_id}", responses=documented(Profile))
-@policy("signed in")
+@policy("signed in", cache=for_caller(keys.USER_TTL_S))
 async def read_profile(request: Request, user_id: Id) -> Response:
     """Returns the profile of any user."""
     studio = studio_of(request)

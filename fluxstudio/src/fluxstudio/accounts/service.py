@@ -8,7 +8,7 @@ from fluxstudio.accounts.schemas import Device, DeviceList, Profile, ProfileChan
 from fluxstudio.accounts.sessions import StudioSession, StudioSessions
 from fluxstudio.accounts.views import account_of, account_row
 from fluxstudio.db.pool import Connection, Pool
-from fluxstudio.http.answers import encode
+from fluxstudio.http.answers import Made, encode
 from fluxstudio.mail.service import Post
 from fluxstudio.problems import not_found
 from fluxstudio.projects.service import Projects
@@ -46,7 +46,7 @@ class Accounts:
 
         return await self._cache.get_or_set(keys.account(user_id), keys.USER_TTL_S, load)
 
-    async def profile(self, user_id: int) -> bytes:
+    async def profile(self, user_id: int) -> Made:
         """Returns anybody's profile as JSON. Raises a 404 problem."""
 
         async def load() -> bytes:
@@ -56,7 +56,9 @@ class Accounts:
                 raise not_found("user")
             return encode(Profile(*row))
 
-        return await self._cache.get_or_set(keys.user(user_id), keys.USER_TTL_S, load)
+        names = (keys.user(user_id),)
+        body = await self._cache.get_or_set(keys.user(user_id), keys.USER_TTL_S, load, tags=names)
+        return Made(body, names)
 
     async def change_profile(self, user_id: int, form: ProfileChange) -> bytes:
         """Changes the user's name or bio, and returns the account as JSON."""

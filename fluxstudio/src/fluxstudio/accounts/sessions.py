@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from starlette.responses import Response
 from starlette.types import Scope
@@ -13,12 +13,16 @@ from fluxstudio.problems import Problem
 from valtier.asgi import cookie, header
 from valtier.codes import new_binding
 from valtier.limits import ClientAddress
-from valtier.sessions import Session, Sessions
+from valtier.sessions import Session, Sessions, SessionUnavailableError
 
 StudioSession = Session[Any]
 StudioSessions = Sessions[Any]
 
+IDENTITY = "valtier.identity"
+"""Where in a request's scope the response cache finds who asks: the user's id as text, once the session is known."""
 _FOUND = "fluxstudio.session"
+_BEGUN = "fluxstudio.session.begun"
+_UNKNOWN = "fluxstudio.session.unknown"
 _YEAR_S = 365 * 86_400
 _BROWSER = re.compile(rb"[A-Za-z0-9_-]{22}")
 
@@ -61,13 +65,40 @@ class Doorkeeper:
         if _FOUND in scope:
             found: StudioSession | None = scope[_FOUND]
             return found
+        if _UNKNOWN in scope:
+            raise scope[_UNKNOWN]
+        if _BEGUN not in scope:
+            self.begin(scope)
+            if _FOUND in scope:
+                return cast("StudioSession", scope[_FOUND])
+        lookup: Any = scope.pop(_BEGUN, None)
+        try:
+            session = None if lookup is None else await lookup.session()
+        except SessionUnavailableError as exc:
+            scope[_UNKNOWN] = exc
+            raise
+        return self._know(scope, session)
+
+    def begin(self, scope: Scope) -> bool:
+        """Begins to find the session, without waiting; what has to be asked leaves with all else that this turn sends.
+
+        Returns whether there may be one. Never raises.
+        """
         token = cookie(scope, self._cookie)
-        session = None
-        if token:
-            session = self.sessions.peek(token) or await self.sessions.load(token)
-            if session is not None:
-                self.sessions.touch_soon(session)
+        if not token:
+            return False
+        session = self.sessions.peek(token)
+        if session is None:
+            scope[_BEGUN] = self.sessions.begin_load(token)
+        else:
+            self._know(scope, session)
+        return True
+
+    def _know(self, scope: Scope, session: StudioSession | None) -> StudioSession | None:
         scope[_FOUND] = session
+        if session is not None:
+            scope[IDENTITY] = session.subject
+            self.sessions.touch_soon(session)
         return session
 
     async def require(self, scope: Scope) -> StudioSession:

@@ -6,7 +6,7 @@ from fluxstudio import keys
 from fluxstudio.assets import queries
 from fluxstudio.assets.schemas import Asset
 from fluxstudio.db.pool import Pool
-from fluxstudio.http.answers import encode
+from fluxstudio.http.answers import Made, encode
 from fluxstudio.problems import Problem, not_found
 from fluxstudio.projects.service import Projects
 from valtier import Cache
@@ -20,7 +20,7 @@ class Assets:
         self._cache = cache
         self._projects = projects
 
-    async def get(self, user_id: int, asset_id: int) -> bytes:
+    async def get(self, user_id: int, asset_id: int) -> Made:
         """Returns an asset's metadata as JSON. Two cache lookups: the asset, and the caller's role in its project.
 
         Raises:
@@ -34,10 +34,11 @@ class Assets:
                 raise not_found("asset")
             return b"%d %b" % (row["project_id"], encode(Asset(*row)))
 
-        entry = await self._cache.get_or_set(keys.asset(asset_id), keys.ASSET_TTL_S, load)
+        names = (keys.asset(asset_id),)
+        entry = await self._cache.get_or_set(keys.asset(asset_id), keys.ASSET_TTL_S, load, tags=names)
         project_id, _, body = entry.partition(b" ")
         try:
             await self._projects.role(user_id, int(project_id))
         except Problem:
             raise not_found("asset") from None
-        return body
+        return Made(body, (*names, keys.roles(user_id)))

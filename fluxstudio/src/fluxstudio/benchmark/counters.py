@@ -13,6 +13,8 @@ from fluxstudio.benchmark.options import BenchError
 
 SESSIONS = "session"
 """The namespace that nearly always hits; the hit rate is told with and without it."""
+ANSWERS = "http"
+"""The response cache's. What it misses is looked for in the other namespaces next, and counted there."""
 
 
 class Queries(msgspec.Struct, frozen=True):
@@ -51,8 +53,12 @@ class Counters(msgspec.Struct, frozen=True):
         return 1000 * self.queries.writes / self.requests if self.requests else 0.0
 
     def hit_rate(self, *, sessions: bool) -> float | None:
-        """Hits per lookup over all namespaces; None when nothing was looked up."""
-        chosen = [space for name, space in self.cache.items() if sessions or name != SESSIONS]
+        """Hits per lookup over all namespaces; None when nothing was looked up. A miss is what no level had."""
+        chosen = [
+            Namespace(hits=space.hits) if name == ANSWERS else space
+            for name, space in self.cache.items()
+            if sessions or name != SESSIONS
+        ]
         return _combine_namespaces(chosen).hit_rate
 
 

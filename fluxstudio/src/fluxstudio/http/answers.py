@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.responses import Response
@@ -17,25 +18,49 @@ _FIXED = (
 )
 
 
+class Made(NamedTuple):
+    """The body of an answer, and what it is made of."""
+
+    body: bytes
+    names: tuple[str, ...]
+    """Every key and tag of `fluxstudio.keys` whose invalidation makes it stale."""
+
+
 def encode(value: object) -> bytes:
     """Returns a dataclass of some `schemas` module as JSON."""
     return _encoder.encode(value)
 
 
 class Json(Response):
-    """A private JSON answer. Skips what Starlette's Response works out anew for each answer."""
+    """A JSON answer. Skips what Starlette's Response works out anew for each answer.
+
+    Nobody may keep it; but one that was `Made` may be kept as its route declares (`fluxstudio.http.kept`).
+    """
 
     media_type = "application/json"
 
-    def __init__(self, body: bytes, status: int = 200) -> None:
+    def __init__(self, body: bytes | Made, status: int = 200) -> None:
         self.status_code = status
         self.background = None
+        self.names: tuple[str, ...] = ()
+        if isinstance(body, Made):
+            body, self.names = body
         self.body = body
-        self.raw_headers = [*_FIXED, (b"content-length", b"%d" % len(body))]
+        self.raw_headers = [*_FIXED, (b"content-length", b"%d" % len(self.body))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+class Html(Response):
+    """A page that may be kept as its route declares."""
+
+    media_type = "text/html"
+
+    def __init__(self, made: Made, headers: Mapping[str, str]) -> None:
+        super().__init__(made.body, 200, {**headers, "cache-control": "no-store"})
+        self.names = made.names
 
 
 def no_content() -> Response:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxstudio.http.body import ClientGoneError, is_upload, read_body
+from fluxstudio.http.kept import KEPT
 from fluxstudio.http.lean import Lanes, parse_query
 from fluxstudio.http.origin import SAFE_METHODS, is_cross_site
 from fluxstudio.ops.counters import Counters
@@ -22,20 +23,22 @@ class Edge:
 
     def __init__(self, app: ASGIApp, lanes: Lanes, counters: Counters) -> None:
         self._app = app
-        self._lanes = lanes
+        self.lanes = lanes
         self._counters = counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._counters.requests += 1
-        method = scope["method"]
-        if method in {"GET", "HEAD"} and (found := self._lanes.find(scope["path"])):
+        if KEPT not in scope:
+            self._counters.requests += 1
+        found = self.lanes.of(scope)
+        if found is not None:
             lane, segments = found
-            scope["route"] = lane
             try:
                 response = await lane(Request(scope, receive), segments)
+                if lane.fields is not None:
+                    response = lane.fields.declare(scope, response)
             except Exception as exc:  # noqa: BLE001 - the edge: every exception becomes an answer
                 response = self._explain(exc).response()
-            if method == "HEAD":
+            if scope["method"] == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
         else:

@@ -19,11 +19,16 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from fluxstudio.http.kept import Fields
+from fluxstudio.http.policy import policy_of
 from fluxstudio.problems import FieldError, Problem, field_error, invalid
 
 _MAX_QUERY_FIELDS = 20
 _REQUIRED = inspect.Parameter.empty
+_METHODS = frozenset({"GET", "HEAD"})
+_FOUND = "fluxstudio.lane"
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -67,6 +72,11 @@ class Lane:
         self._in_query = {p.name: (adapters[p.name], p.default) for p in parameters if p.name not in in_path}
         self._defaults = {name: default for name, (_, default) in self._in_query.items()}
         self._has_required = _REQUIRED in self._defaults.values()
+        self.reads_query = self._strict or bool(self._in_query)
+        declared = policy_of(endpoint)
+        kept = declared is not None and declared.cache.tier is not None
+        self.fields = Fields(declared.cache) if declared is not None and kept else None
+        """What its answers say of caching; None: nobody may keep them."""
 
     async def __call__(self, request: Request, segments: Sequence[str]) -> Response:
         return await self.endpoint(request, **self.arguments(segments, request.scope["query_string"]))
@@ -82,7 +92,7 @@ class Lane:
         given: dict[str, Any] = {}
         for (name, adapter), segment in zip(self._in_path, segments, strict=True):
             _read(given, errors, "path", name, adapter, segment)
-        if query and (self._strict or self._in_query):
+        if query and self.reads_query:
             self._read_query(given, errors, query)
         if self._has_required:
             for name, default in self._defaults.items():
@@ -159,6 +169,16 @@ class Lanes:
                 else:
                     node = node.literals.setdefault(segment, _Node())
             node.lane = lane
+
+    def of(self, scope: Scope) -> tuple[Lane, list[str]] | None:
+        """Returns the lane of a request, as `find` does, and notes it as its route; it is looked for once."""
+        if _FOUND in scope:
+            known: tuple[Lane, list[str]] | None = scope[_FOUND]
+            return known
+        found = scope[_FOUND] = self.find(scope["path"]) if scope["method"] in _METHODS else None
+        if found is not None:
+            scope["route"] = found[0]  # whoever counts requests counts those that the cache answers too
+        return found
 
     def find(self, path: str) -> tuple[Lane, list[str]] | None:
         """Returns the lane of a path, and the segments that stand for its parameters. O(length of the path)."""

@@ -18,8 +18,12 @@ account and device; `mail` has a cooldown for the address that is typed and for 
 account and by code. In an outage of Valkey these three are closed (503). `sudo` is signed in, with the password shown within
 ten minutes.
 
-| method | path | who | limit | Cache-Control | |
-| :--- | :--- | :--- | :--- | :--- | :--- |
+`Cache-Control` is what an answer with status 200 tells browsers, `Valtier-Cache-Control` (RFC 9213) what it tells the response
+cache: `private` is for the caller alone. Such an answer has an `ETag`, and ends earlier than its age allows as soon as anything
+that it was made of changes. Everything else is `no-store`.
+
+| method | path | who | limit | Cache-Control | Valtier-Cache-Control | |
+| :--- | :--- | :--- | :--- | :--- | :--- | :--- |
 """
 
 
@@ -45,5 +49,9 @@ def _row(route: APIRoute, method: str) -> str:
         raise TypeError(f"{method} {route.path} declares no policy: put @policy(…) below its route")
     what = (route.endpoint.__doc__ or "").strip().splitlines()[0]
     note = " Development only." if route.path.startswith("/dev/") else ""
-    cells = (method, f"`{route.path}`", declared.auth, declared.limit, declared.cache, what + note)
+    kept = declared.cache
+    cells = (
+        *(method, f"`{route.path}`", declared.auth, declared.limit),
+        *(kept.browser, kept.tier or "", what + note),
+    )
     return f"| {' | '.join(cells)} |\n"

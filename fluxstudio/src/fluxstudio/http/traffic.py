@@ -17,7 +17,7 @@ from valtier.vitals import Durations, Timed
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ROUTE = "none"
-"""Answered before any route was found: unknown addresses, refusals by limits."""
+"""Answered before any route was found: unknown addresses, refused writes."""
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 

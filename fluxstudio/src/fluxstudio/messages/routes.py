@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from fluxstudio import keys
 from fluxstudio.http.answers import Json, documented
 from fluxstudio.http.inputs import Id, Limit
 from fluxstudio.http.lean import LeanRoute
-from fluxstudio.http.policy import policy
+from fluxstudio.http.policy import for_caller, policy
 from fluxstudio.messages.schemas import Message, MessagePage, NewMessage
 from fluxstudio.studio import studio_of
 
@@ -15,7 +16,7 @@ router = APIRouter(route_class=LeanRoute, tags=["messages"])
 
 
 @router.get("/api/projects/{project_id}/messages", responses=documented(MessagePage))
-@policy("signed in")
+@policy("signed in", cache=for_caller(keys.MESSAGES_TTL_S))
 async def list_messages(
     request: Request, project_id: Id, before: Id | None = None, limit: Limit = 50
 ) -> Response:

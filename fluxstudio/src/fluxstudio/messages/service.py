@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
-from fluxstudio.http.answers import encode
+from fluxstudio.http.answers import Made, encode
 from fluxstudio.messages import queries
 from fluxstudio.messages.schemas import Message, MessageAuthor, MessagePage, NewMessage
 from fluxstudio.problems import conflict
@@ -34,7 +34,7 @@ class Messages:
         self.announce: Announce = _tell_nobody
         """Tells those who are in the project of a new message; set by the realtime side."""
 
-    async def page(self, user_id: int, project_id: int, before: int | None, limit: int) -> bytes:
+    async def page(self, user_id: int, project_id: int, before: int | None, limit: int) -> Made:
         """Returns a page of messages as JSON. Two cache lookups: the caller's role, and the page, which all share.
 
         Raises:
@@ -58,12 +58,11 @@ class Messages:
             ]
             return encode(MessagePage(messages, messages[-1].id if len(rows) > limit else None))
 
-        return await self._cache.get_or_set(
-            keys.messages(project_id, before, limit),
-            keys.MESSAGES_TTL_S,
-            load,
-            tags=(keys.messages_tag(project_id), keys.NAMES),
+        names = (keys.messages_tag(project_id), keys.NAMES)
+        body = await self._cache.get_or_set(
+            keys.messages(project_id, before, limit), keys.MESSAGES_TTL_S, load, tags=names
         )
+        return Made(body, (*names, keys.roles(user_id)))
 
     async def post(self, user_id: int, project_id: int, form: NewMessage) -> bytes:
         """Adds a message, tells those who are there, and returns it as JSON. Sent again, it is found, not added.

@@ -8,7 +8,7 @@ from asyncpg import Record
 
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
-from fluxstudio.http.answers import encode
+from fluxstudio.http.answers import Made, encode
 from fluxstudio.problems import conflict, forbidden, not_found
 from fluxstudio.projects import queries
 from fluxstudio.projects.schemas import (
@@ -65,7 +65,9 @@ class Projects:
             async with self._pool.acquire() as connection:
                 return pack_roles(await queries.fetch_roles_of(connection, user_id))
 
-        packed = await self._cache.get_or_set(keys.roles(user_id), keys.ROLES_TTL_S, load)
+        packed = await self._cache.get_or_set(
+            keys.roles(user_id), keys.ROLES_TTL_S, load, tags=(keys.roles(user_id),)
+        )
         role = find_role(packed, project_id)
         if role is None:
             raise not_found("project")
@@ -120,7 +122,7 @@ class Projects:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    async def list_of(self, user_id: int) -> bytes:
+    async def list_of(self, user_id: int) -> Made:
         """Returns the user's projects as JSON."""
 
         async def load() -> bytes:
@@ -128,11 +130,11 @@ class Projects:
                 rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
             return encode(ProjectList([_summary(row) for row in rows]))
 
-        return await self._cache.get_or_set(
-            keys.projects(user_id), keys.PROJECTS_TTL_S, load, tags=(keys.LISTS,)
-        )
+        names = (keys.projects(user_id), keys.LISTS)
+        body = await self._cache.get_or_set(keys.projects(user_id), keys.PROJECTS_TTL_S, load, tags=names)
+        return Made(body, names)
 
-    async def get(self, user_id: int, project_id: int) -> bytes:
+    async def get(self, user_id: int, project_id: int) -> Made:
         """Returns one of the user's projects as JSON."""
         role = await self.role(user_id, project_id)
 
@@ -140,9 +142,13 @@ class Projects:
             async with self._pool.acquire() as connection:
                 return await _fetch_json(connection, project_id, role)
 
-        return await self._cache.get_or_set(keys.project(project_id, role), keys.PROJECT_TTL_S, load)
+        names = (keys.project(project_id, role),)
+        body = await self._cache.get_or_set(
+            keys.project(project_id, role), keys.PROJECT_TTL_S, load, tags=names
+        )
+        return Made(body, (*names, keys.roles(user_id)))
 
-    async def members_of(self, user_id: int, project_id: int) -> bytes:
+    async def members_of(self, user_id: int, project_id: int) -> Made:
         """Returns the members of one of the user's projects as JSON."""
         await self.role(user_id, project_id)
 
@@ -151,9 +157,9 @@ class Projects:
                 rows = await queries.fetch_members(connection, project_id)
             return encode(MemberList([Member(*row) for row in rows]))
 
-        return await self._cache.get_or_set(
-            keys.members(project_id), keys.PROJECT_TTL_S, load, tags=(keys.NAMES,)
-        )
+        names = (keys.members(project_id), keys.NAMES)
+        body = await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load, tags=names)
+        return Made(body, (*names, keys.roles(user_id)))
 
     # -- writing -------------------------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ class Realtime:
             return Person(sid, actor, f"g{sid[:8]}", "Guest")
         session = await self._door.require(dict(scope))
         user_id = int(session.subject or 0)
-        account = msgspec.json.decode(await self._accounts.profile(user_id))
+        account = msgspec.json.decode((await self._accounts.profile(user_id)).body)
         person = Person(sid, Actor(user_id), f"u{user_id}", account["name"])
 
         async def ended(_: object) -> None:

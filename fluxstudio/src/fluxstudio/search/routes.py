@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from fluxstudio import keys
 from fluxstudio.http.answers import Json, documented
 from fluxstudio.http.inputs import Limit
 from fluxstudio.http.lean import LeanRoute
-from fluxstudio.http.policy import policy
+from fluxstudio.http.policy import for_caller, policy
 from fluxstudio.search.schemas import Query, SearchResult
 from fluxstudio.studio import studio_of
 
@@ -15,7 +16,7 @@ router = APIRouter(route_class=LeanRoute, tags=["search"])
 
 
 @router.get("/api/search", responses=documented(SearchResult))
-@policy("signed in")
+@policy("signed in", cache=for_caller(keys.SEARCH_TTL_S))
 async def search(request: Request, q: Query, limit: Limit = 20) -> Response:
     """Looks for words in the projects and messages that the caller may see."""
     studio = studio_of(request)

@@ -9,7 +9,7 @@ from asyncpg import Record
 
 from fluxstudio import keys
 from fluxstudio.db.pool import Pool
-from fluxstudio.http.answers import encode
+from fluxstudio.http.answers import Made, encode
 from fluxstudio.problems import FieldError, Problem, invalid
 from fluxstudio.search import queries
 from fluxstudio.search.schemas import Found, SearchAuthor, SearchResult, Segment
@@ -26,7 +26,7 @@ class Search:
         self._pool = pool
         self._cache = cache
 
-    async def search(self, user_id: int, query: str, limit: int) -> bytes:
+    async def search(self, user_id: int, query: str, limit: int) -> Made:
         """Returns what the user finds, as JSON.
 
         Raises:
@@ -44,12 +44,11 @@ class Search:
                     raise _too_intricate() from exc
             return encode(SearchResult(words, [_found(row) for row in rows]))
 
-        return await self._cache.get_or_set(
-            keys.search(user_id, words, limit),
-            keys.SEARCH_TTL_S,
-            load,
-            tags=(keys.search_tag(user_id), keys.LISTS),
+        names = (keys.search_tag(user_id), keys.LISTS)
+        body = await self._cache.get_or_set(
+            keys.search(user_id, words, limit), keys.SEARCH_TTL_S, load, tags=names
         )
+        return Made(body, names)
 
 
 def normalise(query: str) -> str:

@@ -8,7 +8,7 @@ import asyncpg
 
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
-from fluxstudio.http.answers import encode
+from fluxstudio.http.answers import Made, encode
 from fluxstudio.problems import conflict, not_found
 from fluxstudio.projects.service import Projects
 from fluxstudio.showcase import page, queries
@@ -30,7 +30,7 @@ class Showcase:
         self._writes = writes
         self._projects = projects
 
-    async def html(self, slug: str) -> bytes:
+    async def html(self, slug: str) -> Made:
         """Returns a public page as HTML.
 
         That there is no such page is not cached: whoever makes up addresses would fill the cache.
@@ -48,9 +48,9 @@ class Showcase:
                 raise not_found()
             return page.render(**row)
 
-        return await self._cache.get_or_set(
-            keys.showcase(slug), keys.SHOWCASE_TTL_S, load, tags=(keys.PAGES,)
-        )
+        names = (keys.showcase(slug), keys.PAGES)
+        body = await self._cache.get_or_set(keys.showcase(slug), keys.SHOWCASE_TTL_S, load, tags=names)
+        return Made(body, names)
 
     async def publish(self, user_id: int, project_id: int, form: NewPage) -> bytes:
         """Publishes a project, or changes its page. Returns the page as JSON.

@@ -172,9 +172,9 @@ class ResponseCache:
         identity = self._identify(scope)
         if identity is None and facts.credentials:
             identity = self._guesses.get(_credentials(scope, self._credential_names))
-        leaving = self._hits.peek(scope, facts, identity) if self._hits.local else None
-        if leaving is not None:
-            scope[_EARLY] = (leaving, facts, identity)
+        key = self._hits.kept(scope, facts, identity) if self._hits.local else None
+        if key is not None:
+            scope[_EARLY] = facts, key, identity  # it is looked at in its turn: it may be invalidated before
             return
         request = self._open(scope, facts, identity)
         scope[_EARLY] = request
@@ -196,14 +196,16 @@ class ResponseCache:
             return
         leaving: Leaving | None
         body: bytes | None = None
-        if early is not None and early[2] == identity:
-            leaving, facts, _ = early
+        key = None
+        if early is not None:
+            facts, key, whose = early
+            key = key if whose == identity else None
         else:
             facts = rules.read_request(scope["method"], scope["headers"], self._options)
-            if self._hits.local:
-                leaving = self._hits.peek(scope, facts, identity)
-            else:
-                leaving, body = await self._hits.fetch(scope, facts, identity) or (None, None)
+        if self._hits.local:
+            leaving = self._hits.peek(scope, facts, identity, key)
+        else:
+            leaving, body = await self._hits.fetch(scope, facts, identity) or (None, None)
         if leaving is None:
             await self._answer(self._open(scope, facts, identity), receive, send)
         elif facts.plain:

@@ -162,10 +162,18 @@ class Hits:
 
     # -- looking -------------------------------------------------------------------------------------------
 
-    def peek(self, scope: Scope, facts: RequestFacts, identity: str | None) -> Leaving | None:
-        """Returns what answers a request from this process."""
+    def kept(self, scope: Scope, facts: RequestFacts, identity: str | None) -> str | None:
+        """Returns the key of what this process keeps for such a request, as far as can be told without reading it."""
         key = self._key_of(scope, facts, identity)
-        if key is None:
+        if key is None or (record := self._records.get(key)) is None or record.derived is None:
+            return None
+        return key if record.quiet_until > self._monotonic() and all_alive(record.cells) else None
+
+    def peek(
+        self, scope: Scope, facts: RequestFacts, identity: str | None, key: str | None = None
+    ) -> Leaving | None:
+        """Returns what answers a request from this process. `key` is where that was said to be a moment ago."""
+        if key is None and (key := self._key_of(scope, facts, identity)) is None:
             return None
         record = self._records.get(key)
         if record is None or record.quiet_until <= self._monotonic():

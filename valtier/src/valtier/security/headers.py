@@ -11,6 +11,7 @@ from valtier.errors import ConfigurationError
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+_MOST_SHAPES = 1000
 _CLEAR = ("cache", "cookies", "storage", "executionContexts")
 
 
@@ -80,6 +81,7 @@ class SecurityHeaders:
             self._hsts = _encode(
                 ("strict-transport-security", value + ("; includeSubDomains" if include_subdomains else ""))
             )
+        self._missing: dict[tuple[bytes, ...], tuple[tuple[Header, ...], Header | None]] = {}
         self._always_https = behind_tls_proxy
         self._is_private = no_store if callable(no_store) else _below(no_store)
 
@@ -96,15 +98,28 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
     def _complete(self, scope: Scope, headers: list[Header]) -> list[Header]:
-        has = {bytes(name).lower() for name, _ in headers}
+        names = tuple([bytes(line[0]) for line in headers])
+        missing = self._missing.get(names)
+        if missing is None:
+            missing = self._remember(names)
         if self._is_private(scope["path"]):
             headers = [(name, value) for name, value in headers if bytes(name).lower() != b"cache-control"]
             headers.append((b"cache-control", b"no-store"))
-        headers += [header for header in self._headers if header[0] not in has]
-        https = self._always_https or scope.get("scheme") == "https"
-        if self._hsts is not None and https and self._hsts[0] not in has:
-            headers.append(self._hsts)
+        plain, hsts = missing
+        headers += plain
+        if hsts is not None and (self._always_https or scope.get("scheme") == "https"):
+            headers.append(hsts)
         return headers
+
+    def _remember(self, names: tuple[bytes, ...]) -> tuple[tuple[Header, ...], Header | None]:
+        """Returns what an answer lacks that has headers of these names."""
+        has = {name.lower() for name in names}
+        plain = tuple(header for header in self._headers if header[0] not in has)
+        hsts = self._hsts if self._hsts is not None and self._hsts[0] not in has else None
+        if len(self._missing) >= _MOST_SHAPES:
+            self._missing.clear()
+        self._missing[names] = plain, hsts
+        return plain, hsts
 
 
 def _encode(header: tuple[str, str]) -> Header:
