@@ -1,4 +1,4 @@
-"""The command line: `valtier ping`, `valtier purge`. Where Valkey is, the environment says, or `--url`."""
+"""The command line: `valtier ping`, `purge`, `doctor`. Where Valkey is, the environment says, or `--url`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from valtier import doctor
+from valtier.doctor.show import show
 from valtier.errors import ConfigurationError
 from valtier.http import ResponseCache
 from valtier.settings import Settings
 from valtier.tier import Tier
+from valtier.wire import WireOptions, parse_url
 
 OK, FAILED, WRONG = 0, 1, 2
 
@@ -34,10 +37,13 @@ def _settings(given: argparse.Namespace) -> Settings:
     settings = Settings.from_env(os.environ)
     if not settings.use_redis:
         raise ConfigurationError("USE_REDIS is false: there is no Valkey to talk to")
-    return replace(settings, url=given.url or settings.url, prefix=given.prefix or settings.prefix)
+    url = getattr(given, "where", None) or given.url or settings.url
+    return replace(settings, url=url, prefix=given.prefix or settings.prefix)
 
 
 async def _run(given: argparse.Namespace, settings: Settings) -> int:
+    if given.command == "doctor":
+        return await _doctor(given, settings)
     async with Tier(settings, local_bytes=0) as tier:
         if given.command == "ping":
             return await _ping(tier)
@@ -49,6 +55,22 @@ async def _ping(tier: Tier) -> int:
     shown = {name: report[name] for name in ("connected", "status", "server", "latency_ms") if name in report}
     print(json.dumps(shown))  # noqa: T201
     return OK if report["connected"] else FAILED
+
+
+async def _doctor(given: argparse.Namespace, settings: Settings) -> int:
+    address, options = parse_url(settings.url)
+    report = await doctor.examine(
+        address,
+        WireOptions(**options),
+        prefix=settings.prefix,
+        features=given.features or doctor.FEATURES,
+        read_only=given.read_only,
+    )
+    if given.json:
+        print(json.dumps(report.as_dict()))  # noqa: T201
+    else:
+        show(report)
+    return OK if report.healthy else FAILED
 
 
 async def _purge(tier: Tier, given: argparse.Namespace) -> int:
@@ -81,6 +103,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prefix", help="the first part of every name in Valkey; without it VALTIER_PREFIX")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ping", help="asks Valkey, and prints what it is; fails if it does not answer")
+    examine = commands.add_parser(
+        "doctor", help="looks at how Valkey is set up, and says what to change; fails if something is wrong"
+    )
+    examine.add_argument("where", nargs="?", metavar="URL", help="as --url")
+    examine.add_argument("--json", action="store_true", help="prints one JSON object")
+    examine.add_argument("--read-only", action="store_true", help="writes nothing, not even throw-away keys")
+    examine.add_argument(
+        "--features",
+        type=lambda text: text.split(","),
+        metavar="NAME,…",
+        help=f"those in use, for the rights that they take; without it all: {','.join(doctor.FEATURES)}",
+    )
     purge = commands.add_parser("purge", help="invalidates responses by URI, tag or group")
     purge.add_argument("uri", nargs="*", help="absolute URIs: each variant, for all users")
     purge.add_argument("--tag", action="append", default=[])
