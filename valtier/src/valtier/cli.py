@@ -44,7 +44,7 @@ def _settings(given: argparse.Namespace) -> Settings:
 async def _run(given: argparse.Namespace, settings: Settings) -> int:
     if given.command == "doctor":
         return await _doctor(given, settings)
-    async with Tier(settings, local_bytes=0) as tier:
+    async with Tier(settings, local_bytes=0, vitals_every=0) as tier:
         if given.command == "ping":
             return await _ping(tier)
         return await _purge(tier, given)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from valtier import codes, limits, presence, sessions
+from valtier import codes, limits, presence, sessions, vitals
 from valtier.cache import rights as cache
 from valtier.errors import ConfigurationError
 from valtier.keys import check_prefix
@@ -28,6 +28,7 @@ _RULES: dict[str, Callable[[str], Sequence[str]]] = {
     "codes": codes.acl,
     "presence": presence.acl,
     "socketio": _socketio,
+    "vitals": vitals.acl,
 }
 FEATURES = tuple(name for name in _RULES if name != "socketio" or find_spec("socketio"))
 """What may be asked for: all that is installed."""
