@@ -51,7 +51,9 @@ async def test_a_report_tells_what_was_counted_and_asks_nobody(valkey: EmbeddedV
 
 async def test_a_report_survives_the_journey(valkey: EmbeddedValkey) -> None:
     async with quiet(valkey.url, "vr2") as tier:
-        tier.vitals.add("queue", lambda: {"waiting": 3, "name": "mail", "open": True, "none": None}, levels=["waiting"])
+        tier.vitals.add(
+            "queue", lambda: {"waiting": 3, "name": "mail", "open": True, "none": None}, levels=["waiting"]
+        )
         tier.vitals.add_durations("http", lambda: Durations(["route"], [0.1], [Timed(["/"], [2, 1], 0.5)]))
         report = tier.vitals.report()
         back = WorkerReport.decode(report.encode())
@@ -79,7 +81,9 @@ async def test_every_worker_is_in_the_fleet_until_it_ends(valkey: EmbeddedValkey
         assert report.worker == two.vitals.worker
 
 
-async def test_a_worker_that_was_killed_leaves_the_fleet_when_its_reports_stop(valkey: EmbeddedValkey) -> None:
+async def test_a_worker_that_was_killed_leaves_the_fleet_when_its_reports_stop(
+    valkey: EmbeddedValkey,
+) -> None:
     async with quiet(valkey.url, "vr4") as tier:
         await tier.vitals.publish()
         await tier.vitals.publish()
@@ -263,5 +267,3 @@ def test_slow_loads_are_bounded_and_forgotten() -> None:
     assert ("k98", 0.98) in slow.slowest(160.0)
     assert slow.slowest(320.0) == [("k99", 5.0)]
     assert slow.slowest(10_000.0) == []
-
-

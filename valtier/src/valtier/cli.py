@@ -1,4 +1,4 @@
-"""The command line: `valtier ping`, `purge`, `doctor`. Where Valkey is, the environment says, or `--url`."""
+"""The command line: `valtier ping`, `purge`, `doctor`, `top`. Where Valkey is, the environment says, or `--url`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from dataclasses import replace
 
 from valtier import doctor
 from valtier.doctor.show import show
+from valtier.durations import seconds
 from valtier.errors import ConfigurationError
 from valtier.http import ResponseCache
 from valtier.settings import Settings
 from valtier.tier import Tier
+from valtier.top.command import top
 from valtier.wire import WireOptions, parse_url
 
 OK, FAILED, WRONG = 0, 1, 2
@@ -44,6 +46,8 @@ def _settings(given: argparse.Namespace) -> Settings:
 async def _run(given: argparse.Namespace, settings: Settings) -> int:
     if given.command == "doctor":
         return await _doctor(given, settings)
+    if given.command == "top":
+        return await _top(given, settings)
     async with Tier(settings, local_bytes=0, vitals_every=0) as tier:
         if given.command == "ping":
             return await _ping(tier)
@@ -71,6 +75,20 @@ async def _doctor(given: argparse.Namespace, settings: Settings) -> int:
     else:
         show(report)
     return OK if report.healthy else FAILED
+
+
+async def _top(given: argparse.Namespace, settings: Settings) -> int:
+    address, options = parse_url(settings.url)
+    answered = await top(
+        address,
+        WireOptions(**options),
+        prefix=settings.prefix,
+        every_s=seconds(given.every, name="--every"),
+        once=given.once,
+        as_json=given.json,
+        big=given.big,
+    )
+    return OK if answered else FAILED
 
 
 async def _purge(tier: Tier, given: argparse.Namespace) -> int:
@@ -115,6 +133,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,…",
         help=f"those in use, for the rights that they take; without it all: {','.join(doctor.FEATURES)}",
     )
+    watch = commands.add_parser("top", help="shows what a deployment does right now; q quits")
+    watch.add_argument("where", nargs="?", metavar="URL", help="as --url")
+    watch.add_argument(
+        "--every", default="2s", metavar="DURATION", help="how often it looks; 2s if not given"
+    )
+    watch.add_argument("--once", action="store_true", help="prints one frame, after one interval, and ends")
+    watch.add_argument("--json", action="store_true", help="likewise, as one JSON object")
+    watch.add_argument("--big", action="store_true", help="looks for big keys too, some at a time")
     purge = commands.add_parser("purge", help="invalidates responses by URI, tag or group")
     purge.add_argument("uri", nargs="*", help="absolute URIs: each variant, for all users")
     purge.add_argument("--tag", action="append", default=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from valtier.doctor import facts, live, load, memory, probes, security, stored, 
 from valtier.doctor.facts import Facts, pairs
 from valtier.doctor.knock import Path, asked_anonymously, path_to, signed_in
 from valtier.doctor.needs import FEATURES, acl_line, needs
-from valtier.doctor.verdict import Check, Report, ok, unknown, worst, wrong
+from valtier.doctor.verdict import Check, Report, advice, ok, unknown, worst, wrong
 from valtier.errors import ReplyError, ValkeyError
 from valtier.wire import Address, Endpoint, Link, Topology, Valkey, WireOptions
 from valtier.wire.handshake import Server
@@ -64,16 +65,25 @@ class _Examination:
     """One run. Guarded by the event loop."""
 
     def __init__(
-        self, address: Address, options: WireOptions, prefix: str, features: list[str], read_only: bool, tell: Told
+        self,
+        address: Address,
+        options: WireOptions,
+        prefix: str,
+        features: list[str],
+        read_only: bool,
+        tell: Told,
     ) -> None:
         self._address = address
         self._options = options
-        self._patient = replace(options, deadline_s=max(options.deadline_s, _DEADLINE_S), client_name="valtier-doctor")
+        self._patient = replace(
+            options, deadline_s=max(options.deadline_s, _DEADLINE_S), client_name="valtier-doctor"
+        )
         self._prefix = prefix
         self._read_only = read_only
         self._tell = tell
         self._needs = needs(prefix, features, cluster=address.topology is Topology.CLUSTER)
         self._user = address.username or "default"
+        self._absent: set[str] = set()
         self._token = secrets.token_hex(6)
         self._checks: list[Check] = []
         self._news: dict[bytes, asyncio.Event] = {}
@@ -90,7 +100,7 @@ class _Examination:
             finally:
                 await valkey.close()
         user = self._user if self._user != "default" else "valtier"
-        line = acl_line(self._needs, user=user)
+        line = acl_line(self._needs, user=user, without=self._absent)
         return Report(str(self._address), tuple(self._checks), line, time.monotonic() - began)
 
     # -- making checks -------------------------------------------------------------------------------------
@@ -128,23 +138,32 @@ class _Examination:
             except (ValkeyError, OSError) as exc:
                 candidates, refused = [], [str(exc)]
         reached: tuple[Endpoint, Server] | None = None
-        for endpoint in candidates:
-            try:
-                async with signed_in(endpoint, self._address, self._options) as (_, server):
-                    reached = reached or (endpoint, server)
-            except ValkeyError as exc:
-                refused.append(str(exc))
+        for endpoint, met in zip(
+            candidates, await asyncio.gather(*map(self._knock, candidates)), strict=True
+        ):
+            if isinstance(met, Server):
+                reached = reached or (endpoint, met)
+            else:
+                refused.append(met)
         if reached is None:
             found = f"no server at {self._address} can be used"
             self._add(wrong("reachable", found, "; ".join(dict.fromkeys(refused))))
             return None
         if refused:
             found = f"{reached[0]} answers, {len(refused)} of the URL's servers do not"
-            self._add(Check("reachable", ok("", "").verdict, found, "; ".join(refused)))
+            self._add(advice("reachable", found, "; ".join(refused)))
         else:
             self._add(ok("reachable", f"{self._address} answers"))
         self._add(security.version(reached[1]))
         return reached[0]
+
+    async def _knock(self, endpoint: Endpoint) -> Server | str:
+        """Returns what a server is, or why it can't be used."""
+        try:
+            async with signed_in(endpoint, self._address, self._options) as (_, server):
+                return server
+        except ValkeyError as exc:
+            return str(exc)
 
     # -- looking -------------------------------------------------------------------------------------------
 
@@ -155,7 +174,7 @@ class _Examination:
             self._add(unknown("connection", "the connection does not stand", why))
             return
         servers = [link.endpoint or endpoint for link in links]
-        path = await self._look_at_security(servers)
+        await self._look_at_security(servers)
         known = await self._facts(links)
         await self._make("topology", self._topology(valkey, links, known))
         self._judge(known, memory.memory)
@@ -165,18 +184,20 @@ class _Examination:
         self._judge(known, memory.tracking_table)
         await self._make("tracking", self._tracking(valkey, links))
         key = f"{self._prefix}:{{doctor:{self._token}}}"
-        await self._make("latency", _each(links, lambda link: live.latency(link, key, deadline_s=self._options.deadline_s)))
+        await self._make(
+            "latency", _each(links, lambda link: live.latency(link, key, deadline_s=self._options.deadline_s))
+        )
         await self._make("clock", _each(links, live.clock))
         for judge in (memory.persistence, load.connections, load.buffers, load.timeouts):
             self._judge(known, judge)
         await self._make("rights", self._rights(servers))
 
-    async def _look_at_security(self, servers: Sequence[Endpoint]) -> Path | None:
+    async def _look_at_security(self, servers: Sequence[Endpoint]) -> None:
         paths: list[tuple[Endpoint, Path]] = []
 
         async def encryption() -> Check:
-            for endpoint in servers:
-                paths.append((endpoint, await path_to(endpoint, self._address, self._options)))
+            told = [await path_to(endpoint, self._address, self._options) for endpoint in servers]
+            paths.extend(zip(servers, told, strict=True))
             now = datetime.now(UTC)
             return worst(
                 [(str(where), security.encryption(self._address, path, now)) for where, path in paths]
@@ -185,16 +206,13 @@ class _Examination:
         await self._make("tls", encryption())
         same_host = bool(paths) and all(path.same_host for _, path in paths)
         await self._make("password", self._sign_in(servers, same_host=same_host))
-        return paths[0][1] if paths else None
 
     async def _sign_in(self, servers: Sequence[Endpoint], *, same_host: bool) -> Check:
         checks: list[tuple[str, Check]] = []
         for endpoint in servers:
             async with signed_in(endpoint, self._address, self._options) as (connection, _):
-                try:
+                with contextlib.suppress(ReplyError):  # not permitted: then the URL tells
                     self._user = (await connection.send("ACL", "WHOAMI")).decode("utf-8", "replace")
-                except ReplyError:  # not permitted
-                    pass
                 try:
                     rules = pairs(await connection.send("ACL", "GETUSER", self._user))
                 except ReplyError:
@@ -263,6 +281,7 @@ class _Examination:
                 found = await probes.look(
                     connection, self._user, self._needs, token=self._token, read_only=self._read_only
                 )
+            self._absent |= found.absent
             checks.append((str(endpoint), security.rights(self._user, found, self._needs)))
         return worst(checks)
 
@@ -270,5 +289,3 @@ class _Examination:
 async def _each(links: Sequence[Link], look: Callable[[Link], Awaitable[Check]]) -> Check:
     """Makes a check of each server, one after the other."""
     return worst([(str(link.endpoint), await look(link)) for link in links])
-
-

@@ -11,7 +11,13 @@ from valtier.wire import Link, Reply
 
 _SETTINGS = (
     *("maxmemory", "maxmemory-policy", "maxclients", "tracking-table-max-keys", "timeout", "tcp-keepalive"),
-    *("client-output-buffer-limit", "save", "appendonly", "stop-writes-on-bgsave-error", "proto-max-bulk-len"),
+    *(
+        "client-output-buffer-limit",
+        "save",
+        "appendonly",
+        "stop-writes-on-bgsave-error",
+        "proto-max-bulk-len",
+    ),
 )
 
 

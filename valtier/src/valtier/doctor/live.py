@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -28,7 +29,10 @@ async def latency(link: Link, key: str, *, deadline_s: float) -> Check:
         ValkeyError: the server can't be asked.
     """
     name = "latency"
-    took = {"PING": await _sample(lambda: link.send("PING")), "GET": await _sample(lambda: link.send("GET", key))}
+    took = {
+        "PING": await _sample(lambda: link.send("PING")),
+        "GET": await _sample(lambda: link.send("GET", key)),
+    }
     numbers: dict[str, float] = {"samples": sum(map(len, took.values()))}
     for command, seconds in took.items():
         for share, percentile in ((0.5, "p50"), (0.99, "p99")):
@@ -46,7 +50,9 @@ async def latency(link: Link, key: str, *, deadline_s: float) -> Check:
         )
         return wrong(name, found, change, **numbers)
     if p50 > _FAR_S or p99 > deadline_s / 4:
-        change = "bring Valkey and the application into one zone, or look at SLOWLOG GET and the machine's load"
+        change = (
+            "bring Valkey and the application into one zone, or look at SLOWLOG GET and the machine's load"
+        )
         return advice(name, found, change, **numbers)
     return ok(name, found, **numbers)
 
@@ -76,7 +82,9 @@ def judge_clock(name: str, offset_s: float, within_s: float) -> Check:
     numbers = {"offset_ms": round(offset_s * 1000, 3), "within_ms": round(within_s * 500, 3)}
     found = f"the server's clock is {abs(offset_s):,.3f} s {'ahead' if offset_s > 0 else 'behind'}"
     if abs(offset_s) > _WRONG_CLOCK_S:
-        change = "set both clocks by NTP: dates of pages, the ends of sessions and certificates are judged by them"
+        change = (
+            "set both clocks by NTP: dates of pages, the ends of sessions and certificates are judged by them"
+        )
         return wrong(name, found, change, **numbers)
     if abs(offset_s) > _SKEW_S:
         return advice(name, found, "set both clocks by NTP", **numbers)
@@ -138,10 +146,10 @@ async def _sample(ask: Callable[[], Awaitable[object]]) -> list[float]:
     end = time.perf_counter() + _BUDGET_S
     while len(took) < _SAMPLES and (not took or time.perf_counter() < end):
         began = time.perf_counter()
-        try:
+        with contextlib.suppress(
+            ReplyError
+        ):  # not permitted, or another node's slot: a round trip all the same
             await ask()
-        except ReplyError:  # not permitted, or another node's slot: a round trip all the same
-            pass
         took.append(time.perf_counter() - began)
     return took
 

@@ -28,9 +28,7 @@ def connections(facts: Facts) -> Check:
         return wrong(name, found, "raise maxclients: past it new workers are turned away", **numbers)
     if rejected:
         change = "raise maxclients, or find who opens so many connections"
-        return advice(
-            name, f"{found}; {rejected:,} turned away in {_since(facts)}", change, **numbers
-        )
+        return advice(name, f"{found}; {rejected:,} turned away in {_since(facts)}", change, **numbers)
     return ok(name, found, **numbers)
 
 
@@ -43,7 +41,9 @@ def losses(facts: Facts) -> Check:
     hits, misses = facts.number("keyspace_hits"), facts.number("keyspace_misses")
     full = int(re.sub(r"\D", "", facts.info.get("errorstat_OOM", "")) or 0)
     numbers = {
-        **{"evicted_keys": evicted, "expired_keys": expired, "refused_for_memory": full},
+        "evicted_keys": evicted,
+        "expired_keys": expired,
+        "refused_for_memory": full,
         "keyspace_hit_rate": round(hits / (hits + misses), 4) if hits + misses else None,
     }
     rate = f"; {percent(hits / (hits + misses))} of reads found something" if hits + misses else ""
@@ -70,7 +70,9 @@ def buffers(facts: Facts) -> Check:
     found = f"pubsub {size(hard)}" if hard else "pubsub without a limit"
     found += f", normal {size(normal)}" if normal else ", normal without a limit"
     if not hard:
-        change = "set client-output-buffer-limit pubsub 32mb 8mb 60: a stuck subscriber takes memory without end"
+        change = (
+            "set client-output-buffer-limit pubsub 32mb 8mb 60: a stuck subscriber takes memory without end"
+        )
         return advice(name, found, change, **numbers)
     if hard < _SMALL_BUFFER:
         change = "raise client-output-buffer-limit pubsub to 32mb 8mb 60: a burst cuts subscribers off"
@@ -92,13 +94,17 @@ def timeouts(facts: Facts) -> Check:
         return unknown(name, "timeout is not told", _refusal(facts))
     numbers = {"timeout_s": idle, "tcp_keepalive_s": alive}
     if 0 < idle <= 2 * _CANARY_S:
-        change = "set timeout 0: connections that listen are cut off, and what processes keep is dropped with them"
+        change = (
+            "set timeout 0: connections that listen are cut off, and what processes keep is dropped with them"
+        )
         return wrong(name, f"clients that say nothing for {idle} s are cut off", change, **numbers)
     if idle:
         change = "set timeout 0: an idle worker reconnects all the time; tcp-keepalive already finds the dead"
         return advice(name, f"clients that say nothing for {age(idle)} are cut off", change, **numbers)
     if alive == 0:
-        change = "set tcp-keepalive 300: clients whose machine is gone are never noticed, and hold their buffers"
+        change = (
+            "set tcp-keepalive 300: clients whose machine is gone are never noticed, and hold their buffers"
+        )
         return advice(name, "no idle timeout, but no keep-alive either", change, **numbers)
     return ok(name, "nobody is cut off for being idle", **numbers)
 

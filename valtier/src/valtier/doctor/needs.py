@@ -13,7 +13,6 @@ from valtier.keys import check_prefix
 from valtier.wire.rights import CLUSTER, CONNECTION
 
 
-
 def _socketio(prefix: str) -> Sequence[str]:
     from valtier.socketio import acl  # which needs python-socketio
 
@@ -61,11 +60,14 @@ def needs(prefix: str, features: Iterable[str] = FEATURES, *, cluster: bool = Fa
     return [connection, *(_need(name, _RULES[name](prefix)) for name in dict.fromkeys(wanted))]
 
 
-def acl_line(found: Sequence[Need], *, user: str = "valtier") -> str:
-    """Returns the command that makes a user with these rights and no others; a placeholder stands for the password."""
+def acl_line(found: Sequence[Need], *, user: str = "valtier", without: Iterable[str] = ()) -> str:
+    """Returns the command that makes a user with these rights and no others; a placeholder stands for the password.
+
+    `without`: commands that the server does not know, and would refuse in the line.
+    """
     keys = _widest(pattern for need in found for pattern in need.keys)
     channels = _widest(pattern for need in found for pattern in need.channels)
-    commands = sorted({command for need in found for command in need.commands})
+    commands = sorted({command for need in found for command in need.commands} - set(without))
     words = ["ACL", "SETUSER", user, "reset", "on", ">PASSWORD"]
     words += [f"~{pattern}" for pattern in keys] + [f"&{pattern}" for pattern in channels]
     return " ".join([*words, "-@all", *(f"+{command}" for command in commands)])

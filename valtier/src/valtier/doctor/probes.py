@@ -88,14 +88,17 @@ class Findings:
     """What a user may not do, and what could not be told."""
 
     missing: dict[str, list[str]] = field(default_factory=dict)
-    """By feature: what is not permitted, such as `hset on valtier:s:*`."""
+    """By feature: the rules that are lacking, such as `+hset`, `~valtier:s:*` or `&valtier:s:*`."""
     untold: dict[str, list[str]] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    """What this server does not know, and valtier does without: an old one has no CLIENT SETINFO."""
     by: str = "DRYRUN"
     """How it was found out: `DRYRUN` or `calls`."""
 
     @property
-    def commands(self) -> set[str]:
-        return {what.partition(" ")[0] for several in self.missing.values() for what in several}
+    def rules(self) -> list[str]:
+        """All that is lacking, each rule once."""
+        return list(dict.fromkeys(rule for several in self.missing.values() for rule in several))
 
 
 async def look(
@@ -122,7 +125,7 @@ async def look(
     for need in found:
         for name in need.commands:
             if name not in PROBES:
-                _note(findings.untold, need.feature, name, "")
+                _note(findings.untold, need, name)
     return findings
 
 
@@ -133,12 +136,12 @@ async def _by_dry_run(connection: Connection, user: str, found: Sequence[Need], 
         futures = [connection.send("ACL", "DRYRUN", user, *args) for _, _, args in asked]
         replies = await asyncio.gather(*futures, return_exceptions=True)
         for (name, where, _), reply in zip(asked, replies, strict=True):
-            if isinstance(reply, ReplyError):  # a command that this server does not know
-                _note(findings.untold, need.feature, name, "")
+            if isinstance(reply, ReplyError):
+                _note_error(findings, need, name, str(reply))
             elif isinstance(reply, BaseException):
                 raise reply
             elif reply != b"OK":
-                _note(findings.missing, need.feature, name, where)
+                _note(findings.missing, need, lacking(reply.decode("utf-8", "replace"), name, where))
     return findings
 
 
@@ -152,7 +155,7 @@ async def _by_calls(
         tried = [name for name in writes if not read_only and (removable or name == "set")]
         for name in writes:
             if name not in tried:  # what could not be removed is not written
-                _note(findings.untold, need.feature, name, "")
+                _note(findings.untold, need, name)
         tried += [name for kind in (_HARMLESS, _REMOVES) for name in kind if name in need.commands]
         await _try(connection, need, tried, findings, token)
     for need in found:  # last: a user who may not unsubscribe can't call anything else behind it
@@ -165,31 +168,51 @@ async def _try(
 ) -> None:
     """Runs the commands in this order, and removes what they left. Two round trips."""
     asked = [(name, where, args) for name in names for where, args in _forms(need, name, token)]
-    permitted = await _permitted(connection, [args for _, _, args in asked])
-    for (name, where, _), may in zip(asked, permitted, strict=True):
-        if not may:
-            _note(findings.missing, need.feature, name, where)
+    errors = await _errors(connection, [args for _, _, args in asked])
+    for (name, where, _), error in zip(asked, errors, strict=True):
+        if isinstance(error, NoPermissionError):
+            _note(findings.missing, need, lacking(str(error), name, where))
+        elif error is not None and _is_unknown(str(error)):
+            findings.absent.add(name)
     if any(name in _WRITES for name in names):
-        await _permitted(connection, [args for args in _removals(need, token)])
+        await _errors(connection, _removals(need, token))
 
 
 async def _can_remove(connection: Connection, need: Need, token: str) -> bool:
-    return any(await _permitted(connection, _removals(need, token)))
+    errors = await _errors(connection, _removals(need, token))
+    return any(not isinstance(error, NoPermissionError) for error in errors)
 
 
 def _removals(need: Need, token: str) -> list[tuple[Argument, ...]]:
-    found = [args for name in _REMOVES for _, args in _forms(need, name, token)]
-    return [args for args in found if KEY not in args]  # without patterns there is nothing to remove
+    return [args for name in _REMOVES if need.keys for _, args in _forms(need, name, token)]
 
 
-async def _permitted(connection: Connection, commands: Sequence[Sequence[Argument]]) -> list[bool]:
-    """Runs the commands; returns of each whether it was permitted. Other refusals, as MOVED or OOM, come after that."""
+async def _errors(connection: Connection, commands: Sequence[Sequence[Argument]]) -> list[ReplyError | None]:
+    """Runs the commands together; returns the error of each. MOVED, OOM and their kin come after what is permitted."""
     futures = [connection.send(*args) for args in commands]
     replies = await asyncio.gather(*futures, return_exceptions=True)
     for reply in replies:
         if isinstance(reply, BaseException) and not isinstance(reply, ReplyError):
             raise reply
-    return [not isinstance(reply, NoPermissionError) for reply in replies]
+    return [reply if isinstance(reply, ReplyError) else None for reply in replies]
+
+
+def _note_error(findings: Findings, need: Need, name: str, said: str) -> None:
+    if _is_unknown(said):
+        findings.absent.add(name)
+    else:
+        _note(findings.untold, need, name)
+
+
+def _is_unknown(said: str) -> bool:
+    return "not found" in said or "unknown command" in said.lower() or "unknown subcommand" in said.lower()
+
+
+def lacking(said: str, name: str, pattern: str) -> str:
+    """Returns the rule that is lacking where a server said so: for a command, for keys (`~…`) or for channels (`&…`). Pure."""
+    if "run the" in said or not pattern:
+        return f"+{name}"
+    return f"{'&' if 'channel' in said else '~'}{pattern}"
 
 
 def _forms(need: Need, name: str, token: str) -> Iterable[tuple[str, tuple[Argument, ...]]]:
@@ -216,5 +239,7 @@ def _key(pattern: str, kind: str, token: str) -> str:
     return f"{pattern.removesuffix('*')}{{doctor:{token}}}{kind.strip('<>')}"
 
 
-def _note(into: dict[str, list[str]], feature: str, name: str, pattern: str) -> None:
-    into.setdefault(feature, []).append(f"{name} on {pattern}" if pattern else name)
+def _note(into: dict[str, list[str]], need: Need, what: str) -> None:
+    several = into.setdefault(need.feature, [])
+    if what not in several:
+        several.append(what)

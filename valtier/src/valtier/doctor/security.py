@@ -19,7 +19,11 @@ _SOON = timedelta(days=21)
 def version(server: Server) -> Check:
     """What it is, and whether valtier's features work with it."""
     name = "version"
-    numbers = {"server": server.name, "version": ".".join(map(str, server.version)), "protocol": server.protocol}
+    numbers = {
+        "server": server.name,
+        "version": ".".join(map(str, server.version)),
+        "protocol": server.protocol,
+    }
     if not server.version:
         return unknown(name, "it does not tell its version", "allow +info", **numbers)
     if server.version < _OLDEST:
@@ -39,7 +43,8 @@ def encryption(address: Address, path: Path, now: datetime) -> Check:
     """Whether others on the way can read and change what is sent."""
     name = "tls"
     numbers = {
-        **{"tls": path.tls, "same_host": path.same_host},
+        "tls": path.tls,
+        "same_host": path.same_host,
         "expires": path.expires.isoformat() if path.expires else None,
     }
     if address.tls is None:
@@ -57,13 +62,17 @@ def encryption(address: Address, path: Path, now: datetime) -> Check:
         days = (path.expires - now).days
         return advice(name, f"{path.tls}; the certificate expires in {days} days", "renew it", **numbers)
     if not address.tls.check_hostname:
-        change = "leave tls_check_hostname=false out: any host that the authority knows can pose as the server"
+        change = (
+            "leave tls_check_hostname=false out: any host that the authority knows can pose as the server"
+        )
         return advice(name, f"{path.tls}, and the host's name is not checked", change, **numbers)
     until = f"; the certificate is good until {path.expires:%Y-%m-%d}" if path.expires else ""
     return ok(name, f"{path.tls}, verified{until}", **numbers)
 
 
-def sign_in(user: str, rules: Mapping[str, str] | None, *, open_to_all: bool | None, same_host: bool) -> Check:
+def sign_in(
+    user: str, rules: Mapping[str, str] | None, *, open_to_all: bool | None, same_host: bool
+) -> Check:
     """Who comes in. `rules`: what ACL GETUSER tells of the user; `open_to_all`: whether no password is needed to read."""
     name = "password"
     numbers = {"user": user, "anonymous": open_to_all}
@@ -75,13 +84,17 @@ def sign_in(user: str, rules: Mapping[str, str] | None, *, open_to_all: bool | N
         where = "on this machine" if same_host else "in the network"
         return wrong(name, f"anybody {where} comes in without a password", change, **numbers)
     if open_to_all is None:
-        return unknown(name, f"signed in as {user}", "whether others need a password could not be tried", **numbers)
+        return unknown(
+            name, f"signed in as {user}", "whether others need a password could not be tried", **numbers
+        )
     found = f"signed in as {user}; nobody comes in without a password"
     if rules is not None and "+@all" in rules.get("commands", "").split():
         change = "sign in as a user with these features' rights only: the ACL line below makes one"
         return advice(name, f"{found}; the user may do everything", change, **numbers)
     if user == "default":
-        return advice(name, found, "give the application a user of its own: the ACL line below makes one", **numbers)
+        return advice(
+            name, found, "give the application a user of its own: the ACL line below makes one", **numbers
+        )
     return ok(name, found, **numbers)
 
 
@@ -91,8 +104,7 @@ def rights(user: str, found: Findings, needed: list[Need]) -> Check:
     numbers = {"user": user, "by": found.by, "missing": found.missing, "untold": found.untold}
     if found.missing:
         lacking = "; ".join(f"{feature}: {', '.join(what)}" for feature, what in found.missing.items())
-        concerned = [need for need in needed if need.feature in found.missing]
-        change = f"grant it: {_grant(user, concerned, found)}"
+        change = f"grant it: ACL SETUSER {user} {' '.join(found.rules)}"
         return wrong(name, f"{user} may not do what is needed. {lacking}", change, **numbers)
     features = ", ".join(need.feature for need in needed if need.feature != "connection")
     if found.untold:
@@ -100,15 +112,3 @@ def rights(user: str, found: Findings, needed: list[Need]) -> Check:
         why = f"allow +acl|dryrun, or leave --read-only out, to tell about {', '.join(several)}"
         return unknown(name, f"{user} may do what was tried for {features}", why, **numbers)
     return ok(name, f"{user} may do all that {features} need", **numbers)
-
-
-def _grant(user: str, concerned: list[Need], found: Findings) -> str:
-    """Returns the command that adds what is missing, and no more."""
-    patterns = sorted({what.partition(" on ")[2] for each in found.missing.values() for what in each} - {""})
-    channels = {pattern for need in concerned for pattern in need.channels}
-    words = [f"+{command}" for command in sorted(found.commands)]
-    words += [f"~{pattern}" for pattern in patterns if any(pattern in need.keys for need in concerned)]
-    words += [f"&{pattern}" for pattern in patterns if pattern in channels]
-    return " ".join(["ACL", "SETUSER", user, *words])
-
-

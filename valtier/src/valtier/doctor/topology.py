@@ -142,7 +142,12 @@ def judge_sentinels(told: Sequence[Mapping[str, str]], refused: Sequence[str], a
         change = "wait for the failover's end, or look at the sentinels: they name different primaries"
         return wrong(_NAME, f"{found}; they disagree", change, **numbers)
     if trouble := next((each["quorum-trouble"] for each in told if "quorum-trouble" in each), ""):
-        return wrong(_NAME, f"{found}; {trouble}", "bring the other sentinels back: nobody can fail over now", **numbers)
+        return wrong(
+            _NAME,
+            f"{found}; {trouble}",
+            "bring the other sentinels back: nobody can fail over now",
+            **numbers,
+        )
     if not replicas:
         change = "add a replica: there is nothing that the sentinels could promote"
         return wrong(_NAME, found, change, **numbers)

@@ -31,9 +31,7 @@ def age(seconds: float) -> str:
 
 def printable(text: str) -> str:
     """Returns text in which no control character is left that could steer a terminal: they are written as `\\x1b`."""
-    return "".join(
-        character if character.isprintable() else _escaped(character) for character in text
-    )
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:

@@ -121,7 +121,8 @@ class Vitals:
             cache=_bounded(sources.ask("cache", self.cache, {})),
             local=dict(sources.ask("local", self.local, {})),
             sections=sources.sections(),
-            levels=sources.levels() | {"local": ["bytes", "entries", "invalidation_lag_s", "max_bytes", "undelivered"]},
+            levels=sources.levels()
+            | {"local": ["bytes", "entries", "invalidation_lag_s", "max_bytes", "undelivered"]},
             durations=sources.durations(),
             hot=list(sources.ask("hot", self.hot, ()))[:_MOST_KEYS],
             slow=list(sources.ask("slow", self.slow, ()))[:_MOST_KEYS],
