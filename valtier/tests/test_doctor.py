@@ -7,20 +7,27 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from valtier import Tier
 from valtier.cli import main
-from valtier.doctor import FEATURES, Check, Report, Verdict, examine
+from valtier.doctor import FEATURES, Check, Report, Verdict, examine, live, load, memory, security, topology
+from valtier.doctor.facts import Facts
+from valtier.doctor.knock import Way
 from valtier.doctor.needs import acl_line, needs
 from valtier.doctor.probes import PROBES
 from valtier.doctor.show import text_of
+from valtier.doctor.verdict import ok, worst, wrong
 from valtier.embedded import EmbeddedCluster, EmbeddedSentinel, EmbeddedValkey
 from valtier.errors import ConfigurationError
 from valtier.testing import Cut, EmbeddedRedis, FaultProxy
 from valtier.wire import WireOptions, parse_url
+from valtier.wire.handshake import Server
+from valtier.wire.standalone import Standalone
 
 PREFIX = "shop"
 
@@ -52,7 +59,7 @@ def grant(server: EmbeddedValkey, line: str, *more: str) -> str:
 @pytest.fixture
 def bare_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     """A Valkey as somebody might run it who has set nothing, or the wrong things."""
-    settings = {
+    settings: dict[str, str | tuple[str, ...]] = {
         "save": "",
         "maxmemory": "0",
         "maxmemory-policy": "allkeys-lru",
@@ -63,6 +70,13 @@ def bare_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     }
     with EmbeddedValkey(tmp_path, settings=settings, password="") as server:
         yield server
+
+
+@pytest.fixture
+def guarded(valkey: EmbeddedValkey) -> Iterator[EmbeddedValkey]:
+    """The shared Valkey, whose users are removed again."""
+    yield valkey
+    valkey.call("ACL", "DELUSER", "valtier")
 
 
 # -- sound ---------------------------------------------------------------------------------------------------
@@ -160,11 +174,11 @@ async def test_commands_refused_for_want_of_memory_are_wrong(own_valkey: Embedde
 # -- rights --------------------------------------------------------------------------------------------------
 
 
-async def test_the_printed_line_makes_a_user_that_lacks_nothing(own_valkey: EmbeddedValkey) -> None:
-    line = (await report_on(own_valkey.url)).acl
+async def test_the_printed_line_makes_a_user_that_lacks_nothing(guarded: EmbeddedValkey) -> None:
+    line = (await report_on(guarded.url)).acl
     assert line.startswith("ACL SETUSER valtier reset on >PASSWORD ~shop:* ")
-    url = grant(own_valkey, line)
-    own_valkey.call("ACL", "LOG", "RESET")
+    url = grant(guarded, line)
+    guarded.call("ACL", "LOG", "RESET")
     report = await report_on(url)
     rights = the(report, "rights")
     assert rights.verdict is Verdict.OK, rights
@@ -174,10 +188,12 @@ async def test_the_printed_line_makes_a_user_that_lacks_nothing(own_valkey: Embe
     assert the(report, "memory").verdict is Verdict.OK  # INFO tells it
     assert the(report, "tracking table").verdict is Verdict.UNKNOWN
     assert "config|get" in the(report, "tracking table").advice
-    assert own_valkey.call("DBSIZE") == 0
+    assert guarded.call("DBSIZE") == 0
 
 
-async def test_the_line_for_an_old_server_has_no_commands_that_it_does_not_know(redis70: EmbeddedRedis) -> None:
+async def test_the_line_for_an_old_server_has_no_commands_that_it_does_not_know(
+    redis70: EmbeddedRedis,
+) -> None:
     line = (await report_on(redis70.url)).acl
     url = grant(redis70, line)
     try:
@@ -207,10 +223,10 @@ async def test_the_line_for_an_old_server_has_no_commands_that_it_does_not_know(
     ],
 )
 async def test_a_missing_command_is_named_with_its_feature(
-    own_valkey: EmbeddedValkey, command: str, feature: str, dry_run: bool
+    guarded: EmbeddedValkey, command: str, feature: str, dry_run: bool
 ) -> None:
     more = ("+acl|dryrun", "+acl|whoami") if dry_run else ()
-    url = grant(own_valkey, acl_line(needs(PREFIX)), *more, f"-{command}")
+    url = grant(guarded, acl_line(needs(PREFIX)), *more, f"-{command}")
     report = await report_on(url)
     rights = the(report, "rights")
     assert rights.verdict is Verdict.WRONG
@@ -218,15 +234,13 @@ async def test_a_missing_command_is_named_with_its_feature(
     assert feature in rights.details["missing"]
     assert {rule for several in rights.details["missing"].values() for rule in several} == {f"+{command}"}
     assert f"+{command}" in rights.advice
-    assert own_valkey.call("DBSIZE") == 0
+    assert guarded.call("DBSIZE") == 0
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-async def test_a_missing_pattern_of_keys_or_channels_is_named(
-    own_valkey: EmbeddedValkey, dry_run: bool
-) -> None:
+async def test_a_missing_pattern_of_keys_or_channels_is_named(guarded: EmbeddedValkey, dry_run: bool) -> None:
     line = acl_line(needs(PREFIX)).replace("~shop:*", "~shop:limit:*").replace("&shop:sio:*", "")
-    url = grant(own_valkey, line, *(("+acl|dryrun",) if dry_run else ()))
+    url = grant(guarded, line, *(("+acl|dryrun",) if dry_run else ()))
     rights = the(await report_on(url, features=["limits", "socketio"]), "rights")
     assert rights.verdict is Verdict.WRONG
     assert "limits" not in rights.details["missing"]
@@ -239,8 +253,8 @@ def test_there_is_a_probe_for_every_command_that_a_feature_needs() -> None:
     assert published <= set(PROBES)
 
 
-async def test_features_that_are_not_in_use_need_no_rights(own_valkey: EmbeddedValkey) -> None:
-    url = grant(own_valkey, acl_line(needs(PREFIX, ["limits"])))
+async def test_features_that_are_not_in_use_need_no_rights(guarded: EmbeddedValkey) -> None:
+    url = grant(guarded, acl_line(needs(PREFIX, ["limits"])))
     assert the(await report_on(url, features=["limits"]), "rights").verdict is Verdict.OK
     assert the(await report_on(url), "rights").verdict is Verdict.WRONG
     with pytest.raises(ConfigurationError, match="no feature 'teleport'"):
@@ -319,6 +333,144 @@ async def test_sentinels_are_asked_about_replicas_and_quorum(shared_sentinel: Em
     assert topology.verdict is not Verdict.WRONG
 
 
+def cluster_nodes(*lines: str) -> str:
+    """CLUSTER NODES: an id, flags, a primary's id or -, and slots for each line."""
+    found = []
+    for line in lines:
+        identity, flags, primary, *slots = line.split()
+        found.append(f"{identity} 10.0.0.1:6379@16379 {flags} {primary} 0 0 1 connected {' '.join(slots)}")
+    return "\n".join(found)
+
+
+def test_a_slot_without_a_primary_a_bare_primary_and_a_dead_node_are_told_apart() -> None:
+    whole = ["a master - 0-5460", "b master - 5461-10922", "c master - 10923-16383 [93->-d]"]
+    replicas = ["x slave a", "y slave b", "z slave c"]
+    judge = topology.judge_cluster
+    assert judge({"cluster_state": "ok"}, cluster_nodes(*whole, *replicas)).verdict is Verdict.OK
+    assert judge({}, cluster_nodes(*whole, *replicas[:2])).verdict is Verdict.ADVICE
+    assert "1 primaries have no replica" in judge({}, cluster_nodes(*whole, *replicas[:2])).found
+    dead = judge({}, cluster_nodes(*whole, *replicas, "w slave,fail a"))
+    assert (dead.verdict, dead.details["failing"]) == (Verdict.ADVICE, 1)
+    holes = judge({"cluster_state": "fail"}, cluster_nodes(*whole[:2], *replicas))
+    assert (holes.verdict, holes.details["slots"]) == (Verdict.WRONG, 10923)
+
+
+def test_sentinels_that_disagree_lack_a_quorum_or_a_replica_are_wrong() -> None:
+    told = {"ip": "10.0.0.1", "port": "6379", "num-other-sentinels": "2", "num-slaves": "1", "quorum": "2"}
+    judge = topology.judge_sentinels
+    assert judge([told] * 3, [], 3).verdict is Verdict.OK
+    assert judge([told, {**told, "ip": "10.0.0.2"}], [], 2).verdict is Verdict.WRONG
+    assert judge([{**told, "quorum-trouble": "NOQUORUM"}], [], 1).verdict is Verdict.WRONG
+    assert judge([{**told, "num-slaves": "0"}], [], 1).verdict is Verdict.WRONG
+    assert judge([told], ["s2: nobody"], 2).verdict is Verdict.ADVICE
+    assert judge([told], [], 1).verdict is Verdict.ADVICE
+    assert judge([], ["s1: nobody"], 1).verdict is Verdict.UNKNOWN
+
+
+# -- judging, without a server -------------------------------------------------------------------------------
+
+
+def facts(config: dict[str, str] | None = None, **info: str) -> Facts:
+    return Facts("v:6379", {"used_memory": "900", "uptime_in_seconds": "60", **info}, config or {})
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict"),
+    [
+        (memory.memory(facts({"maxmemory": "1000"})), Verdict.OK),
+        (memory.memory(facts({"maxmemory": "0"})), Verdict.WRONG),
+        (memory.memory(facts(maxmemory="1000", maxmemory_policy="noeviction")), Verdict.WRONG),
+        (memory.memory(facts({"maxmemory": "950"}, total_system_memory="1000")), Verdict.ADVICE),
+        (memory.memory(facts()), Verdict.UNKNOWN),
+        (memory.tracking_table(facts({"tracking-table-max-keys": "0"})), Verdict.ADVICE),
+        (
+            memory.tracking_table(
+                facts({"tracking-table-max-keys": "1000000"}, tracking_total_keys="950000")
+            ),
+            Verdict.ADVICE,
+        ),
+        (memory.persistence(facts({"save": ""})), Verdict.OK),
+        (memory.persistence(facts({"save": "60 1"}, rdb_last_bgsave_status="err")), Verdict.WRONG),
+        (
+            memory.persistence(facts({"save": ""}, aof_enabled="1", aof_last_write_status="err")),
+            Verdict.WRONG,
+        ),
+        (memory.persistence(facts({"save": "60 1"}, latest_fork_usec="900000")), Verdict.ADVICE),
+        (load.connections(facts({"maxclients": "10"}, connected_clients="9")), Verdict.WRONG),
+        (load.connections(facts({"maxclients": "10"}, rejected_connections="3")), Verdict.ADVICE),
+        (load.losses(facts(evicted_keys="10", expired_keys="1")), Verdict.ADVICE),
+        (load.losses(facts(evicted_keys="1", expired_keys="10")), Verdict.OK),
+        (load.losses(facts(errorstat_OOM="count=3")), Verdict.WRONG),
+        (load.timeouts(facts({"timeout": "300"})), Verdict.ADVICE),
+        (load.timeouts(facts({"timeout": "0", "tcp-keepalive": "300"})), Verdict.OK),
+        (
+            load.buffers(facts({"client-output-buffer-limit": "normal 0 0 0 pubsub 1mb 1mb 60"})),
+            Verdict.ADVICE,
+        ),
+        (
+            load.buffers(facts({"client-output-buffer-limit": "normal 1000 0 0 pubsub 32mb 8mb 60"})),
+            Verdict.ADVICE,
+        ),
+        (live.judge_clock("clock", 0.2, 0.001), Verdict.OK),
+        (live.judge_clock("clock", -5.0, 0.001), Verdict.ADVICE),
+        (live.judge_clock("clock", 90.0, 0.001), Verdict.WRONG),
+        (security.version(Server("redis", (6, 2, 14))), Verdict.WRONG),
+        (security.version(Server("valkey", (8, 1, 0))), Verdict.OK),
+        (security.version(Server()), Verdict.UNKNOWN),
+    ],
+    ids=lambda each: f"{each.name} {each.found[:40]}" if isinstance(each, Check) else "",
+)
+def test_what_is_told_is_judged(check: Check, verdict: Verdict) -> None:
+    assert check.verdict is verdict
+    assert bool(check.advice) is (verdict is not Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sessions", "verdict"),
+    [
+        ("allkeys-lru", "none", Verdict.OK),
+        ("allkeys-lfu", "copies", Verdict.OK),
+        ("allkeys-lru", "alone", Verdict.WRONG),
+        ("volatile-lru", "alone", Verdict.WRONG),
+        ("noeviction", "alone", Verdict.OK),
+        ("noeviction", "none", Verdict.ADVICE),
+        ("volatile-ttl", "none", Verdict.ADVICE),
+        ("allkeys-random", "none", Verdict.ADVICE),
+    ],
+)
+def test_the_policy_is_judged_by_what_lies_there(policy: str, sessions: str, verdict: Verdict) -> None:
+    told = facts({"maxmemory": "1000", "maxmemory-policy": policy})
+    assert memory.eviction(told, sessions=sessions).verdict is verdict
+
+
+def test_no_tls_is_wrong_as_soon_as_bytes_leave_the_machine_and_the_end_of_a_certificate_is_told_before() -> (
+    None
+):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    plain, _ = parse_url("redis://cache.example")
+    secure, _ = parse_url("rediss://cache.example")
+    assert security.encryption(plain, Way(same_host=False), now).verdict is Verdict.WRONG
+    assert security.encryption(plain, Way(same_host=True), now).verdict is Verdict.OK
+    soon = Way(same_host=False, tls="TLSv1.3", expires=now + timedelta(days=9))
+    assert security.encryption(secure, soon, now).verdict is Verdict.ADVICE
+    assert "9 days" in security.encryption(secure, soon, now).found
+    later = replace(soon, expires=now + timedelta(days=90))
+    assert security.encryption(secure, later, now).verdict is Verdict.OK
+
+
+def test_several_servers_make_one_check_of_the_gravest() -> None:
+    fine, poor = ok("memory", "fine"), wrong("memory", "no limit", "set one")
+    assert worst([("a", fine), ("b", fine)]).found == "fine (all 2 servers)"
+    both = worst([("a", fine), ("b", poor), ("c", poor)])
+    assert (both.verdict, both.found) == (Verdict.WRONG, "b, c: no limit")
+
+
+def test_what_a_server_says_steers_no_terminal() -> None:
+    report = Report("redis://h", (wrong("version", "v\x1b[2J9", "do\x07"),), "ACL")
+    assert "\x1b" not in text_of(report)
+    assert "\x07" not in text_of(report)
+
+
 # -- in trouble ----------------------------------------------------------------------------------------------
 
 
@@ -372,16 +524,38 @@ async def test_a_server_that_freezes_meanwhile_ends_no_check_but_its_own(own_val
     assert took < 60
 
 
-async def test_changes_that_a_proxy_swallows_are_wrong(own_valkey: EmbeddedValkey) -> None:
-    """A link that dies between the read and the change: the message does not come."""
-    async with FaultProxy(own_valkey.port) as proxy:
+async def test_changes_that_something_on_the_way_swallows_are_wrong(
+    valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the messages go: replies come as ever. No proxy here tells them apart, so the wire is made deaf to them."""
+    monkeypatch.setattr(Standalone, "_on_push", lambda _, message: None)
+    report = await report_on(valkey.url)
+    assert the(report, "tracking").verdict is Verdict.WRONG
+    assert "RESP3 pushes" in the(report, "tracking").advice
+    assert valkey.call("DBSIZE") == 0
+
+
+async def test_a_cut_connection_ends_no_check_but_its_own(valkey: EmbeddedValkey) -> None:
+    async with FaultProxy(valkey.port) as proxy:
 
         def cut(check: Check) -> None:
             if check.name == "tracking table":
                 proxy.cut(Cut.RST)
 
-        report = await report_on(proxy.url(own_valkey.url), tell=cut)
-    assert the(report, "tracking").verdict is not Verdict.OK
+        report = await report_on(proxy.url(valkey.url), tell=cut)
+    assert the(report, "tracking").verdict in (Verdict.UNKNOWN, Verdict.ADVICE)
+    assert the(report, "rights").verdict is Verdict.OK
+
+
+async def test_a_unix_socket_needs_no_tls(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with EmbeddedValkey(
+        tmp_path / "data", settings={"save": "", "unixsocket": str(path)}, password=""
+    ) as server:
+        server.call("CONFIG", "SET", "requirepass", "sesame")
+        report = await report_on(f"unix://:sesame@{path}")
+    assert the(report, "tls").verdict is Verdict.OK
+    assert the(report, "rights").verdict is Verdict.OK
 
 
 # -- the command line ----------------------------------------------------------------------------------------

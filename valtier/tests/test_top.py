@@ -184,7 +184,7 @@ def test_hot_keys_are_summed_and_slow_loads_are_the_slowest_of_each() -> None:
 
 def text_of(frame: Frame, width: int = 150, height: int | None = None) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor")
-    console.print(draw(frame, height=height))
+    console.print(draw(frame, width=width, height=height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -223,6 +223,21 @@ def test_a_frame_fits_a_small_terminal() -> None:
     shown = plain(text_of(frame, width=100, height=30))
     assert len(shown.splitlines()) <= 30
     assert "more" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_columns_that_matter_least_go_where_the_terminal_is_narrow(width: int) -> None:
+    frame = frame_with(
+        servers=server_rows([facts(clients=3)], {}, 1.0),
+        workers=worker_rows([report("a", 160, 5)], {}),
+        spaces=space_rows([report("a", 160, 5, misses=3)], {}),
+    )
+    shown = plain(text_of(frame, width=width))
+    assert "owed" in shown or width < 200
+    assert "v:6379" in shown
+    assert "ready" in shown
+    assert "…" not in shown
+    assert all(len(line) <= width for line in shown.splitlines())
 
 
 # -- a real worker -------------------------------------------------------------------------------------------
@@ -308,6 +323,10 @@ async def test_a_user_without_the_rights_is_told_what_to_allow(own_valkey: Embed
         frame = await watch.frame()
         assert frame.away_s is None
         assert "+scan" in frame.big_refused
+        own_valkey.call("ACL", "SETUSER", "viewer", "-mget", "-zrange")
+        frame = await watch.frame()
+        assert frame.away_s is None
+        assert "can't be read: NOPERM" in plain(text_of(frame))
 
 
 async def test_once_prints_a_frame_and_ends(
@@ -318,7 +337,8 @@ async def test_once_prints_a_frame_and_ends(
     shown = capsys.readouterr().out
     assert "valtier top" in shown
     assert "allkeys-lru" in shown
-    assert "page" in shown
+    assert re.search(r"page +0\.0% +0\.0%", shown)
+    assert "ready" in shown
     assert own_valkey.password not in shown
 
 

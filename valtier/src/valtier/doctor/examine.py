@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from valtier.doctor import facts, live, load, memory, probes, security, stored, topology
 from valtier.doctor.facts import Facts, pairs
-from valtier.doctor.knock import Path, asked_anonymously, path_to, signed_in
+from valtier.doctor.knock import Way, asked_anonymously, signed_in, way_to
 from valtier.doctor.needs import FEATURES, acl_line, needs
 from valtier.doctor.verdict import Check, Report, advice, ok, unknown, worst, wrong
 from valtier.errors import ReplyError, ValkeyError
@@ -193,18 +193,16 @@ class _Examination:
         await self._make("rights", self._rights(servers))
 
     async def _look_at_security(self, servers: Sequence[Endpoint]) -> None:
-        paths: list[tuple[Endpoint, Path]] = []
+        ways: list[tuple[Endpoint, Way]] = []
 
         async def encryption() -> Check:
-            told = [await path_to(endpoint, self._address, self._options) for endpoint in servers]
-            paths.extend(zip(servers, told, strict=True))
+            told = [await way_to(endpoint, self._address, self._options) for endpoint in servers]
+            ways.extend(zip(servers, told, strict=True))
             now = datetime.now(UTC)
-            return worst(
-                [(str(where), security.encryption(self._address, path, now)) for where, path in paths]
-            )
+            return worst([(str(where), security.encryption(self._address, way, now)) for where, way in ways])
 
         await self._make("tls", encryption())
-        same_host = bool(paths) and all(path.same_host for _, path in paths)
+        same_host = bool(ways) and all(way.same_host for _, way in ways)
         await self._make("password", self._sign_in(servers, same_host=same_host))
 
     async def _sign_in(self, servers: Sequence[Endpoint], *, same_host: bool) -> Check:

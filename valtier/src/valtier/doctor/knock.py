@@ -67,7 +67,7 @@ async def asked_anonymously(endpoint: Endpoint, address: Address, options: WireO
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Way:
     """How the bytes go to a server."""
 
     same_host: bool
@@ -78,21 +78,21 @@ class Path:
     """When the server's certificate does; `None` where it was not verified, and so is not known."""
 
 
-async def path_to(endpoint: Endpoint, address: Address, options: WireOptions) -> Path:
+async def way_to(endpoint: Endpoint, address: Address, options: WireOptions) -> Way:
     """Returns how the bytes go to a server.
 
     Raises:
         OSError: nobody listens there, or TLS fails.
     """
     if endpoint.path is not None:
-        return Path(same_host=True)
+        return Way(same_host=True)
     context = address.ssl_context()
     async with asyncio.timeout(options.connect_timeout_s):
         _, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
     try:
         here, there = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
         wrapped: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
-        return Path(
+        return Way(
             same_host=bool(here and there) and here[0] == there[0],
             tls=wrapped.version() if wrapped is not None else None,
             expires=_expiry(writer.get_extra_info("peercert")),

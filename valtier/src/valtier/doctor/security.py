@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from valtier.doctor.knock import Path
+from valtier.doctor.knock import Way
 from valtier.doctor.needs import Need
 from valtier.doctor.probes import Findings
 from valtier.doctor.verdict import Check, advice, ok, unknown, wrong
@@ -39,16 +39,16 @@ def version(server: Server) -> Check:
     return ok(name, f"{server}{fallback}", **numbers)
 
 
-def encryption(address: Address, path: Path, now: datetime) -> Check:
+def encryption(address: Address, way: Way, now: datetime) -> Check:
     """Whether others on the way can read and change what is sent."""
     name = "tls"
     numbers = {
-        "tls": path.tls,
-        "same_host": path.same_host,
-        "expires": path.expires.isoformat() if path.expires else None,
+        "tls": way.tls,
+        "same_host": way.same_host,
+        "expires": way.expires.isoformat() if way.expires else None,
     }
     if address.tls is None:
-        if path.same_host:
+        if way.same_host:
             return ok(name, "no TLS, and nothing leaves this machine", **numbers)
         change = (
             "give Valkey a certificate (tls-port, tls-cert-file, tls-key-file) and begin the URL with rediss://: password, "
@@ -57,17 +57,17 @@ def encryption(address: Address, path: Path, now: datetime) -> Check:
         return wrong(name, "no TLS, and the server is another machine", change, **numbers)
     if not address.tls.verify:
         change = "leave tls_verify=false out, and give the authority's file as tls_ca: anybody can pose as the server"
-        return wrong(name, f"{path.tls}, and the certificate is not verified", change, **numbers)
-    if path.expires is not None and path.expires - now < _SOON:
-        days = (path.expires - now).days
-        return advice(name, f"{path.tls}; the certificate expires in {days} days", "renew it", **numbers)
+        return wrong(name, f"{way.tls}, and the certificate is not verified", change, **numbers)
+    if way.expires is not None and way.expires - now < _SOON:
+        days = (way.expires - now).days
+        return advice(name, f"{way.tls}; the certificate expires in {days} days", "renew it", **numbers)
     if not address.tls.check_hostname:
         change = (
             "leave tls_check_hostname=false out: any host that the authority knows can pose as the server"
         )
-        return advice(name, f"{path.tls}, and the host's name is not checked", change, **numbers)
-    until = f"; the certificate is good until {path.expires:%Y-%m-%d}" if path.expires else ""
-    return ok(name, f"{path.tls}, verified{until}", **numbers)
+        return advice(name, f"{way.tls}, and the host's name is not checked", change, **numbers)
+    until = f"; the certificate is good until {way.expires:%Y-%m-%d}" if way.expires else ""
+    return ok(name, f"{way.tls}, verified{until}", **numbers)
 
 
 def sign_in(

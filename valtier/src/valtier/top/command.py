@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 from valtier.errors import ConfigurationError
 from valtier.top.watch import Watch
 from valtier.wire import Address, Valkey, WireOptions
 
+_SHORTEST_S = 0.1
+"""Oftener it does not look."""
 _SLOWEST_S = 1.0
 """A command of top's may take so long; the application's deadline is for the application."""
 _TRIES = 3
@@ -31,35 +36,53 @@ async def top(
     Raises:
         ConfigurationError: rich is missing, or the prefix can't be one.
     """
+    every_s = max(every_s, _SHORTEST_S)
     live = not (once or as_json) and sys.stdout.isatty()
     if not as_json:
         _require_rich()
     valkey = Valkey.open(address, _patient(options))
     watch = Watch(valkey, prefix, big=big)
-    await valkey.start()
-    try:
-        if live:
+    with _quiet():
+        await valkey.start()
+        try:
+            if not live:
+                return await _show_once(watch, every_s, as_json=as_json)
             from valtier.top.screen import run
 
             await run(watch, every_s=every_s)
-            return True
-        frame = await watch.frame()
-        for _ in range(_TRIES):  # rates take two reports of a worker
-            if frame.away_s is not None or frame.wire.get("commands_per_s") is not None:
-                break
-            await asyncio.sleep(every_s)
-            frame = await watch.frame()
-            if not frame.workers:
-                break
-        if as_json:
-            print(json.dumps(frame.as_dict()))  # noqa: T201 - a command line
-        else:
-            from valtier.top.screen import print_once
+        finally:
+            await valkey.close()
+    return True
 
-            print_once(frame)
-        return frame.away_s is None
+
+async def _show_once(watch: Watch, every_s: float, *, as_json: bool) -> bool:
+    frame = await watch.frame()
+    for _ in range(_TRIES):  # rates take two reports of a worker
+        if frame.away_s is not None or frame.wire.get("commands_per_s") is not None:
+            break
+        await asyncio.sleep(every_s)
+        frame = await watch.frame()
+        if not frame.workers:
+            break
+    if as_json:
+        print(json.dumps(frame.as_dict()))  # noqa: T201 - a command line
+    else:
+        from valtier.top.screen import print_once
+
+        print_once(frame)
+    return frame.away_s is None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the log out of the picture: frames tell of outages."""
+    log = logging.getLogger("valtier")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
-        await valkey.close()
+        log.setLevel(before)
 
 
 def _require_rich() -> None:

@@ -100,9 +100,12 @@ class Frame:
     big_seen: float = 0.0
     """The share of the keys that were looked at for it."""
     big_refused: str = ""
+    """Why big keys can't be looked for, where this user may not."""
     workers: list[WorkerRow] = field(default_factory=list)
     unreadable: int = 0
     """Reports of other versions."""
+    refused: str = ""
+    """Why the workers' reports can't be read, where this user may not."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it ready for JSON."""

@@ -16,6 +16,8 @@ from valtier.top.frame import Frame
 from valtier.top.view import draw
 from valtier.top.watch import Watch
 
+_PIPE_WIDTH = 140
+"""Where the output is no terminal."""
 _KEYS = "q quit   b big keys   space now"
 
 
@@ -39,7 +41,7 @@ async def run(watch: Watch, *, every_s: float) -> None:
         while not stopped.is_set():
             hurried.clear()
             frame = await watch.frame()
-            live.update(draw(frame, height=console.height, keys=_KEYS), refresh=True)
+            live.update(draw(frame, width=console.width, height=console.height, keys=_KEYS), refresh=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_s):
                     await hurried.wait()
@@ -47,7 +49,10 @@ async def run(watch: Watch, *, every_s: float) -> None:
 
 def print_once(frame: Frame) -> None:
     """Prints a frame, all of it."""
-    Console(highlight=False).print(draw(frame))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    console.print(draw(frame, width=console.width))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from valtier.doctor.units import age, printable, size
+from valtier.doctor.units import age, milliseconds, printable, size
 from valtier.top.frame import Frame, ServerRow, SpaceRow, WorkerRow
 
 _NONE = "–"
@@ -18,11 +18,12 @@ _FULL = 0.9
 _LONGEST_NAME = 60
 
 
-def draw(frame: Frame, *, height: int | None = None, keys: str = "") -> RenderableType:
+def draw(frame: Frame, *, width: int = 120, height: int | None = None, keys: str = "") -> RenderableType:
     """Returns what to print.
 
     Args:
         frame: what is known.
+        width: columns that there are; what matters least is left out where they are few.
         height: lines that there are; tables are cut to fit. `None`: all of it.
         keys: what may be pressed, shown at the end.
     """
@@ -32,13 +33,13 @@ def draw(frame: Frame, *, height: int | None = None, keys: str = "") -> Renderab
     lists = max(3, room - len(spaces) - len(workers) - 4)
     parts: list[RenderableType] = [
         _head(frame),
-        _servers(frame.servers),
+        _servers(frame.servers, width),
         Text(_wire(frame), no_wrap=True),
         Text(),
     ]
     if spaces:
-        parts += [_spaces(spaces, len(frame.spaces) - len(spaces))]
-    parts += [_workers(frame, workers)]
+        parts += [_spaces(spaces, len(frame.spaces) - len(spaces), width), Text()]
+    parts += [_workers(frame, workers, width)]
     if (keyed := _keys(frame, lists)) is not None:
         parts += [Text(), keyed]
     if keys:
@@ -62,13 +63,12 @@ def _head(frame: Frame) -> Text:
     return head
 
 
-def _servers(servers: Sequence[ServerRow]) -> Table:
-    table = _table(
-        "server", "version", "memory", "policy", "clients", "commands/s", "evictions/s", "keyspace hits"
-    )
-    for each in servers:
-        table.add_row(
-            Text(each.server),
+def _servers(servers: Sequence[ServerRow], width: int) -> Table:
+    columns = [("server", 9), ("version", 2), ("memory", 8), ("policy", 3), ("clients", 4), ("commands/s", 7)]
+    columns += [("evictions/s", 6), ("keyspace hits", 5)]
+    rows = [
+        [
+            _name(each.server),
             Text(printable(each.version)),
             _memory(each),
             Text(each.policy or _NONE),
@@ -76,8 +76,10 @@ def _servers(servers: Sequence[ServerRow]) -> Table:
             _rate(each.commands_per_s),
             _rate(each.evictions_per_s, alarming=True),
             _share(each.keyspace_hit_rate),
-        )
-    return table
+        ]
+        for each in servers
+    ]
+    return _table(columns, rows, width)
 
 
 def _memory(row: ServerRow) -> Text:
@@ -97,10 +99,18 @@ def _wire(frame: Frame) -> str:
     return f"wire  {_rate(wire.get('commands_per_s'))} commands/s  {quantiles}"
 
 
-def _spaces(rows: Sequence[SpaceRow], hidden: int) -> Table:
-    table = _table("namespace", "hits", "hits in all", "reads/s", "loads/s", "load ms", "local", "errors")
-    for row in rows:
-        table.add_row(
+def _spaces(spaces: Sequence[SpaceRow], hidden: int, width: int) -> Table:
+    columns = [
+        ("namespace", 9),
+        ("hits", 8),
+        ("hits in all", 5),
+        ("reads/s", 7),
+        ("loads/s", 6),
+        ("load ms", 4),
+    ]
+    columns += [("local", 2), ("errors", 3)]
+    rows = [
+        [
             _name(row.name),
             _share(row.hit_rate),
             _share(row.hit_rate_total),
@@ -109,29 +119,43 @@ def _spaces(rows: Sequence[SpaceRow], hidden: int) -> Table:
             Text(_ms(row.load_ms, unit="")),
             _share(row.local_share, coloured=False),
             Text(f"{row.errors:,}", "red" if row.errors else "dim"),
-        )
-    if hidden > 0:
-        table.add_row(Text(f"… and {hidden} more", "dim"))
-    return table
+        ]
+        for row in spaces
+    ]
+    return _table(columns, rows, width, hidden)
 
 
-def _workers(frame: Frame, rows: Sequence[WorkerRow]) -> Table | Text:
+def _workers(frame: Frame, workers: Sequence[WorkerRow], width: int) -> Table | Text:
+    if frame.refused:
+        return Text(f"the workers' reports can't be read: {printable(frame.refused)}", "yellow")
     if not frame.workers:
-        told = f"\nno worker reports under the prefix {printable(frame.prefix)}"
+        told = f"no worker reports under the prefix {printable(frame.prefix)}"
         if frame.unreadable:
             told += f"; {frame.unreadable} reports are of another version"
         return Text(told, "yellow")
-    table = _table(
-        *("worker", "age", "status", "breaker", "in flight", "commands/s", "p50", "p99", "hits", "sockets"),
-        *("rooms", "reconnects", "owed"),
-    )
-    for row in rows:
-        ready, closed = row.status == "ready", row.breaker == "closed"
-        table.add_row(
+    columns = [
+        ("worker", 19),
+        ("age", 8),
+        ("status", 18),
+        ("breaker", 17),
+        ("in flight", 10),
+        ("commands/s", 9),
+    ]
+    columns += [
+        ("p50", 6),
+        ("p99", 7),
+        ("hits", 5),
+        ("sockets", 4),
+        ("rooms", 2),
+        ("reconnects", 3),
+        ("owed", 1),
+    ]
+    rows = [
+        [
             _name(f"{row.name} {row.where}".strip()),
             Text(age(row.age_s)),
-            Text(row.status, "" if ready else "bold red"),
-            Text(row.breaker, "" if closed else "bold red"),
+            Text(row.status, "" if row.status == "ready" else "bold red"),
+            Text(row.breaker, "" if row.breaker == "closed" else "bold red"),
             Text(f"{row.in_flight:,}"),
             _rate(row.commands_per_s),
             Text(_ms(row.p50_ms)),
@@ -141,10 +165,10 @@ def _workers(frame: Frame, rows: Sequence[WorkerRow]) -> Table | Text:
             _count(row.rooms),
             Text(f"{row.reconnects:,}", "yellow" if row.reconnects else "dim"),
             Text(f"{row.undelivered:,}", "yellow" if row.undelivered else "dim"),
-        )
-    if (hidden := len(frame.workers) - len(rows)) > 0:
-        table.add_row(Text(f"… and {hidden} more", "dim"))
-    return table
+        ]
+        for row in workers
+    ]
+    return _table(columns, rows, width, len(frame.workers) - len(workers))
 
 
 def _keys(frame: Frame, most: int) -> Table | None:
@@ -153,7 +177,7 @@ def _keys(frame: Frame, most: int) -> Table | None:
     if frame.hot:
         columns.append(("hot keys", [(key, f"{count:,}") for key, count in frame.hot]))
     if frame.slow:
-        columns.append(("slow loads", [(key, f"{took_s:.2f} s") for key, took_s in frame.slow]))
+        columns.append(("slow loads", [(key, milliseconds(took_s)) for key, took_s in frame.slow]))
     if frame.big is not None:
         heading = f"big keys ({frame.big_seen:.0%} looked at)"
         rows = [(key, size(count)) for key, count in frame.big] or [(frame.big_refused or "none yet", "")]
@@ -180,11 +204,21 @@ def _listed(heading: str, rows: Sequence[tuple[str, str]]) -> Table:
 # -- cells ---------------------------------------------------------------------------------------------------
 
 
-def _table(first: str, *others: str) -> Table:
+def _table(
+    columns: Sequence[tuple[str, int]], rows: Sequence[Sequence[Text]], width: int, hidden: int = 0
+) -> Table:
+    """Returns a table of the columns that fit: each has a heading and a rank; those of the lowest rank go first."""
+    kept = list(range(len(columns)))
+    widths = [max(len(columns[i][0]), *(row[i].cell_len for row in rows), 0) + 2 for i in kept]
+    while len(kept) > 1 and sum(widths[i] for i in kept) > width:
+        kept.remove(min(kept, key=lambda i: columns[i][1]))
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold cyan")
-    table.add_column(first, no_wrap=True, overflow="ellipsis")
-    for other in others:
-        table.add_column(other, justify="right", no_wrap=True)
+    for i in kept:
+        table.add_column(columns[i][0], justify="right" if i else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(row[i] for i in kept))
+    if hidden > 0:
+        table.add_row(Text(f"… and {hidden} more", "dim"))
     return table
 
 

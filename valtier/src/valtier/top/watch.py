@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from valtier.doctor.knock import signed_in
-from valtier.errors import ValkeyError
+from valtier.errors import NoPermissionError, ValkeyError
 from valtier.keys import check_prefix
 from valtier.top import frame as rows
 from valtier.top.bigkeys import BigKeys
 from valtier.top.frame import Frame
 from valtier.top.rates import Rates
-from valtier.vitals import fleet
+from valtier.vitals import Fleet, fleet
 from valtier.vitals.server import ServerFacts, ask_servers
 from valtier.wire import Topology, Valkey
 
@@ -63,7 +63,11 @@ class Watch:
         return self._last
 
     async def _ask(self) -> Frame:
-        reports = await fleet(self._valkey, self._prefix)
+        refused = ""
+        try:
+            reports = await fleet(self._valkey, self._prefix)
+        except NoPermissionError as exc:
+            reports, refused = Fleet(), str(exc)
         servers = await ask_servers(self._valkey)
         if self.big:
             await self._big_keys.step(self._valkey.nodes())
@@ -85,6 +89,7 @@ class Watch:
             big_refused=self._big_keys.refused,
             workers=rows.worker_rows(reports, paces),
             unreadable=reports.skipped,
+            refused=refused,
         )
 
     async def _why(self, exc: ValkeyError) -> str:
