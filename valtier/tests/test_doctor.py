@@ -10,12 +10,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from valtier import Tier
 from valtier.cli import main
-from valtier.doctor import FEATURES, Check, Report, Verdict, examine, live, load, memory, security, topology
+from valtier.doctor import (
+    FEATURES,
+    Check,
+    Report,
+    Verdict,
+    examination,
+    examine,
+    live,
+    load,
+    memory,
+    probes,
+    security,
+    topology,
+)
 from valtier.doctor.facts import Facts
 from valtier.doctor.knock import Way
 from valtier.doctor.needs import acl_line, needs
@@ -522,6 +536,23 @@ async def test_a_server_that_freezes_meanwhile_ends_no_check_but_its_own(own_val
     assert the(report, "latency").verdict is Verdict.UNKNOWN
     assert the(report, "rights").verdict is Verdict.UNKNOWN
     assert took < 60
+
+
+async def test_a_server_that_freezes_within_a_check_is_not_waited_for(
+    own_valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = probes.look
+
+    async def freeze_and_look(*args: Any, **options: Any) -> Any:
+        own_valkey.freeze()
+        return await look(*args, **options)
+
+    monkeypatch.setattr(probes, "look", freeze_and_look)
+    monkeypatch.setattr(examination, "_PATIENCE_S", 3.0)
+    report = await report_on(own_valkey.url)
+    own_valkey.thaw()
+    assert the(report, "rights").verdict is Verdict.UNKNOWN
+    assert the(report, "rights").advice == "nothing within 3 s"
 
 
 async def test_changes_that_something_on_the_way_swallows_are_wrong(

@@ -1,6 +1,6 @@
 """The doctor: connects to Valkey as the application would, looks at how it is set up, and says what to change."""
 
-from valtier.doctor.examine import examine
+from valtier.doctor.examination import examine
 from valtier.doctor.needs import FEATURES, acl_line
 from valtier.doctor.verdict import Check, Report, Verdict
 
