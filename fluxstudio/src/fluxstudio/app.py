@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -40,8 +41,10 @@ from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.limits import install_limits
 from fluxstudio.http.openapi import describe_problems
+from fluxstudio.http.request_ids import RequestIds
 from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
+from fluxstudio.http.traffic import Traffic
 from fluxstudio.mail import routes as mail
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Courier, Post
@@ -50,10 +53,13 @@ from fluxstudio.messages import routes as messages
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops import routes as ops
 from fluxstudio.ops.counters import Counters
+from fluxstudio.ops.guard import OperatorGuard
 from fluxstudio.ops.logs import configure_logging
+from fluxstudio.ops.numbers import add_numbers
 from fluxstudio.ops.probe import DatabaseProbe
 from fluxstudio.ops.service import Operations, snapshot
 from fluxstudio.ops.stats_file import StatsFile
+from fluxstudio.ops.vitals_files import VitalsFiles
 from fluxstudio.problems import Problem
 from fluxstudio.projects import routes as projects
 from fluxstudio.projects.service import Projects
@@ -65,7 +71,7 @@ from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.writes import Writes
-from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier
+from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
 from valtier.asgi import App
 from valtier.limits import ClientAddress
 
@@ -103,9 +109,12 @@ class Application(FastAPI):
             docs_url=None,
             redoc_url=None,
             redirect_slashes=False,
+            telemetry={"tracing": False},  # the lean lanes pass it by: `valtier.tracing` sees all
         )
         self.settings = settings
         self.counters = Counters()
+        self.request_ids = RequestIds(settings.trusted_proxies)
+        self.traffic = Traffic(self.request_ids)
         self.studio: Studio | None = None
         self.routers = routers_of(settings)
         for router in self.routers:
@@ -121,10 +130,10 @@ class Application(FastAPI):
         if scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
             await self.studio.realtime(scope, receive, send)
         elif scope["type"] == "http" and self._static.answers(scope):
-            await self._static(scope, receive, send)
+            await self.traffic(self._static, scope, receive, send)
         elif scope["type"] == "http":
             scope["app"] = self
-            await self.entrance(scope, receive, send)
+            await self.traffic(self.entrance, scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -141,7 +150,8 @@ def create_app(settings: Settings | None = None) -> Application:
     """
     if settings is None:
         settings = Settings.from_env()
-        configure_logging(as_json=settings.log_json)
+        as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
+        configure_logging(as_json=as_json)
     return Application(settings)
 
 
@@ -161,7 +171,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise TypeError("this lifespan is FluxStudio's")
     settings = app.settings
     async with AsyncExitStack() as stack:
-        app.studio = await _open_studio(settings, app.counters, stack)
+        app.studio = await _open_studio(settings, app.counters, app.traffic, stack)
         limited = install_limits(app.entrance, app.studio.tier, app.routers, settings)
         app.entrance = SecurityHeaders(
             limited,
@@ -170,6 +180,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             referrer_policy="no-referrer",
             behind_tls_proxy=settings.secure_cookies,
         )
+        if tracing.configured():
+            stack.callback(tracing.instrument(app.studio.tier))
+            app.entrance = tracing.TraceRequests(app.entrance, trusts=app.request_ids.trusts)
         try:
             yield
         finally:
@@ -177,7 +190,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.entrance = app._edge  # noqa: SLF001
 
 
-async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitStack) -> Studio:
+async def _open_studio(
+    settings: Settings, counters: Counters, traffic: Traffic, stack: AsyncExitStack
+) -> Studio:
     """Opens what the application needs; `stack` closes it again, the last first."""
     pool = await create_pool(settings)
     stack.push_async_callback(pool.close)
@@ -212,6 +227,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
+    add_numbers(tier, counters, traffic, {"requests": pool, "background": side_pool})
+    files = None if settings.metrics_dir is None else VitalsFiles(settings.metrics_dir, tier.vitals)
     sessions = await stack.enter_async_context(_sessions(settings, side_pool, tier))
     post = Post(pool)
     if settings.use_redis:
@@ -257,6 +274,9 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
+    if files is not None:  # last, so that it ends first: while all that counts is still there
+        files.start()
+        stack.push_async_callback(files.stop)
     return Studio(
         pool=pool,
         tier=tier,
@@ -294,7 +314,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         images=images,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
-        operations=Operations(tier, probe),
+        operations=Operations(tier, probe, pool, guard=OperatorGuard(settings), files=files),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

@@ -269,7 +269,7 @@ export interface paths {
         };
         /**
          * Read Health
-         * @description Tells how this worker is. 200 as long as it lives, whatever else is away.
+         * @description Tells how this worker is. 200 as long as it lives, whatever else is away. With `detail`, for operators only.
          */
         get: operations["read_health_api_health_get"];
         put?: never;
@@ -1134,8 +1134,26 @@ export interface components {
                 [key: string]: unknown;
             };
             database: components["schemas"]["DatabaseHealth"];
+            detail?: components["schemas"]["HealthDetail"] | null;
             /** Version */
             version: string;
+        };
+        /**
+         * HealthDetail
+         * @description What operators see besides.
+         */
+        HealthDetail: {
+            /** Invalidation Lag Ms */
+            invalidation_lag_ms: number | null;
+            pool: components["schemas"]["PoolHealth"];
+            /** Servers */
+            servers: {
+                [key: string]: unknown;
+            }[];
+            /** Warnings */
+            warnings: components["schemas"]["Warned"][];
+            /** Worker */
+            worker: string;
         };
         /**
          * Image
@@ -1401,6 +1419,16 @@ export interface components {
             sign_out_others: boolean;
             /** Token */
             token: string;
+        };
+        /**
+         * PoolHealth
+         * @description The connections to PostgreSQL that requests share.
+         */
+        PoolHealth: {
+            /** Connections */
+            connections: number;
+            /** In Use */
+            in_use: number;
         };
         /**
          * ProblemDetails
@@ -1764,6 +1792,18 @@ export interface components {
             secret: string;
             /** Uri */
             uri: string;
+        };
+        /**
+         * Warned
+         * @description Something that is set up badly.
+         */
+        Warned: {
+            /** Code */
+            code: string;
+            /** Server */
+            server: string;
+            /** Text */
+            text: string;
         };
     };
     responses: never;
@@ -2293,7 +2333,9 @@ export interface operations {
     };
     read_health_api_health_get: {
         parameters: {
-            query?: never;
+            query?: {
+                detail?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3227,8 +3269,8 @@ export interface operations {
     search_api_search_get: {
         parameters: {
             query: {
-                q: string;
                 limit?: number;
+                q: string;
             };
             header?: never;
             path?: never;
