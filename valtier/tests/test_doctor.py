@@ -142,6 +142,18 @@ async def test_every_kind_of_server_is_examined(every_url: str) -> None:
     assert the(report, "tracking").verdict is expected, the(report, "tracking")
 
 
+async def test_the_workers_prefix_is_found_and_what_they_say_is_told(own_valkey: EmbeddedValkey) -> None:
+    async with Tier.from_url(own_valkey.url, prefix="flux:one", deadline=5, vitals_every=60) as tier:
+        assert await tier.vitals.publish()
+        report = await report_on(own_valkey.url, prefix=None)
+        assert the(report, "workers").verdict is Verdict.OK
+        assert "1 report under the prefix flux:one" in the(report, "workers").found
+        assert "~flux:one:*" in report.acl
+        elsewhere = the(await report_on(own_valkey.url, prefix="shop"), "workers")
+        assert elsewhere.verdict is Verdict.UNKNOWN
+        assert "flux:one" in elsewhere.advice
+
+
 # -- badly set up --------------------------------------------------------------------------------------------
 
 

@@ -270,12 +270,12 @@ async def _traffic(tier: Tier) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(url: str, **options: object) -> AsyncIterator[Watch]:
+async def watching(url: str, prefix: str | None = PREFIX, **options: object) -> AsyncIterator[Watch]:
     address, wire = parse_url(url, deadline=5)
     valkey = Valkey.open(address, WireOptions(**wire))
     await valkey.start()
     try:
-        yield Watch(valkey, PREFIX, **options)  # type: ignore[arg-type]
+        yield Watch(valkey, prefix, **options)  # type: ignore[arg-type]
     finally:
         await valkey.close()
 
@@ -327,6 +327,25 @@ async def test_a_user_without_the_rights_is_told_what_to_allow(own_valkey: Embed
         frame = await watch.frame()
         assert frame.away_s is None
         assert "can't be read: NOPERM" in plain(text_of(frame))
+
+
+async def test_who_gives_only_the_url_sees_whoever_reports_there(own_valkey: EmbeddedValkey) -> None:
+    own_valkey.call("EVAL", "for i = 1, 3000 do redis.call('SET', 'other:' .. i, 1) end", 0)
+    async with (
+        Tier.from_url(own_valkey.url, prefix="flux:one", deadline=5, vitals_every=60) as one,
+        Tier.from_url(own_valkey.url, prefix="flux:two", deadline=5, vitals_every=60) as two,
+    ):
+        assert await one.vitals.publish()
+        assert await two.vitals.publish()
+        async with watching(own_valkey.url, prefix=None) as watch:
+            frame = await watch.frame()
+            assert frame.prefix == "flux:one"
+            assert frame.prefixes == ["flux:one", "flux:two"]
+            assert [row.worker for row in frame.workers] == [one.vitals.worker]
+            watch.next_prefix()
+            assert [row.worker for row in (await watch.frame()).workers] == [two.vitals.worker]
+            watch.next_prefix()
+            assert "here too: flux:two" in plain(text_of(await watch.frame()))
 
 
 async def test_once_prints_a_frame_and_ends(

@@ -43,6 +43,11 @@ def _settings(given: argparse.Namespace) -> Settings:
     return replace(settings, url=url, prefix=given.prefix or settings.prefix)
 
 
+def _given_prefix(given: argparse.Namespace) -> str | None:
+    """Returns the prefix, if somebody said it: else it is looked for."""
+    return given.prefix or os.environ.get("VALTIER_PREFIX") or None
+
+
 async def _run(given: argparse.Namespace, settings: Settings) -> int:
     if given.command == "doctor":
         return await _doctor(given, settings)
@@ -66,7 +71,7 @@ async def _doctor(given: argparse.Namespace, settings: Settings) -> int:
     report = await doctor.examine(
         address,
         WireOptions(**options),
-        prefix=settings.prefix,
+        prefix=_given_prefix(given),
         features=given.features or doctor.FEATURES,
         read_only=given.read_only,
     )
@@ -82,7 +87,7 @@ async def _top(given: argparse.Namespace, settings: Settings) -> int:
     answered = await top(
         address,
         WireOptions(**options),
-        prefix=settings.prefix,
+        prefix=_given_prefix(given),
         every_s=seconds(given.every, name="--every"),
         once=given.once,
         as_json=given.json,

@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from valtier.doctor import facts, live, load, memory, probes, security, stored, topology
+from valtier.doctor import facts, live, load, memory, probes, security, stored, topology, workers
 from valtier.doctor.facts import Facts, pairs
 from valtier.doctor.knock import Way, asked_anonymously, signed_in, way_to
-from valtier.doctor.needs import FEATURES, acl_line, needs
+from valtier.doctor.needs import FEATURES, Need, acl_line, needs
+from valtier.doctor.prefixes import prefix_of
 from valtier.doctor.verdict import Check, Report, advice, ok, unknown, worst, wrong
 from valtier.errors import ReplyError, ValkeyError
 from valtier.wire import Address, Endpoint, Link, Topology, Valkey, WireOptions
 from valtier.wire.handshake import Server
 from valtier.wire.locator import SentinelLocator
 
+DEFAULT_PREFIX = "valtier"
 _PATIENCE_S = 10.0
 """The longest that one check may take."""
 _DEADLINE_S = 1.0
@@ -33,7 +35,7 @@ async def examine(
     address: Address,
     options: WireOptions | None = None,
     *,
-    prefix: str = "valtier",
+    prefix: str | None = None,
     features: Iterable[str] = FEATURES,
     read_only: bool = False,
     tell: Told = lambda _: None,
@@ -48,7 +50,7 @@ async def examine(
     Args:
         address: as the application has it.
         options: likewise; the deadline is what latencies are judged by.
-        prefix: likewise.
+        prefix: likewise; `None` takes that of the workers which report there, and `valtier` if there are none.
         features: those in use, for the rights that they take.
         read_only: writes nothing; then tracking can't be tried, nor, without the right to ACL DRYRUN, whether writes are
             permitted.
@@ -68,7 +70,7 @@ class _Examination:
         self,
         address: Address,
         options: WireOptions,
-        prefix: str,
+        prefix: str | None,
         features: list[str],
         read_only: bool,
         tell: Told,
@@ -78,15 +80,20 @@ class _Examination:
         self._patient = replace(
             options, deadline_s=max(options.deadline_s, _DEADLINE_S), client_name="valtier-doctor"
         )
-        self._prefix = prefix
+        self._prefix = prefix or DEFAULT_PREFIX
+        self._prefix_is_given = prefix is not None
+        self._features = features
         self._read_only = read_only
         self._tell = tell
-        self._needs = needs(prefix, features, cluster=address.topology is Topology.CLUSTER)
+        self._needs = self._what_is_needed()
         self._user = address.username or "default"
         self._absent: set[str] = set()
         self._token = secrets.token_hex(6)
         self._checks: list[Check] = []
         self._news: dict[bytes, asyncio.Event] = {}
+
+    def _what_is_needed(self) -> list[Need]:
+        return needs(self._prefix, self._features, cluster=self._address.topology is Topology.CLUSTER)
 
     async def run(self) -> Report:
         began = time.monotonic()
@@ -174,6 +181,11 @@ class _Examination:
             self._add(unknown("connection", "the connection does not stand", why))
             return
         servers = [link.endpoint or endpoint for link in links]
+        if not self._prefix_is_given:
+            with contextlib.suppress(ValkeyError):
+                self._prefix = await prefix_of(valkey, self._prefix)
+            self._needs = self._what_is_needed()
+        await self._make("workers", workers.workers(valkey, self._prefix))
         await self._look_at_security(servers)
         known = await self._facts(links)
         await self._make("topology", self._topology(valkey, links, known))

@@ -25,7 +25,7 @@ async def top(
     address: Address,
     options: WireOptions,
     *,
-    prefix: str,
+    prefix: str | None,
     every_s: float,
     once: bool = False,
     as_json: bool = False,

@@ -81,6 +81,8 @@ class Frame:
     address: str
     """Holds no password."""
     prefix: str
+    prefixes: list[str] = field(default_factory=list)
+    """Those that were found, where none was given."""
     at: float
     """Seconds since 1970, by this machine's clock."""
     away_s: float | None = None

@@ -18,7 +18,7 @@ from valtier.top.watch import Watch
 
 _PIPE_WIDTH = 140
 """Where the output is no terminal."""
-_KEYS = "q quit   b big keys   space now"
+_KEYS = "q quit   b big keys   n next prefix   space now"
 
 
 async def run(watch: Watch, *, every_s: float) -> None:
@@ -31,6 +31,8 @@ async def run(watch: Watch, *, every_s: float) -> None:
             stopped.set()
         elif key in ("b", "B"):
             watch.big = not watch.big
+        elif key in ("n", "N"):
+            watch.next_prefix()
         hurried.set()
 
     def stop() -> None:

@@ -54,6 +54,8 @@ def _head(frame: Frame) -> Text:
         f"  {printable(frame.address)}  prefix {printable(frame.prefix)}  {clock}",
         no_wrap=True,
     )
+    if others := [printable(prefix) for prefix in frame.prefixes if prefix != frame.prefix]:
+        head.append(f"  (here too: {', '.join(others)})", "dim")
     if frame.away_s is not None:
         since = time.strftime("%H:%M:%S", time.localtime(frame.at - frame.away_s))
         away = f"\nValkey is away since {since} ({age(frame.away_s)}): {printable(frame.away)}"

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from valtier.doctor.examination import DEFAULT_PREFIX
 from valtier.doctor.knock import signed_in
+from valtier.doctor.prefixes import MOST_STEPS, Prefixes
 from valtier.errors import NoPermissionError, ValkeyError
 from valtier.keys import check_prefix
 from valtier.top import frame as rows
@@ -23,7 +25,8 @@ class Watch:
 
     Args:
         valkey: started, and the caller's to close.
-        prefix: the application's.
+        prefix: the application's. `None` looks for those whose workers report there, some thousand keys for each frame,
+            and takes the first; `next_prefix` goes to the next.
         big: whether big keys are looked for, which costs Valkey about a millisecond for each frame.
         wall, monotonic: tell the time.
     """
@@ -31,7 +34,7 @@ class Watch:
     def __init__(
         self,
         valkey: Valkey,
-        prefix: str,
+        prefix: str | None = None,
         *,
         big: bool = False,
         wall: Callable[[], float] = time.time,
@@ -39,15 +42,32 @@ class Watch:
     ) -> None:
         self.big = big
         self._valkey = valkey
-        self._prefix = check_prefix(prefix)
+        self._prefix = check_prefix(prefix or DEFAULT_PREFIX)
+        self._prefixes = Prefixes() if prefix is None else None
         self._wall = wall
         self._monotonic = monotonic
         self._rates = Rates()
         self._servers: dict[str, ServerFacts] = {}
         self._asked_at = monotonic()
         self._away_since: float | None = None
-        self._big_keys = BigKeys(prefix)
-        self._last = Frame(address=str(valkey.address), prefix=prefix, at=wall())
+        self._big_keys = BigKeys(self._prefix)
+        self._last = Frame(address=str(valkey.address), prefix=self._prefix, at=wall())
+
+    def next_prefix(self) -> None:
+        """Goes to the next of the prefixes that were found, if nobody gave one."""
+        if self._prefixes is not None and self._prefixes.found:
+            after = [prefix for prefix in self._prefixes.found if prefix > self._prefix]
+            self._take(after[0] if after else self._prefixes.found[0])
+
+    def _take(self, prefix: str) -> None:
+        if prefix != self._prefix:
+            self._prefix = check_prefix(prefix)
+            self._rates, self._big_keys = Rates(), BigKeys(prefix)
+
+    async def _look_for_prefixes(self, prefixes: Prefixes) -> None:
+        await prefixes.look(self._valkey, steps=1 if prefixes.found else MOST_STEPS)
+        if prefixes.found and self._prefix not in prefixes.found:
+            self._take(prefixes.found[0])
 
     async def frame(self) -> Frame:
         """Returns what is now. Never raises because Valkey is away. Two round trips, and one for each fifty workers."""
@@ -63,6 +83,8 @@ class Watch:
         return self._last
 
     async def _ask(self) -> Frame:
+        if self._prefixes is not None:
+            await self._look_for_prefixes(self._prefixes)
         refused = ""
         try:
             reports = await fleet(self._valkey, self._prefix)
@@ -78,6 +100,7 @@ class Watch:
         return Frame(
             address=str(self._valkey.address),
             prefix=self._prefix,
+            prefixes=self._prefixes.found if self._prefixes is not None else [],
             at=self._wall(),
             servers=rows.server_rows(servers, before, span_s),
             spaces=rows.space_rows(reports, paces),
