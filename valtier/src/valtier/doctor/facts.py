@@ -46,6 +46,12 @@ class Facts:
         """Returns a setting, also where only INFO tells it."""
         return self.config.get(name) or self.info.get(name.replace("-", "_"))
 
+    @property
+    def refusal(self) -> str:
+        """What to allow, where something is not told."""
+        said = self.config_refused or self.info_refused or "this server does not tell it"
+        return f"allow +info and +config|get to see it ({said})"
+
     def setting_number(self, name: str) -> int | None:
         told = self.setting(name)
         return int(told) if told is not None and told.lstrip("-").isdigit() else None
@@ -67,16 +73,21 @@ async def ask(link: Link) -> Facts:
     refused = ""
     for reply in settings:
         if isinstance(reply, ReplyError):
-            refused = str(reply)
+            refused = said_by(reply)
         else:
             config |= pairs(reply)
     return Facts(
         where=str(link.endpoint),
         info={} if isinstance(info, ReplyError) else parse_info(info),
         config=config,
-        info_refused=str(info) if isinstance(info, ReplyError) else "",
+        info_refused=said_by(info) if isinstance(info, ReplyError) else "",
         config_refused=refused,
     )
+
+
+def said_by(error: ReplyError) -> str:
+    """Returns what the server said, without what valtier's errors advise: the doctor has its own."""
+    return str(error).partition(" (")[0]
 
 
 def parse_info(reply: Reply) -> dict[str, str]:

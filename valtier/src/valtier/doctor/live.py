@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
+from valtier.doctor.facts import said_by
 from valtier.doctor.units import milliseconds
 from valtier.doctor.verdict import Check, advice, ok, unknown, wrong
 from valtier.errors import NoPermissionError, ReplyError, ValkeyError
@@ -125,7 +126,7 @@ async def tracking(valkey: Valkey, key: str, news: Callable[[bytes, asyncio.Even
                 return wrong(name, f"a change was not told within {_PATIENCE_S:g} s", change)
             took.append(time.perf_counter() - began)
     except ReplyError as exc:
-        return unknown(name, "it could not be tried", str(exc))
+        return unknown(name, "it could not be tried", said_by(exc))
     finally:
         await _remove(valkey, key)
     found = f"a change by another connection is told after {milliseconds(_quantile(took, 0.5))}"

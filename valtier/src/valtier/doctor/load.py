@@ -9,6 +9,7 @@ from valtier.doctor.units import age, percent, size
 from valtier.doctor.verdict import Check, advice, ok, unknown, wrong
 
 _NEAR_FULL = 0.8
+_FEW_READS = 1000
 _CANARY_S = 5
 """So often each connection that listens is used, whatever else goes on."""
 _SMALL_BUFFER = 8 * 2**20
@@ -19,7 +20,7 @@ def connections(facts: Facts) -> Check:
     """How many clients there are, may be, and were turned away."""
     name = "connections"
     if not facts.info:
-        return unknown(name, "nothing is told", _refusal(facts))
+        return unknown(name, "nothing is told", facts.refusal)
     clients, limit = facts.number("connected_clients"), facts.setting_number("maxclients") or 0
     rejected = facts.number("rejected_connections")
     numbers = {"clients": clients, "maxclients": limit, "rejected": rejected}
@@ -36,7 +37,7 @@ def losses(facts: Facts) -> Check:
     """What was evicted, and what was refused for want of memory, since the server started."""
     name = "evictions"
     if not facts.info:
-        return unknown(name, "nothing is told", _refusal(facts))
+        return unknown(name, "nothing is told", facts.refusal)
     evicted, expired = facts.number("evicted_keys"), facts.number("expired_keys")
     hits, misses = facts.number("keyspace_hits"), facts.number("keyspace_misses")
     full = int(re.sub(r"\D", "", facts.info.get("errorstat_OOM", "")) or 0)
@@ -46,7 +47,9 @@ def losses(facts: Facts) -> Check:
         "refused_for_memory": full,
         "keyspace_hit_rate": round(hits / (hits + misses), 4) if hits + misses else None,
     }
-    rate = f"; {percent(hits / (hits + misses))} of reads found something" if hits + misses else ""
+    rate = (
+        f"; {percent(hits / (hits + misses))} of reads found something" if hits + misses >= _FEW_READS else ""
+    )
     if full:
         found = f"{full:,} commands were refused for want of memory in {_since(facts)}"
         return wrong(name, found, "raise maxmemory, or set a policy that evicts", **numbers)
@@ -61,7 +64,7 @@ def buffers(facts: Facts) -> Check:
     name = "output buffers"
     told = facts.config.get("client-output-buffer-limit")
     if told is None:
-        return unknown(name, "the limits are not told", _refusal(facts))
+        return unknown(name, "the limits are not told", facts.refusal)
     limits = parse_buffers(told)
     cut = facts.number("client_output_buffer_limit_disconnections")
     hard, soft, _ = limits.get("pubsub", (0, 0, 0))
@@ -91,7 +94,7 @@ def timeouts(facts: Facts) -> Check:
     name = "idle timeout"
     idle, alive = facts.setting_number("timeout"), facts.setting_number("tcp-keepalive")
     if idle is None:
-        return unknown(name, "timeout is not told", _refusal(facts))
+        return unknown(name, "timeout is not told", facts.refusal)
     numbers = {"timeout_s": idle, "tcp_keepalive_s": alive}
     if 0 < idle <= 2 * _CANARY_S:
         change = (
@@ -125,7 +128,3 @@ def _bytes(word: str) -> int:
 
 def _since(facts: Facts) -> str:
     return age(facts.number("uptime_in_seconds"))
-
-
-def _refusal(facts: Facts) -> str:
-    return f"allow +info and +config|get to see it ({facts.config_refused or facts.info_refused or 'it is not told'})"

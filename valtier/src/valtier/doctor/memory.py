@@ -18,7 +18,7 @@ def memory(facts: Facts) -> Check:
     name = "memory"
     limit, used = facts.setting_number("maxmemory"), facts.number("used_memory")
     if limit is None:
-        return unknown(name, "its limit is not told", _refusal(facts))
+        return unknown(name, "its limit is not told", facts.refusal)
     machine = facts.number("total_system_memory")
     numbers = {"maxmemory": limit, "used_memory": used, "machine": machine}
     if not limit:
@@ -45,7 +45,7 @@ def eviction(facts: Facts, *, sessions: str) -> Check:
     name = "eviction"
     policy = facts.setting("maxmemory-policy")
     if policy is None:
-        return unknown(name, "the policy is not told", _refusal(facts))
+        return unknown(name, "the policy is not told", facts.refusal)
     found = f"maxmemory-policy is {policy}"
     numbers = {"policy": policy, "sessions": sessions}
     if not facts.setting_number("maxmemory"):
@@ -84,7 +84,7 @@ def tracking_table(facts: Facts) -> Check:
     limit = facts.setting_number("tracking-table-max-keys")
     tracked = facts.number("tracking_total_keys")
     if limit is None:
-        return unknown(name, f"{tracked:,} keys tracked; the limit is not told", _refusal(facts))
+        return unknown(name, f"{tracked:,} keys tracked; the limit is not told", facts.refusal)
     numbers = {"tracking_table_max_keys": limit, "tracked": tracked}
     found = f"{tracked:,} keys tracked, at most {limit:,}" if limit else f"{tracked:,} keys tracked, no limit"
     if not limit:
@@ -103,7 +103,7 @@ def persistence(facts: Facts) -> Check:
     """What is on disk, and whether a full disk stops writes."""
     name = "persistence"
     if not facts.info:
-        return unknown(name, "nothing is told", _refusal(facts))
+        return unknown(name, "nothing is told", facts.refusal)
     save, aof = facts.config.get("save"), facts.info.get("aof_enabled") == "1"
     kept = [word for word, is_on in (("RDB", save not in (None, "")), ("AOF", aof)) if is_on]
     found = f"kept on disk by {' and '.join(kept)}" if kept else "nothing is kept on disk, as a cache may"
@@ -126,9 +126,3 @@ def persistence(facts: Facts) -> Check:
         change = "turn transparent huge pages off, or save on a replica: everybody waits while Valkey forks"
         return advice(name, f"{found}; the last fork took {fork / 1000:.0f} ms", change, **numbers)
     return ok(name, found, **numbers)
-
-
-def _refusal(facts: Facts) -> str:
-    if facts.info_refused or facts.config_refused:
-        return f"allow +info and +config|get to see it ({facts.config_refused or facts.info_refused})"
-    return "this server does not tell it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from valtier.doctor import facts
 from valtier.doctor.prefixes import Prefixes
 from valtier.doctor.verdict import Check, advice, ok, unknown
 from valtier.errors import ReplyError
@@ -22,7 +23,7 @@ async def workers(valkey: Valkey, prefix: str) -> Check:
     try:
         reports = await fleet(valkey, prefix)
     except ReplyError as exc:
-        return unknown(_NAME, f"the reports of the prefix {prefix} can't be read", str(exc))
+        return unknown(_NAME, f"the reports of the prefix {prefix} can't be read", facts.said_by(exc))
     if reports:
         return judge(prefix, reports)
     others = Prefixes()
