@@ -93,6 +93,37 @@ def test_counters_that_begin_anew_count_from_zero() -> None:
     assert pace.latency.count == 8
 
 
+def test_commands_that_block_on_purpose_are_no_latency() -> None:
+    def blocked(taken_at: float, commands: int) -> WorkerReport:
+        made = report("a", taken_at, commands)
+        [link] = made.wire
+        latency = Histogram()
+        for _ in range(commands):
+            latency.record(1.2)
+        made.wire.append(
+            LinkReport(
+                server=link.server,
+                purpose="dedicated",
+                status="ready",
+                breaker="closed",
+                in_flight=1,
+                counters={"commands": commands},
+                latency_counts=latency.counts,
+                latency_s=latency.total_s,
+            )
+        )
+        return made
+
+    rates = Rates()
+    rates.update([blocked(100, 0)])
+    paces = rates.update([blocked(102, 20)])
+    wire = wire_row(paces)
+    assert wire["commands_per_s"] == 10.0
+    assert wire["p99"] is not None
+    assert wire["p99"] < 1.0
+    assert worker_rows([blocked(102, 20)], paces)[0].in_flight == 0
+
+
 @settings(max_examples=60)
 @given(
     st.lists(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from valtier.telemetry import Histogram
-from valtier.top.rates import Pace, grown, hit_rate, quantiles_ms, reads, summed
+from valtier.top.rates import Pace, answering, grown, hit_rate, quantiles_ms, reads, summed
 from valtier.vitals import WorkerReport
 from valtier.vitals.server import ServerFacts
 
@@ -193,7 +193,7 @@ def _worker_row(report: WorkerReport, pace: Pace | None) -> WorkerRow:
         age_s=max(0.0, report.taken_at - report.started_at),
         status=report.status,
         breaker=next((each for each in _BREAKERS if each in breakers), "closed"),
-        in_flight=sum(link.in_flight for link in report.wire),
+        in_flight=sum(link.in_flight for link in answering(report.wire)),
         commands_per_s=pace.commands if pace else None,
         p50_ms=latency.get("p50"),
         p99_ms=latency.get("p99"),

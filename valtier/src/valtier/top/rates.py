@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from valtier.telemetry import Histogram
-from valtier.vitals import Number, WorkerReport
+from valtier.vitals import LinkReport, Number, WorkerReport
 
+_ANSWERING = ("commands", "tracked")
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
@@ -65,13 +66,18 @@ def pace_of(before: WorkerReport, now: WorkerReport) -> Pace:
             name: grown(earlier.get(name, 0), value) / span_s for name, value in counters.items()
         }
     links = {(link.server, link.purpose): link for link in before.wire}
-    for link in now.wire:
+    for link in answering(now.wire):
         earlier_link = links.get((link.server, link.purpose))
         sent = earlier_link.counters.get("commands", 0) if earlier_link else 0
         pace.commands += grown(sent, link.counters.get("commands", 0)) / span_s
         then = earlier_link.histogram() if earlier_link else Histogram()
         pace.latency.add(_histogram_grown(then, link.histogram()))
     return pace
+
+
+def answering(links: Iterable[LinkReport]) -> list[LinkReport]:
+    """Returns the connections on which Valkey answers at once; on others commands block on purpose, or it only talks."""
+    return [link for link in links if link.purpose in _ANSWERING]
 
 
 def grown(before: Number, now: Number) -> Number:
