@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -36,7 +38,7 @@ from valtier.doctor.needs import acl_line, needs
 from valtier.doctor.probes import PROBES
 from valtier.doctor.show import text_of
 from valtier.doctor.verdict import ok, worst, wrong
-from valtier.embedded import EmbeddedCluster, EmbeddedSentinel, EmbeddedValkey
+from valtier.embedded import EmbeddedCluster, EmbeddedSentinel, EmbeddedValkey, ServerTls
 from valtier.errors import ConfigurationError
 from valtier.testing import Cut, EmbeddedRedis, FaultProxy
 from valtier.wire import WireOptions, parse_url
@@ -288,6 +290,17 @@ async def test_features_that_are_not_in_use_need_no_rights(guarded: EmbeddedValk
     assert set(FEATURES) >= {"cache", "http", "sessions", "limits", "codes", "presence", "socketio"}
 
 
+async def test_a_server_that_forbids_config_is_examined_by_what_info_tells(tmp_path: Path) -> None:
+    """As managed ones do."""
+    settings: dict[str, str | tuple[str, ...]] = {"save": "", "rename-command": ("CONFIG", "")}
+    with EmbeddedValkey(tmp_path, settings=settings) as server:
+        report = await report_on(server.url)
+    assert the(report, "memory").verdict is Verdict.OK
+    assert the(report, "eviction").verdict is Verdict.OK
+    assert the(report, "idle timeout").verdict is Verdict.UNKNOWN
+    assert "unknown command" in the(report, "idle timeout").advice
+
+
 # -- TLS -----------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +317,16 @@ async def test_tls_that_is_not_verified_is_wrong(redis70: EmbeddedRedis) -> None
     report = await report_on(f"{redis70.tls_url}?tls_verify=false")
     assert the(report, "tls").verdict is Verdict.WRONG
     assert "tls_ca" in the(report, "tls").advice
+
+
+async def test_a_cluster_is_examined_over_tls(tmp_path: Path, redis70: EmbeddedRedis, tls: ServerTls) -> None:
+    with EmbeddedCluster(tmp_path, binary=redis70.binary, tls=tls, replicas=0) as servers:
+        report = await report_on(f"{servers.tls_url}&tls_ca={redis70.certificates.ca}")
+    assert the(report, "tls").verdict is Verdict.OK, the(report, "tls")
+    assert len(the(report, "tls").details) == 3
+    assert the(report, "rights").verdict is Verdict.OK, the(report, "rights")
+    assert the(report, "tracking").verdict is Verdict.OK, the(report, "tracking")
+    assert "no replica" in the(report, "topology").found
 
 
 async def test_an_expired_certificate_is_why_it_can_not_be_reached(
@@ -626,6 +649,18 @@ def test_what_is_wrongly_asked_is_told_apart(capsys: pytest.CaptureFixture[str])
     assert main(["doctor", "http://127.0.0.1"]) == 2
     assert main(["doctor", "redis://127.0.0.1", "--features", "teleport"]) == 2
     assert "teleport" in capsys.readouterr().err
+
+
+def test_it_needs_neither_rich_nor_socketio(valkey: EmbeddedValkey) -> None:
+    code = (
+        "import sys; sys.modules['rich'] = sys.modules['socketio'] = None; from valtier.cli import main; "
+        f"main(['doctor', {valkey.url!r}])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert "✓ rights" in ended.stdout
+    assert "ACL SETUSER valtier" in ended.stdout
+    assert "xadd" not in ended.stdout
+    assert "\x1b" not in ended.stdout
 
 
 async def test_cancelling_leaves_no_task_behind(valkey: EmbeddedValkey) -> None:

@@ -412,6 +412,13 @@ def test_where_nobody_listens_one_frame_says_so(capsys: pytest.CaptureFixture[st
     assert main(["top", "redis://127.0.0.1:1", "--every", "never"]) == 2
 
 
+def test_without_rich_top_says_what_to_install() -> None:
+    code = "import sys; sys.modules['rich'] = None; from valtier.cli import main; sys.exit(main(['top', '--once']))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert ended.returncode == 2
+    assert "pip install 'valtier[cli]'" in ended.stderr
+
+
 # -- in a terminal -------------------------------------------------------------------------------------------
 
 
@@ -497,6 +504,17 @@ def test_it_ends_and_leaves_the_terminal_as_it_was(terminal: Terminal, end: str)
     assert "\x1b[?1049l" in rest  # the screen that was there before
     assert "\x1b[?25h" in rest  # the cursor
     assert terminal.is_as_before
+
+
+def test_a_frozen_valkey_is_away_and_holds_nobody_up(own_valkey: EmbeddedValkey, terminal: Terminal) -> None:
+    terminal.wait_for(r"q quit")
+    own_valkey.freeze()
+    try:
+        terminal.wait_for(r"Valkey is away since")
+        terminal.press("q")
+        assert terminal.wait_for_end()[0] == 0
+    finally:
+        own_valkey.thaw()
 
 
 async def test_it_shows_a_worker_and_an_outage_and_the_return(

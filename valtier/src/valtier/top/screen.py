@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 from rich.console import Console
 from rich.live import Live
@@ -42,11 +42,25 @@ async def run(watch: Watch, *, every_s: float) -> None:
     with _signals(stop), _keys(pressed), Live(console=console, screen=True, auto_refresh=False) as live:
         while not stopped.is_set():
             hurried.clear()
-            frame = await watch.frame()
+            frame = await _unless(stopped, watch.frame())
+            if frame is None:
+                break
             live.update(draw(frame, width=console.width, height=console.height, keys=_KEYS), refresh=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_s):
                     await hurried.wait()
+
+
+async def _unless(stopped: asyncio.Event, asking: Coroutine[None, None, Frame]) -> Frame | None:
+    """Returns the frame, or nothing as soon as it is stopped: a Valkey that hangs keeps nobody here."""
+    frame, stop = asyncio.create_task(asking), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((frame, stop), return_when=asyncio.FIRST_COMPLETED)
+        return await frame if frame.done() else None
+    finally:
+        frame.cancel()
+        stop.cancel()
+        await asyncio.wait((frame, stop))
 
 
 def print_once(frame: Frame) -> None:
