@@ -28,6 +28,8 @@ _WRITES: dict[str, tuple[Argument, ...]] = {  # by name as ACL has it
     "hsetnx": ("HSETNX", HASH, "g", 1),
     "hincrby": ("HINCRBY", HASH, "f", 1),
     "zadd": ("ZADD", SET, 1, "m"),
+    "zincrby": ("ZINCRBY", SET, 1, "m"),
+    "zunionstore": ("ZUNIONSTORE", SET, 1, SET),
     "xadd": ("XADD", STREAM, "MAXLEN", 1, "*", "f", 1),
 }
 _HARMLESS: dict[str, tuple[Argument, ...]] = {  # change nothing where nothing is
@@ -51,9 +53,11 @@ _HARMLESS: dict[str, tuple[Argument, ...]] = {  # change nothing where nothing i
     "hget": ("HGET", HASH, "f"),
     "hmget": ("HMGET", HASH, "f"),
     "hgetall": ("HGETALL", HASH),
+    "hlen": ("HLEN", HASH),
     "hkeys": ("HKEYS", HASH),
     "hdel": ("HDEL", HASH, "f"),
     "zrem": ("ZREM", SET, "m"),
+    "zcard": ("ZCARD", SET),
     "zscore": ("ZSCORE", SET, "m"),
     "zrange": ("ZRANGE", SET, 0, 0),
     "zrangebyscore": ("ZRANGEBYSCORE", SET, 0, 0),
