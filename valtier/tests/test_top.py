@@ -336,6 +336,18 @@ async def test_frames_show_a_real_worker_and_its_server(worker: Tier, own_valkey
         assert all(name.startswith(f"{PREFIX}:") for name, _ in frame.big)
 
 
+async def test_a_big_key_that_is_gone_or_has_shrunk_is_shown_so(valkey: EmbeddedValkey) -> None:
+    valkey.call("SET", f"{PREFIX}:big", "x" * 50_000)
+    valkey.call("SET", f"{PREFIX}:bigger", "x" * 90_000)
+    valkey.call("SET", "another:biggest", "x" * 900_000)
+    async with watching(valkey.url, big=True) as watch:
+        assert [name for name, _ in (await watch.frame()).big or ()] == [f"{PREFIX}:bigger", f"{PREFIX}:big"]
+        valkey.call("DEL", f"{PREFIX}:bigger")
+        valkey.call("SET", f"{PREFIX}:big", "x")
+        shown = (await watch.frame()).big or []
+        assert [(name, size < 1000) for name, size in shown] == [(f"{PREFIX}:big", True)]
+
+
 async def test_of_a_cluster_every_primary_is_shown(cluster: EmbeddedCluster) -> None:
     async with Tier.from_url(cluster.url, prefix=PREFIX, deadline=5, vitals_every="100ms") as tier:
         await tier.vitals.publish()

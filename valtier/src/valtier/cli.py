@@ -21,7 +21,7 @@ from valtier.tier import Tier
 from valtier.top.command import top
 from valtier.wire import WireOptions, parse_url
 
-OK, FAILED, WRONG = 0, 1, 2
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - a command line
         return WRONG
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _settings(given: argparse.Namespace) -> Settings:

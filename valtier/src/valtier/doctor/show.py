@@ -59,4 +59,4 @@ def show(report: Report) -> None:
 
 
 def _acl(report: Report) -> tuple[str, str]:
-    return "A user with just the rights that this takes (on each server of a cluster):", report.acl
+    return "A user with just the rights that this takes (on each server of a cluster):", printable(report.acl)
