@@ -369,6 +369,18 @@ async def test_a_right_that_one_node_of_a_cluster_lacks_is_found(cluster: Embedd
             node.call("ACL", "DELUSER", "valtier")
 
 
+async def test_a_primary_that_does_not_answer_is_wrong_and_the_others_are_examined(tmp_path: Path) -> None:
+    with EmbeddedCluster(tmp_path, replicas=0, node_timeout_ms=60_000) as servers:
+        last = servers.primaries()[-1]
+        last.kill()
+        report = await report_on(servers.url)
+        assert not report.healthy
+        assert the(report, "reachable").verdict is Verdict.ADVICE
+        assert str(last.port) in the(report, "primaries").found
+        assert the(report, "tracking").verdict is Verdict.OK, the(report, "tracking")
+        assert len(the(report, "memory").details) == 2
+
+
 async def test_a_node_of_a_cluster_that_the_url_takes_for_a_server_is_wrong(cluster: EmbeddedCluster) -> None:
     report = await report_on(cluster.primaries()[0].url)
     assert the(report, "topology").verdict is Verdict.WRONG

@@ -19,6 +19,7 @@ import termios
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -356,6 +357,20 @@ async def test_of_a_cluster_every_primary_is_shown(cluster: EmbeddedCluster) -> 
             assert len(frame.servers) == 3
             assert len(frame.workers) == 1
             assert frame.big_refused == ""
+
+
+async def test_of_a_cluster_with_a_dead_primary_the_others_are_shown(tmp_path: Path) -> None:
+    with EmbeddedCluster(tmp_path, replicas=0, node_timeout_ms=60_000) as servers:
+        for number, node in enumerate(servers.primaries()):
+            node.kill()
+            async with watching(servers.url) as watch:
+                frame = await watch.frame()
+                shown = plain(text_of(frame))
+            assert (frame.away_s is None) is (number < 2)
+            assert len(frame.servers) == 2 - number
+            assert number == 2 or str(node.port) in shown.split("primaries that do not answer")[1]
+            if number == 0:
+                assert "no worker reports" in shown or "can't be read" in shown
 
 
 async def test_a_user_without_the_rights_is_told_what_to_allow(own_valkey: EmbeddedValkey) -> None:

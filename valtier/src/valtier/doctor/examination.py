@@ -189,6 +189,9 @@ class _Examination:
         await self._look_at_security(servers)
         known = await self._facts(links)
         await self._make("topology", self._topology(valkey, links, known))
+        if silent := [str(link.endpoint) for link in valkey.nodes() if not link.available]:
+            change = "bring them back, or let replicas take over: their slots can't be read or written now"
+            self._add(wrong("primaries", f"{', '.join(silent)}: a primary that does not answer", change))
         self._judge(known, memory.memory)
         sessions = await self._sessions(links)
         self._judge(known, lambda each: memory.eviction(each, sessions=sessions))
@@ -265,9 +268,10 @@ class _Examination:
     async def _tracking(self, valkey: Valkey, links: Sequence[Link]) -> Check:
         if self._read_only:
             return unknown("tracking", "not tried", "leave --read-only out: a key has to be changed for it")
+        tracks = valkey.tracking or len(links) < len(valkey.nodes())  # of a part nobody tells
         return worst(
             [
-                (str(link.endpoint), await live.tracking(valkey, key, self._news.__setitem__))
+                (str(link.endpoint), await live.tracking(valkey, key, self._news.__setitem__, tracks=tracks))
                 for link, key in self._keys_on(valkey, links)
             ]
         )

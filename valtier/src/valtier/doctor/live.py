@@ -92,16 +92,22 @@ def judge_clock(name: str, offset_s: float, within_s: float) -> Check:
     return ok(name, found, **numbers)
 
 
-async def tracking(valkey: Valkey, key: str, news: Callable[[bytes, asyncio.Event], None]) -> Check:
+async def tracking(
+    valkey: Valkey, key: str, news: Callable[[bytes, asyncio.Event], None], *, tracks: bool
+) -> Check:
     """Whether a change by another connection is told to who has read the key, and after how long. Writes `key`.
 
     Args:
         valkey: with a listener to invalidations since before its start.
         key: a throw-away key; it is removed.
         news: has the event set when the key of that name is told as changed.
+        tracks: whether the server was asked to track, and does.
+
+    Raises:
+        ValkeyError: the server can't be asked.
     """
     name = "tracking"
-    if not valkey.tracking:
+    if not tracks:
         change = (
             "allow +client|tracking, and let RESP3 through: without it every hit is a round trip, and nothing is kept in the "
             "processes"

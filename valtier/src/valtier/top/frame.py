@@ -107,7 +107,9 @@ class Frame:
     unreadable: int = 0
     """Reports of other versions."""
     refused: str = ""
-    """Why the workers' reports can't be read, where this user may not."""
+    """Why the workers' reports can't be read: this user may not, or the node of a cluster that holds them is away."""
+    silent: list[str] = field(default_factory=list)
+    """Primaries that do not answer."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it ready for JSON."""

@@ -62,6 +62,8 @@ def _head(frame: Frame) -> Text:
         head.append(away, "bold red")
         head.append("\nTrying again; what is below was known last.", "red")
         head.no_wrap = False
+    elif frame.silent:
+        head.append(f"\nprimaries that do not answer: {', '.join(frame.silent)}", "bold red")
     return head
 
 

@@ -83,13 +83,7 @@ class Watch:
         return self._last
 
     async def _ask(self) -> Frame:
-        if self._prefixes is not None:
-            await self._look_for_prefixes(self._prefixes)
-        refused = ""
-        try:
-            reports = await fleet(self._valkey, self._prefix)
-        except NoPermissionError as exc:
-            reports, refused = Fleet(), str(exc)
+        reports, refused = await self._reports()
         servers = await ask_servers(self._valkey)
         if self.big:
             await self._big_keys.step(self._valkey.nodes())
@@ -113,7 +107,25 @@ class Watch:
             workers=rows.worker_rows(reports, paces),
             unreadable=reports.skipped,
             refused=refused,
+            silent=[str(link.endpoint) for link in self._valkey.nodes() if not link.available],
         )
+
+    async def _reports(self) -> tuple[Fleet, str]:
+        """Returns the reports; or none, and why, where the servers can be shown all the same.
+
+        Raises:
+            ValkeyError: Valkey is away.
+        """
+        try:
+            if self._prefixes is not None:
+                await self._look_for_prefixes(self._prefixes)
+            return await fleet(self._valkey, self._prefix), ""
+        except NoPermissionError as exc:
+            return Fleet(), str(exc)
+        except ValkeyError as exc:
+            if self._valkey.address.topology is Topology.CLUSTER and self._valkey.available:
+                return Fleet(), str(exc)  # it is the node which holds them that is away
+            raise
 
     async def _why(self, exc: ValkeyError) -> str:
         """Returns why Valkey can't be asked: what a new connection meets, where that tells more."""
