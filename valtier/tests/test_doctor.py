@@ -370,13 +370,15 @@ async def test_a_right_that_one_node_of_a_cluster_lacks_is_found(cluster: Embedd
 
 
 async def test_a_primary_that_does_not_answer_is_wrong_and_the_others_are_examined(tmp_path: Path) -> None:
-    with EmbeddedCluster(tmp_path, replicas=0, node_timeout_ms=60_000) as servers:
+    with EmbeddedCluster(tmp_path, replicas=0, node_timeout_ms=60_000, password="") as servers:
         last = servers.primaries()[-1]
         last.kill()
         report = await report_on(servers.url)
         assert not report.healthy
         assert the(report, "reachable").verdict is Verdict.ADVICE
         assert str(last.port) in the(report, "primaries").found
+        assert the(report, "password").verdict is Verdict.WRONG
+        assert len(the(report, "password").details) == 2
         assert the(report, "tracking").verdict is Verdict.OK, the(report, "tracking")
         assert len(the(report, "memory").details) == 2
 

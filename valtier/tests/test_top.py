@@ -487,6 +487,11 @@ class Terminal:
         self.output = ""
         return shown[: found.end()]
 
+    def wait_until_still(self) -> None:
+        """Returns when no frame was drawn for a second, five times the interval."""
+        while select.select([self.own], [], [], 1.0)[0]:
+            os.read(self.own, 65536)
+
     def press(self, keys: str) -> None:
         os.write(self.own, keys.encode())
 
@@ -533,15 +538,26 @@ def test_it_ends_and_leaves_the_terminal_as_it_was(terminal: Terminal, end: str)
     assert terminal.is_as_before
 
 
-def test_a_frozen_valkey_is_away_and_holds_nobody_up(own_valkey: EmbeddedValkey, terminal: Terminal) -> None:
+def test_a_frozen_valkey_is_away(own_valkey: EmbeddedValkey, terminal: Terminal) -> None:
     terminal.wait_for(r"q quit")
     own_valkey.freeze()
     try:
         terminal.wait_for(r"Valkey is away since")
+    finally:
+        own_valkey.thaw()
+
+
+def test_a_valkey_that_hangs_keeps_nobody_in_it(own_valkey: EmbeddedValkey) -> None:
+    terminal = Terminal(f"{own_valkey.url}?deadline=10m&connect_timeout=10m")
+    try:
+        terminal.wait_for(r"q quit")
+        own_valkey.freeze()
+        terminal.wait_until_still()
         terminal.press("q")
         assert terminal.wait_for_end()[0] == 0
     finally:
         own_valkey.thaw()
+        terminal.close()
 
 
 async def test_it_shows_a_worker_and_an_outage_and_the_return(

@@ -60,7 +60,9 @@ async def asked_anonymously(endpoint: Endpoint, address: Address, options: WireO
         except ReplyError as exc:
             if exc.code in ("NOAUTH", "NOPERM", "DENIED"):
                 return False
-            return exc.code in ("MOVED", "WRONGTYPE")
+            if exc.code == "MOVED":  # another node of the cluster may be asked
+                return True
+            raise
         finally:
             connection.abort(ConnectionAbortedError("the doctor has seen enough"))
     return True
