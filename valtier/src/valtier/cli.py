@@ -1,4 +1,4 @@
-"""The command line: `valtier ping`, `valtier purge`. Where Valkey is, the environment says, or `--url`."""
+"""The command line: `valtier ping`, `purge`, `doctor`, `top`. Where Valkey is, the environment says, or `--url`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from valtier import doctor
+from valtier.doctor.show import show
+from valtier.durations import seconds
 from valtier.errors import ConfigurationError
 from valtier.http import ResponseCache
 from valtier.settings import Settings
 from valtier.tier import Tier
+from valtier.top.command import top
+from valtier.wire import WireOptions, parse_url
 
-OK, FAILED, WRONG = 0, 1, 2
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,17 +33,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - a command line
         return WRONG
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _settings(given: argparse.Namespace) -> Settings:
     settings = Settings.from_env(os.environ)
     if not settings.use_redis:
         raise ConfigurationError("USE_REDIS is false: there is no Valkey to talk to")
-    return replace(settings, url=given.url or settings.url, prefix=given.prefix or settings.prefix)
+    url = getattr(given, "where", None) or given.url or settings.url
+    return replace(settings, url=url, prefix=given.prefix or settings.prefix)
+
+
+def _given_prefix(given: argparse.Namespace) -> str | None:
+    """Returns the prefix, if somebody said it: else it is looked for."""
+    return given.prefix or os.environ.get("VALTIER_PREFIX") or None
 
 
 async def _run(given: argparse.Namespace, settings: Settings) -> int:
-    async with Tier(settings, local_bytes=0) as tier:
+    if given.command == "doctor":
+        return await _doctor(given, settings)
+    if given.command == "top":
+        return await _top(given, settings)
+    async with Tier(settings, local_bytes=0, vitals_every=0) as tier:
         if given.command == "ping":
             return await _ping(tier)
         return await _purge(tier, given)
@@ -49,6 +66,36 @@ async def _ping(tier: Tier) -> int:
     shown = {name: report[name] for name in ("connected", "status", "server", "latency_ms") if name in report}
     print(json.dumps(shown))  # noqa: T201
     return OK if report["connected"] else FAILED
+
+
+async def _doctor(given: argparse.Namespace, settings: Settings) -> int:
+    address, options = parse_url(settings.url)
+    report = await doctor.examine(
+        address,
+        WireOptions(**options),
+        prefix=_given_prefix(given),
+        features=given.features or doctor.FEATURES,
+        read_only=given.read_only,
+    )
+    if given.json:
+        print(json.dumps(report.as_dict()))  # noqa: T201
+    else:
+        show(report)
+    return OK if report.healthy else FAILED
+
+
+async def _top(given: argparse.Namespace, settings: Settings) -> int:
+    address, options = parse_url(settings.url)
+    answered = await top(
+        address,
+        WireOptions(**options),
+        prefix=_given_prefix(given),
+        every_s=seconds(given.every, name="--every"),
+        once=given.once,
+        as_json=given.json,
+        big=given.big,
+    )
+    return OK if answered else FAILED
 
 
 async def _purge(tier: Tier, given: argparse.Namespace) -> int:
@@ -81,6 +128,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prefix", help="the first part of every name in Valkey; without it VALTIER_PREFIX")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ping", help="asks Valkey, and prints what it is; fails if it does not answer")
+    examine = commands.add_parser(
+        "doctor", help="looks at how Valkey is set up, and says what to change; fails if something is wrong"
+    )
+    examine.add_argument("where", nargs="?", metavar="URL", help="as --url")
+    examine.add_argument("--json", action="store_true", help="prints one JSON object")
+    examine.add_argument("--read-only", action="store_true", help="writes nothing, not even throw-away keys")
+    examine.add_argument(
+        "--features",
+        type=lambda text: text.split(","),
+        metavar="NAME,…",
+        help=f"those in use, for the rights that they take; without it all: {','.join(doctor.FEATURES)}",
+    )
+    watch = commands.add_parser("top", help="shows what a deployment does right now; q quits")
+    watch.add_argument("where", nargs="?", metavar="URL", help="as --url")
+    watch.add_argument(
+        "--every", default="2s", metavar="DURATION", help="how often it looks; 2s if not given"
+    )
+    watch.add_argument("--once", action="store_true", help="prints one frame, after one interval, and ends")
+    watch.add_argument("--json", action="store_true", help="likewise, as one JSON object")
+    watch.add_argument("--big", action="store_true", help="looks for big keys too, some at a time")
     purge = commands.add_parser("purge", help="invalidates responses by URI, tag or group")
     purge.add_argument("uri", nargs="*", help="absolute URIs: each variant, for all users")
     purge.add_argument("--tag", action="append", default=[])
