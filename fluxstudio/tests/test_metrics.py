@@ -80,6 +80,7 @@ async def test_any_worker_tells_the_sums_of_all_and_one_that_ended_takes_nothing
         alone = await scraped(one)
         assert value(alone, "valtier_workers") == 1
         assert requests_of(alone, "/api/projects") == 7
+        assert any(name == "valtier_server_used_memory_bytes" for name, _ in alone)
         gone_back = {key for key, number in counters(both).items() if counters(alone)[key] < number}
         assert gone_back == set()
         assert value(alone, "valtier_socketio_sockets", worker=_worker(one)) == 0
@@ -104,10 +105,13 @@ async def test_metrics_are_there_while_valkey_is_away(
             tier = app.studio.tier
             await eventually(lambda: not tier.valkey.available)
             during = await scraped(app)
+            assert any(name == "valtier_server_clients" for name, _ in before)
+            assert not any(name.startswith("valtier_server") for name, _ in during)
             ready = [number for (name, _), number in during.items() if name == "valtier_valkey_ready"]
             assert ready
             assert not any(ready)
-            lost = {key for key, number in counters(before).items() if counters(during)[key] < number}
+            own = {key: number for key, number in counters(before).items() if "valtier_server_" not in key[0]}
+            lost = {key for key, number in own.items() if counters(during)[key] < number}
             assert lost == set()
 
 
