@@ -437,3 +437,6 @@ async def test_health_in_detail_is_told_while_valkey_is_away_and_without_any(
         assert (report["cache"]["connected"], report["detail"]["servers"]) == (False, [])
     async with running(settings_for(shared_database_url, None)) as app:
         assert (await Caller(app).get("/api/health?detail=1"))["detail"]["servers"] == []
+        found = await scraped(app)
+        assert value(found, "valtier_workers") == 1
+        assert not any(name.startswith("valtier_server") for name, _ in found)

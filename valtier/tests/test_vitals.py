@@ -43,6 +43,7 @@ async def test_a_report_tells_what_was_counted_and_asks_nobody(valkey: EmbeddedV
         assert report.sections["limits"]["api.allowed"] == 1
         assert report.sections["limits"]["api.denied"] == 1
         assert report.local["entries"] == 1
+        assert 0 < report.local["bytes"] < report.local["max_bytes"]
         assert report.status == "ready"
         commands_link = next(link for link in report.wire if link.purpose == "commands")
         assert commands_link.histogram().count == sum(commands_link.latency_counts) > 0
