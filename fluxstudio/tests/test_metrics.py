@@ -290,6 +290,7 @@ async def test_an_answer_that_fails_is_counted_too() -> None:
     assert traffic.durations().series[0].labels == ["none", "GET", "none"]
 
 
+@pytest.mark.timeout(400)  # it may have to install Prometheus
 async def test_the_page_of_metrics_lists_all_of_them_and_no_other(
     shared_database_url: str, valkey: EmbeddedValkey, world: World
 ) -> None:

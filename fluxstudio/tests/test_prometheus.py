@@ -38,6 +38,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(400)  # it may have to install Prometheus
 def test_promtool_accepts_the_configuration_and_the_rules(tmp_path: Path) -> None:
     for name in ("prometheus.yml", "alerts.yml"):
         (tmp_path / name).write_text((DEPLOY / "prometheus" / name).read_text())
@@ -47,6 +48,7 @@ def test_promtool_accepts_the_configuration_and_the_rules(tmp_path: Path) -> Non
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(400)
 def test_the_alerts_fire_when_they_should_and_not_before() -> None:
     done = promtool("test", "rules", "alerts.test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -158,7 +160,7 @@ async def two_workers(database_url: str, redis_url: str, token: str, directory: 
             process.wait()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_every_panel_shows_data_of_two_real_workers_and_a_killed_worker_resets_no_counter(
     shared_database_url: str, valkey: EmbeddedValkey, world: World, tmp_path: Path
 ) -> None:
