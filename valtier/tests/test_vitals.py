@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
 
 import msgspec
 import pytest
@@ -163,19 +164,40 @@ async def test_a_source_that_fails_takes_nothing_else_with_it(caplog: pytest.Log
 def test_being_counted_keeps_nobody_alive() -> None:
     class Queue:
         def numbers(self) -> dict[str, int]:
-            return {"waiting": 1}
+            return {"waiting": 1, "done": 10}
 
     vitals = Vitals(None)
     queues = [Queue(), Queue()]
-    for queue in queues:
-        vitals.add("queue", queue.numbers)
-    assert vitals.report().sections["queue"] == {"waiting": 2}
-    del queues[0], queue
+    alive = [weakref.ref(queue) for queue in queues]
+    removes = [vitals.add("queue", queue.numbers, levels=("waiting",)) for queue in queues]
+    assert vitals.report().sections["queue"] == {"waiting": 2, "done": 20}
+    del queues[0]
     gc.collect()
-    assert vitals.report().sections["queue"] == {"waiting": 1}
+    removes[0]()
+    assert vitals.report().sections["queue"] == {"waiting": 1, "done": 20}
     queues.clear()
     gc.collect()
-    assert "queue" not in vitals.report().sections
+    assert [reference() for reference in alive] == [None, None]
+    for _ in range(3):
+        assert vitals.report().sections["queue"] == {"done": 20}, "what was counted stays"
+
+
+def test_counters_stay_while_their_source_fails_and_when_it_is_removed() -> None:
+    vitals, fails = Vitals(None), False
+
+    def numbers() -> dict[str, int]:
+        if fails:
+            raise RuntimeError("not now")
+        return {"waiting": 1, "done": 10}
+
+    remove = vitals.add("queue", numbers, levels=("waiting",))
+    assert vitals.report().sections["queue"] == {"waiting": 1, "done": 10}
+    fails = True
+    assert vitals.report().sections["queue"] == {"done": 10}
+    fails = False
+    remove()
+    remove()
+    assert vitals.report().sections["queue"] == {"done": 10}
 
 
 def test_thousands_of_namespaces_are_summed_up_so_that_each_only_grows() -> None:
