@@ -11,6 +11,7 @@ from valtier import Tier
 from valtier.embedded import EmbeddedValkey
 from valtier.vitals import Durations, LinkReport, Timed, WorkerReport
 from valtier.vitals.prometheus import exposition
+from valtier.vitals.server import ServerFacts
 from valtier.vitals.totals import total
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -93,6 +94,19 @@ def test_who_has_ended_is_still_in_the_counters_and_in_no_level() -> None:
     assert [labels for name, labels in found if name == "valtier_local_bytes"] == [
         frozenset({("worker", "w1")})
     ]
+
+
+def test_servers_tell_what_they_know_and_what_is_set_up_badly() -> None:
+    servers = [
+        ServerFacts(server="a:1", used_memory=100, maxmemory=0, evicted=7, password=True, on_host=True),
+        ServerFacts(server="b:1", used_memory=50, password=True, on_host=True),
+    ]
+    found = samples(exposition([], servers=servers))
+    assert value(found, "valtier_server_used_memory_bytes", server="b:1") == 50
+    assert value(found, "valtier_server_evicted_keys_total", server="a:1") == 7
+    assert ("valtier_server_evicted_keys_total", frozenset({("server", "b:1")})) not in found
+    assert value(found, "valtier_server_warnings", server="a:1", code="no-maxmemory") == 1
+    assert sum(name == "valtier_server_warnings" for name, _ in found) == 1
 
 
 def test_buckets_grow_and_the_last_holds_all() -> None:
