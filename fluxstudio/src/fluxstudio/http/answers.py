@@ -42,7 +42,11 @@ class Json(Response):
     def __init__(self, body: bytes | Made, status: int = 200) -> None:
         self.status_code = status
         self.background = None
-        self.body, self.names = body if isinstance(body, Made) else (body, ())
+        self.names: tuple[str, ...] = ()
+        if isinstance(body, Made):
+            self.body, self.names = body
+        else:
+            self.body = body
         self.raw_headers = [*_FIXED, (b"content-length", b"%d" % len(self.body))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
