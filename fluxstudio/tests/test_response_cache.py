@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 
 from fluxstudio.app import Application
 from fluxstudio.http.policy import policy_of
+from fluxstudio.settings import Settings, SettingsError
 from fluxstudio.testing import (
     Caller,
     Database,
@@ -410,6 +411,27 @@ async def test_without_redis_there_is_no_cache_and_browsers_are_answered_the_sam
             )
             assert (short.status_code, short.content) == (304, b"")
             assert short.headers["cache-control"] == here.headers["cache-control"]
+
+
+async def test_an_operator_keeps_public_pages_only_or_nothing(
+    shared_database_url: str, valkey: EmbeddedValkey, world: World
+) -> None:
+    for choice, kept in (("public", {"/p/{slug}"}), ("none", set())):
+        async with running(settings_for(shared_database_url, valkey.url, response_cache=choice)) as app:
+            for path in ("/api/projects", "/p/{slug}"):
+                where, ada = address(path, world), Caller(app, world.ada)
+                if path in kept:
+                    await keep(ada, where)
+                    continue
+                for _ in range(2):
+                    response = expect(await ada.call("GET", where), 200)
+                    assert "cache-status" not in response.headers
+                    assert response.headers["etag"]
+    environment = {"DATABASE_URL": "postgresql://x", "USE_REDIS": "false"}
+    for value in ("all", "public", "none"):
+        assert Settings.from_env(environment | {"RESPONSE_CACHE": value}).response_cache == value
+    with pytest.raises(SettingsError, match="all, public or none"):
+        Settings.from_env(environment | {"RESPONSE_CACHE": "some"})
 
 
 # -- what it costs -----------------------------------------------------------------------------------------

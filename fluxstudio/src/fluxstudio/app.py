@@ -194,12 +194,14 @@ def _entrance(app: Application, studio: Studio, stack: AsyncExitStack) -> App:
     """
     settings, edge = app.settings, app._edge  # noqa: SLF001
     kept: ResponseCache | None = None
-    if settings.use_redis:
+    if settings.use_redis and settings.response_cache != "none":
         # What a client asks of caches does not count: answers are as new as their names, and nobody works PostgreSQL.
         # To ask whether a stale one still stands costs as much as a new one: it is not kept for that.
-        kept = ResponseCache(edge, studio.tier, request_directives=False, keep_stale="1s")
+        kept = ResponseCache(
+            edge, studio.tier, tags=edge.lanes.names, request_directives=False, keep_stale="1s"
+        )
         stack.push_async_callback(kept.stop)
-    gate = Gate(edge, studio.door, kept, app.counters)
+    gate = Gate(edge, studio.door, kept, app.counters, private=settings.response_cache == "all")
     headers = SecurityHeaders(
         install_limits(gate, studio.tier, app.routers, settings),
         hsts="365d" if settings.secure_cookies else None,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 
+from fluxstudio.roles import ROLES
+
 ROLES_TTL_S = 60
 USER_TTL_S = 300
 PROJECTS_TTL_S = 60
@@ -79,6 +81,49 @@ def search(user_id: int, query: str, limit: int) -> str:
 def search_tag(user_id: int) -> str:
     """All that a user found."""
     return f"search:{user_id}"
+
+
+# What answers are made of: the names (keys and tags) whose invalidation makes them stale.
+
+
+def of_projects(user_id: int) -> tuple[str, ...]:
+    """Names of the list of a user's projects."""
+    return (projects(user_id), LISTS)
+
+
+def of_project(user_id: int, project_id: int) -> tuple[str, ...]:
+    """Names of a project, as one of its members sees it."""
+    return (roles(user_id), *(project(project_id, role) for role in ROLES))
+
+
+def of_members(user_id: int, project_id: int) -> tuple[str, ...]:
+    """Names of the members of a project, as one of them sees them."""
+    return (members(project_id), NAMES, roles(user_id))
+
+
+def of_messages(user_id: int, project_id: int) -> tuple[str, ...]:
+    """Names of a page of a project's messages, as one of its members sees it."""
+    return (messages_tag(project_id), NAMES, roles(user_id))
+
+
+def of_search(user_id: int) -> tuple[str, ...]:
+    """Names of what a user found."""
+    return (search_tag(user_id), LISTS)
+
+
+def of_asset(user_id: int, asset_id: int) -> tuple[str, ...]:
+    """Names of an asset's metadata, as a member of its project sees them."""
+    return (asset(asset_id), roles(user_id))
+
+
+def of_profile(_: int, user_id: int) -> tuple[str, ...]:
+    """Names of somebody's profile, whoever looks."""
+    return (user(user_id),)
+
+
+def of_showcase(slug: str) -> tuple[str, ...]:
+    """Names of a public page."""
+    return (showcase(slug), PAGES)
 
 
 def showcase(slug: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from email.utils import parseaddr
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from fluxstudio.mail.smtp import SmtpServer
@@ -19,6 +19,7 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 DEFAULT_MAIL_FROM = "FluxStudio <studio@localhost>"
 DEFAULT_API_LIMIT = "100/minute"
+ResponseCaching = Literal["all", "public", "none"]
 
 DEFAULT_ASSETS_URL = (Path.cwd() / ".data" / "assets").as_uri()
 
@@ -73,6 +74,8 @@ class Settings:
     """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
     api_limit: str | None = DEFAULT_API_LIMIT
     """API_LIMIT: how often one address may call, such as `100/minute`; `off` for no limit on requests as such."""
+    response_cache: ResponseCaching = "all"
+    """RESPONSE_CACHE: which answers are kept whole: `all` that routes declare, `public` pages only, or `none`."""
     workers: int = 1
     """FLUXSTUDIO_WORKERS: how many processes share the limits while Valkey is away; `fluxstudio serve` sets it."""
     stats_dir: Path | None = None
@@ -118,6 +121,7 @@ class Settings:
             mailbox_dir=_mailbox_dir(given, secure=secure_cookies),
             trusted_proxies=_trusted_proxies(given),
             api_limit=_api_limit(given),
+            response_cache=_response_cache(given),
             workers=_number(given, "FLUXSTUDIO_WORKERS", default=1, most=10_000),
             stats_dir=Path(stats_dir) if stats_dir else None,
             metrics_dir=Path(given["METRICS_DIR"]) if "METRICS_DIR" in given else None,
@@ -282,6 +286,18 @@ def _statsd_url(given: Mapping[str, str]) -> str | None:
         except ConfigurationError as exc:
             raise SettingsError(f"STATSD_URL can't be used: {exc}") from None
     return url
+
+
+def _response_cache(given: Mapping[str, str]) -> ResponseCaching:
+    match given.get("RESPONSE_CACHE", "all").lower():
+        case "all":
+            return "all"
+        case "public":
+            return "public"
+        case "none" | "off" | "false":
+            return "none"
+        case text:
+            raise SettingsError(f"RESPONSE_CACHE is {text!r}; set it to all, public or none")
 
 
 def _api_limit(given: Mapping[str, str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from helping import Client, Site, get, scope
@@ -122,6 +123,49 @@ async def test_the_lookup_of_a_private_page_begins_before_the_session_is_read(
     assert (await get(stack, cookie="session=ann")).body == b"answer 1"
     assert sum(link.commands for link in here.telemetry.links) - before <= 2, "entry and its tag, at once"
     assert (await get(stack)).body == b"answer 3"
+
+
+async def test_where_tags_are_told_a_miss_and_a_first_look_cost_fewer_commands(
+    here: Tier, there: Tier
+) -> None:
+    costs: dict[bool, list[int]] = {}
+    for told in (False, True):
+        site = Site(cache_tag="project:7, lists")
+        options: dict[str, Any] = {"tags": lambda _, __: ("project:7", "lists")} if told else {}
+        costs[told] = []
+        for tier in (here, there):  # a miss, and a hit in another process that has never seen it
+            cache = ResponseCache(site, tier, **options)
+            before = sum(link.commands for link in tier.telemetry.links)
+            await get(cache, f"/{told}")
+            costs[told].append(sum(link.commands for link in tier.telemetry.links) - before)
+        assert site.calls == 1
+    assert costs[True][0] < costs[False][0]
+    assert costs[True][1] < costs[False][1]
+
+
+async def test_told_tags_that_are_invalidated_meanwhile_end_what_is_stored(here: Tier, there: Tier) -> None:
+    site = Site(cache_tag="project:7")
+    site.hold()
+    cache = ResponseCache(site, here, tags=lambda _, __: ("project:7",))
+    asking = asyncio.create_task(get(cache))
+    await site.entered.wait()
+    await there.cache.invalidate_tags("project:7")
+    site.gate.set()
+    assert (await asking).body == b"answer 1"
+    assert (await get(cache)).body == b"answer 2"
+    assert (await get(cache)).is_hit
+
+
+async def test_a_response_with_other_tags_than_were_told_is_never_stale(here: Tier, there: Tier) -> None:
+    site = Site(cache_tag="other")
+    cache = ResponseCache(site, here, tags=lambda _, __: ("project:7",))
+    for _ in range(4):
+        await get(cache)
+    assert (await get(cache)).is_hit
+    calls = site.calls
+    await there.cache.invalidate_tags("other")
+    await here.valkey.call_tracked("GET", "nothing")
+    assert (await get(cache)).body == b"answer %d" % (calls + 1)
 
 
 async def test_what_is_not_http_passes(here: Tier) -> None:

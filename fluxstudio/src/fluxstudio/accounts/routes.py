@@ -177,7 +177,7 @@ async def change_profile(request: Request, form: ProfileChange) -> Response:
 
 
 @router.get("/api/users/{user_id}", responses=documented(Profile))
-@policy("signed in", cache=for_caller(keys.USER_TTL_S))
+@policy("signed in", cache=for_caller(keys.USER_TTL_S, keys.of_profile))
 async def read_profile(request: Request, user_id: Id) -> Response:
     """Returns the profile of any user."""
     studio = studio_of(request)

@@ -56,7 +56,7 @@ class Accounts:
                 raise not_found("user")
             return encode(Profile(*row))
 
-        names = (keys.user(user_id),)
+        names = keys.of_profile(user_id, user_id)
         body = await self._cache.get_or_set(keys.user(user_id), keys.USER_TTL_S, load, tags=names)
         return Made(body, names)
 

@@ -16,7 +16,7 @@ router = APIRouter(route_class=LeanRoute, tags=["assets"])
 
 
 @router.get("/api/assets/{asset_id}", responses=documented(Asset))
-@policy("signed in", cache=for_caller(keys.ASSET_ANSWER_TTL_S))
+@policy("signed in", cache=for_caller(keys.ASSET_ANSWER_TTL_S, keys.of_asset))
 async def read_asset(request: Request, asset_id: Id) -> Response:
     """Returns the metadata of a file in one of the caller's projects."""
     studio = studio_of(request)

@@ -34,11 +34,12 @@ class Assets:
                 raise not_found("asset")
             return b"%d %b" % (row["project_id"], encode(Asset(*row)))
 
-        names = (keys.asset(asset_id),)
-        entry = await self._cache.get_or_set(keys.asset(asset_id), keys.ASSET_TTL_S, load, tags=names)
+        entry = await self._cache.get_or_set(
+            keys.asset(asset_id), keys.ASSET_TTL_S, load, tags=(keys.asset(asset_id),)
+        )
         project_id, _, body = entry.partition(b" ")
         try:
             await self._projects.role(user_id, int(project_id))
         except Problem:
             raise not_found("asset") from None
-        return Made(body, (*names, keys.roles(user_id)))
+        return Made(body, keys.of_asset(user_id, asset_id))

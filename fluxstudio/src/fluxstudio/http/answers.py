@@ -44,8 +44,9 @@ class Json(Response):
         self.background = None
         self.names: tuple[str, ...] = ()
         if isinstance(body, Made):
-            body, self.names = body
-        self.body = body
+            self.body, self.names = body
+        else:
+            self.body = body
         self.raw_headers = [*_FIXED, (b"content-length", b"%d" % len(self.body))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -23,11 +23,21 @@ from valtier.sessions import SessionUnavailableError
 class Gate:
     """ASGI: sessions, the response cache, and the edge behind them."""
 
-    def __init__(self, edge: Edge, door: Doorkeeper, cache: ResponseCache | None, counters: Counters) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        door: Doorkeeper,
+        cache: ResponseCache | None,
+        counters: Counters,
+        *,
+        private: bool = True,
+    ) -> None:
+        """`cache` is around `edge`; None: nothing is kept. `private` says whether answers for one caller are."""
         self._edge = edge
         self._door = door
         self._cache = cache
         self._counters = counters
+        self._private = private
 
     def begin(self, scope: Scope) -> None:
         """Begins what can be looked up before the limit has decided. Never raises."""
@@ -38,7 +48,7 @@ class Gate:
             scope["query_string"] = b""  # it makes no other page, and no other entry
         if fields.by_caller and not self._door.begin(scope):
             return
-        if self._cache is not None:
+        if self._cache is not None and (self._private or not fields.by_caller):
             scope[KEPT] = not fields.by_caller or scope.get(IDENTITY) is not None
             self._cache.begin(scope)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 from starlette.responses import Response
 from starlette.types import Scope
@@ -13,6 +14,8 @@ from fluxstudio.http.policy import Caching
 KEPT = "fluxstudio.kept"
 """In the scope of a request that has come through the response cache."""
 
+_PLAIN = re.compile(r"[a-z0-9-]{1,80}")
+_DIGITS = re.compile(r"[0-9]{1,19}")
 _VALIDATED_WITH = frozenset({b"content-length", b"content-type"})
 
 
@@ -23,6 +26,17 @@ class Fields:
         self._browser = (b"cache-control", caching.browser.encode())
         self._tier = (b"valtier-cache-control", (caching.tier or "").encode())
         self.by_caller = caching.by_caller
+        self._names = caching.names
+
+    def names(self, caller: str | None, segments: Sequence[str]) -> tuple[str, ...]:
+        """Returns the names that an answer to such a request will have; none if the address can't be one."""
+        if self._names is None or not all(map(_PLAIN.fullmatch, segments)):
+            return ()
+        if not self.by_caller:
+            return self._names(*segments)
+        if caller is None or not all(map(_DIGITS.fullmatch, segments)):
+            return ()
+        return self._names(int(caller), *map(int, segments))
 
     def declare(self, scope: Scope, response: Response) -> Response:
         """Returns an answer that says how it may be kept, and by what it becomes stale; or 304, if the client has it.

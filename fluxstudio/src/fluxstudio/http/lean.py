@@ -180,6 +180,11 @@ class Lanes:
             scope["route"] = found[0]  # whoever counts requests counts those that the cache answers too
         return found
 
+    def names(self, scope: Scope, caller: str | None) -> tuple[str, ...]:
+        """Returns what the answer to a request will be made of: the response cache asks before it looks for one."""
+        found = self.of(scope)
+        return () if found is None or found[0].fields is None else found[0].fields.names(caller, found[1])
+
     def find(self, path: str) -> tuple[Lane, list[str]] | None:
         """Returns the lane of a path, and the segments that stand for its parameters. O(length of the path)."""
         node = self._root

@@ -28,6 +28,9 @@ class Caching:
     """Cache-Control, for browsers and what lies between."""
     tier: str | None = None
     """Valtier-Cache-Control (RFC 9213), for the response cache before the application; None: it keeps nothing."""
+    names: Callable[..., tuple[str, ...]] | None = None
+    """Given the caller's id, if the answer is for the caller alone, and the path's parameters: the names (keys and tags of
+    `fluxstudio.keys`) that make an answer stale. They are its tags."""
 
     @property
     def by_caller(self) -> bool:
@@ -38,18 +41,18 @@ class Caching:
 NO_STORE = Caching("no-store")
 
 
-def for_caller(ttl_s: int) -> Caching:
+def for_caller(ttl_s: int, names: Callable[..., tuple[str, ...]]) -> Caching:
     """The tier keeps an answer for its caller alone, so long; a browser keeps it too, and asks each time if it stands."""
-    return Caching("private, no-cache", f"private, max-age={ttl_s}")
+    return Caching("private, no-cache", f"private, max-age={ttl_s}", names)
 
 
-def for_all(ttl_s: int, *, if_error_s: int = 0) -> Caching:
+def for_all(ttl_s: int, names: Callable[..., tuple[str, ...]], *, if_error_s: int = 0) -> Caching:
     """The tier keeps one answer for all, so long, and `if_error_s` longer while the application fails.
 
     Others may keep it too, and ask each time if it stands: what was withdrawn is gone at once.
     """
     window = f", stale-if-error={if_error_s}" if if_error_s else ""
-    return Caching("public, no-cache", f"public, max-age={ttl_s}{window}")
+    return Caching("public, no-cache", f"public, max-age={ttl_s}{window}", names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ router = APIRouter(route_class=LeanRoute, tags=["messages"])
 
 
 @router.get("/api/projects/{project_id}/messages", responses=documented(MessagePage))
-@policy("signed in", cache=for_caller(keys.MESSAGES_TTL_S))
+@policy("signed in", cache=for_caller(keys.MESSAGES_TTL_S, keys.of_messages))
 async def list_messages(
     request: Request, project_id: Id, before: Id | None = None, limit: Limit = 50
 ) -> Response:

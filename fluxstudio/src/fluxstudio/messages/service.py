@@ -58,11 +58,11 @@ class Messages:
             ]
             return encode(MessagePage(messages, messages[-1].id if len(rows) > limit else None))
 
-        names = (keys.messages_tag(project_id), keys.NAMES)
+        tags = (keys.messages_tag(project_id), keys.NAMES)
         body = await self._cache.get_or_set(
-            keys.messages(project_id, before, limit), keys.MESSAGES_TTL_S, load, tags=names
+            keys.messages(project_id, before, limit), keys.MESSAGES_TTL_S, load, tags=tags
         )
-        return Made(body, (*names, keys.roles(user_id)))
+        return Made(body, keys.of_messages(user_id, project_id))
 
     async def post(self, user_id: int, project_id: int, form: NewMessage) -> bytes:
         """Adds a message, tells those who are there, and returns it as JSON. Sent again, it is found, not added.

@@ -24,7 +24,7 @@ router = APIRouter(route_class=LeanRoute, tags=["projects"])
 
 
 @router.get("/api/projects", responses=documented(ProjectList))
-@policy("signed in", cache=for_caller(keys.PROJECTS_TTL_S))
+@policy("signed in", cache=for_caller(keys.PROJECTS_TTL_S, keys.of_projects))
 async def list_projects(request: Request) -> Response:
     """Returns the caller's projects, the one with the latest activity first."""
     studio = studio_of(request)
@@ -43,7 +43,7 @@ async def create_project(request: Request, form: NewProject) -> Response:
 
 
 @router.get("/api/projects/{project_id}", responses=documented(Project))
-@policy("signed in", cache=for_caller(keys.PROJECT_TTL_S))
+@policy("signed in", cache=for_caller(keys.PROJECT_TTL_S, keys.of_project))
 async def read_project(request: Request, project_id: Id) -> Response:
     """Returns one of the caller's projects."""
     studio = studio_of(request)
@@ -59,7 +59,7 @@ async def change_project(request: Request, project_id: Id, form: ProjectChange) 
 
 
 @router.get("/api/projects/{project_id}/members", responses=documented(MemberList))
-@policy("signed in", cache=for_caller(keys.PROJECT_TTL_S))
+@policy("signed in", cache=for_caller(keys.PROJECT_TTL_S, keys.of_members))
 async def list_members(request: Request, project_id: Id) -> Response:
     """Returns the members of one of the caller's projects."""
     studio = studio_of(request)

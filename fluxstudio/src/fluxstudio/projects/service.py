@@ -130,7 +130,7 @@ class Projects:
                 rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
             return encode(ProjectList([_summary(row) for row in rows]))
 
-        names = (keys.projects(user_id), keys.LISTS)
+        names = keys.of_projects(user_id)
         body = await self._cache.get_or_set(keys.projects(user_id), keys.PROJECTS_TTL_S, load, tags=names)
         return Made(body, names)
 
@@ -142,11 +142,11 @@ class Projects:
             async with self._pool.acquire() as connection:
                 return await _fetch_json(connection, project_id, role)
 
-        names = (keys.project(project_id, role),)
+        key = keys.project(project_id, role)
         body = await self._cache.get_or_set(
-            keys.project(project_id, role), keys.PROJECT_TTL_S, load, tags=names
+            keys.project(project_id, role), keys.PROJECT_TTL_S, load, tags=(key,)
         )
-        return Made(body, (*names, keys.roles(user_id)))
+        return Made(body, keys.of_project(user_id, project_id))
 
     async def members_of(self, user_id: int, project_id: int) -> Made:
         """Returns the members of one of the user's projects as JSON."""
@@ -157,9 +157,9 @@ class Projects:
                 rows = await queries.fetch_members(connection, project_id)
             return encode(MemberList([Member(*row) for row in rows]))
 
-        names = (keys.members(project_id), keys.NAMES)
-        body = await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load, tags=names)
-        return Made(body, (*names, keys.roles(user_id)))
+        tags = (keys.members(project_id), keys.NAMES)
+        body = await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load, tags=tags)
+        return Made(body, keys.of_members(user_id, project_id))
 
     # -- writing -------------------------------------------------------------------------------------------
 

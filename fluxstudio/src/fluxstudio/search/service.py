@@ -44,7 +44,7 @@ class Search:
                     raise _too_intricate() from exc
             return encode(SearchResult(words, [_found(row) for row in rows]))
 
-        names = (keys.search_tag(user_id), keys.LISTS)
+        names = keys.of_search(user_id)
         body = await self._cache.get_or_set(
             keys.search(user_id, words, limit), keys.SEARCH_TTL_S, load, tags=names
         )

@@ -21,7 +21,7 @@ _DAY_S = 86_400
 
 
 @router.get("/p/{slug}", include_in_schema=False)
-@policy("anyone", cache=for_all(keys.SHOWCASE_TTL_S, if_error_s=_DAY_S))
+@policy("anyone", cache=for_all(keys.SHOWCASE_TTL_S, keys.of_showcase, if_error_s=_DAY_S))
 async def read_page(request: Request, slug: str) -> Response:
     """Shows a public page to everybody."""
     try:

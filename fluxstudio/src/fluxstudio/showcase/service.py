@@ -48,7 +48,7 @@ class Showcase:
                 raise not_found()
             return page.render(**row)
 
-        names = (keys.showcase(slug), keys.PAGES)
+        names = keys.of_showcase(slug)
         body = await self._cache.get_or_set(keys.showcase(slug), keys.SHOWCASE_TTL_S, load, tags=names)
         return Made(body, names)
 

@@ -208,7 +208,7 @@ class Asking:
         if storing is None:
             return None
         try:
-            start = await storing.start(found.tags, found.versions)
+            start = await storing.start(found.tags, found.versions, all_told=bool(request.told))
             base = request.base_tags(request.key)
             right = await Right.take(
                 storing.store, request, found, tuple(start.versions[tag] for tag in base)

@@ -37,6 +37,7 @@ _EARLY = "valtier.http"
 _MOST_GUESSES = 10_000
 
 Identify = Callable[[Scope], str | None]
+TellTags = Callable[[Scope, str | None], tuple[str, ...]]
 
 
 class HasCache(Protocol):
@@ -77,6 +78,7 @@ class ResponseCache:
         tier: HasCache,
         *,
         identity: Identify = _declared,
+        tags: TellTags | None = None,
         local: bool = True,
         local_ttl: Duration = 30.0,
         pass_ttl: Duration = 10.0,
@@ -93,6 +95,9 @@ class ResponseCache:
             app: the application.
             tier: an open tier, or one that is opened before the first request.
             identity: who asks, as text that no two users share; None for nobody in particular.
+            tags: what the response to a request will have as its tags, given the scope and who asks. Optional: where it
+                is told a miss costs a round trip less, and the first look at a response too. A response with other
+                tags is not stored the first time. It is not asked for what this process keeps.
             local: whether this process keeps responses too.
             local_ttl: for how long at most, before Valkey is asked again.
             pass_ttl: for how long nobody waits for another's answer after one could not be stored.
@@ -124,6 +129,7 @@ class ResponseCache:
             reader = Reader(engine.store, engine.mirror, order=engine.order, clock=engine.clock, wall=now)
         self._options = options
         self._identify = identity
+        self._tags = tags
         self._counters = space.counters
         keeps = local and engine.mirror.local.max_bytes > 0
         self._credential_names = frozenset(name.lower().encode() for name in options.credentials)
@@ -256,7 +262,8 @@ class ResponseCache:
             primary = rules.primary_key(scope["scheme"], facts.host, path, query, options)
         if primary is None and facts.bypass is None:
             facts = msgspec.structs.replace(facts, bypass="host", plain=False)
-        request = Request(scope, facts, primary or b"", options, identity)
+        told = () if self._tags is None or facts.bypass is not None else self._tags(scope, identity)
+        request = Request(scope, facts, primary or b"", options, identity, told)
         if facts.bypass is None:
             request.record = self._lookup.local(request)
         return request

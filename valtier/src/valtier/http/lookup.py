@@ -114,7 +114,7 @@ class Lookup:
     def begin(self, request: Request) -> Looking | None:
         """Sends the question without waiting; None if Valkey can't be asked."""
         key = request.key
-        tags = self.hints.tags.get(key) or request.base_tags(key)
+        tags = self.hints.tags.get(key) or request.expected_tags(key)
         if self._reader is None or not self.trusts(key, tags):
             return None
         try:
@@ -149,7 +149,7 @@ class Lookup:
                     return ask, await self._also_shared(request, ask, found)
                 self.hints.note_index(request.part_key, found.value, self._monotonic())
                 request.follow(found.value)
-                tags = self.hints.tags.get(request.key) or request.base_tags(request.key)
+                tags = self.hints.tags.get(request.key) or request.expected_tags(request.key)
                 ask = self.ask(request.key, tags, ask.began)
                 if not self.trusts(ask.key, tags):
                     return None
@@ -168,7 +168,7 @@ class Lookup:
         ):
             return found
         key = request.shared_key
-        tags = self.hints.tags.get(key) or request.base_tags(key)
+        tags = self.hints.tags.get(key) or request.expected_tags(key)
         seen = await self._reader.look(self.ask(key, tags, ask.began))
         if seen.entry is not None and seen.entry.tags != tags:
             tags = seen.entry.tags

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from valtier.asgi import Scope
 from valtier.cache.mirror import Record as LocalRecord
-from valtier.cache.reading import Looking
+from valtier.cache.reading import Looking, in_order
 from valtier.cache.store import Versions
 from valtier.http import naming, rules
 from valtier.http.records import Index, Record
@@ -39,13 +39,20 @@ class Request:
 
     __slots__ = (
         *("by_identity", "facts", "groups", "headers", "identity", "key", "looking", "names", "options"),
-        *("part", "part_key", "primary", "record", "scope", "under_index", "uri_key", "_uri_tags"),
+        *("part", "part_key", "primary", "record", "scope", "told", "under_index", "uri_key", "_uri_tags"),
     )
 
     def __init__(
-        self, scope: Scope, facts: RequestFacts, primary: bytes, options: Options, identity: str | None
+        self,
+        scope: Scope,
+        facts: RequestFacts,
+        primary: bytes,
+        options: Options,
+        identity: str | None,
+        told: tuple[str, ...] = (),
     ) -> None:
         self.scope = scope
+        self.told = told  # the tags that the application expects of the response
         self.facts = facts
         self.headers = scope["headers"]
         self.primary = primary
@@ -88,6 +95,11 @@ class Request:
         if self._uri_tags is None:
             self._uri_tags = (naming.uri_tag(self.primary),)
         return self._uri_tags
+
+    def expected_tags(self, key: str) -> tuple[str, ...]:
+        """Returns the tags that a response there will have, as far as is known before it comes."""
+        base = self.base_tags(key)
+        return in_order((*base, *self.told)) if self.told else base
 
 
 def raw_path(scope: Scope) -> bytes:

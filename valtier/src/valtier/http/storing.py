@@ -71,19 +71,22 @@ class Storing:
 
     # -- before the load -----------------------------------------------------------------------------------
 
-    async def start(self, tags: Sequence[str], versions: Sequence[bytes | None]) -> Start:
+    async def start(
+        self, tags: Sequence[str], versions: Sequence[bytes | None], *, all_told: bool = False
+    ) -> Start:
         """Takes down what is true of the tags now. No round trip where this process knows the guards, else one.
 
         Args:
             tags: those that the response may have, as far as is known.
             versions: theirs.
+            all_told: whether the application has told all tags: then no guard is needed.
 
         Raises:
             ValkeyError: Valkey can't be asked.
         """
         began = self._engine.order()
         known = await self.store.complete_versions(tags, tuple(versions))
-        return Start(began, dict(zip(tags, known, strict=True)), await self._guards())
+        return Start(began, dict(zip(tags, known, strict=True)), {} if all_told else await self._guards())
 
     async def _guards(self) -> dict[str, bytes]:
         """Returns the guards. What this process keeps of them may be late, and then says that one has changed."""
@@ -187,6 +190,8 @@ class Storing:
         if len(tags) > _MOST_TAGS or any(self._engine.removal.owes("", (tag,)) for tag in tags):
             return None
         store, known = self.store, start.versions
+        if all(tag in known for tag in tags):  # what was invalidated since is dead by these
+            return tuple([known[tag] for tag in tags])
         now = await store.complete_versions(tags, await store.tag_versions(tags))
         guards = list(
             dict.fromkeys(guard_of(tag) for tag in tags if tag not in known and not right.proves(tag))
