@@ -11,7 +11,7 @@ from valtier.socketio.asks import Asks
 from valtier.socketio.ephemeral import Ephemeral
 from valtier.socketio.fanout import Fanout, tick_body
 from valtier.socketio.lane import OutboxFullError
-from valtier.socketio.messages import Answer, Ask, Control, Emit, EphemeralMessage, Tick
+from valtier.socketio.messages import Answer, Ask, Control, Emit, EphemeralMessage, Expel, Tick
 from valtier.socketio.remote import Remote
 from valtier.socketio.rooms import Member
 from valtier.socketio.ticks import Ticks
@@ -37,6 +37,14 @@ class Hearing(Remote):
         elif isinstance(message, Ask):
             sids = [member.sid for _, member in self.participants_here(message.namespace, message.room)]
             self._reply(host, message.ask, sids, "list")
+        elif isinstance(message, Expel):
+            self._expel(message)
+            self._reply(host, message.ask, 0, "count")
+
+    def _expel(self, expel: Expel) -> None:
+        for _, member in self.participants_here(expel.namespace, expel.room):
+            for room in expel.rooms:
+                self.leave_here(member, room)
 
     def _deliver(self, emit: Emit, host: str) -> None:
         members = self.index.members(emit.namespace, emit.rooms)
@@ -80,7 +88,7 @@ class Hearing(Remote):
             return
         members = self.index.members(message.namespace, message.rooms)
         if members:
-            self._fanout.ephemeral(message, members, self._offset())
+            self._fanout.ephemeral(message, members)
 
     def _offset(self) -> str | None:
         return self.resumption.offset() if self.resumption is not None and self.resumption.enabled else None
@@ -97,7 +105,7 @@ class Hearing(Remote):
                 tick_body(tick.event, tick.entries),
                 latest=f"\0tick:{tick.room}:{tick.event}",
             )
-            self._fanout.ephemeral(emit, members, None)
+            self._fanout.ephemeral(emit, members)
 
     def _publish_tick(self, tick: Tick) -> None:
         if self._ephemeral is not None:

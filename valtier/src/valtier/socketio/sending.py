@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.socketio import packets
 from valtier.socketio.hearing import Hearing
-from valtier.socketio.messages import Ask, Emit, Room
+from valtier.socketio.lane import OutboxFullError
+from valtier.socketio.messages import Ask, Emit, Expel, Room
 
 
 class Sending(Hearing):
@@ -132,6 +133,54 @@ class Sending(Hearing):
         """
         self.initialize()
         self._ticks.change(namespace or "/", room, event, key, packets.json_text(payload))
+
+    async def flush(self, patience: Duration = 0.5) -> bool:
+        """Waits until Valkey has what was emitted before: then it reaches the clients of other workers, even if this one dies.
+
+        Returns:
+            Whether it has. While Valkey is away nothing is waited for. About one round trip.
+        """
+        return self._bus is None or await self._bus.flush(seconds(patience, name="patience"))
+
+    async def leave_rooms(
+        self, namespace: str, whose: Room, rooms: Sequence[Room], timeout: Duration = 2.0
+    ) -> bool:
+        """Takes everybody who is in one room (`user:7`) out of others, on every worker; who is away comes back without them.
+
+        What is emitted to those rooms from now on by this process, and by any process once this has returned true, does
+        not reach them. One round trip, and each worker's answer.
+
+        Returns:
+            Whether every worker has done it. Where Valkey is away the order waits in the outbox, and is carried out then.
+
+        Raises:
+            OutboxFullError: the outbox is full; those of this worker have left.
+        """
+        places: dict[int, list[Room]] = {}
+        for room in rooms:
+            places.setdefault(0 if self._bus is None else self._bus.place(room), []).append(room)
+        if self._bus is None:
+            self._expel(Expel(namespace, whose, list(rooms), 0))
+            return True
+        self.initialize()
+        asked = []
+        try:
+            for those in places.values():
+                number, ask = self._asks.open(workers=self._bus.live_workers())
+                asked.append((number, ask))
+                self._bus.send(Expel(namespace, whose, those, number), those[0])
+            async with asyncio.timeout(seconds(timeout, name="timeout")):
+                for _, ask in asked:
+                    await ask.done
+        except TimeoutError:
+            return False
+        except OutboxFullError:
+            self._expel(Expel(namespace, whose, list(rooms), 0))
+            raise
+        finally:
+            for number, _ in asked:
+                self._asks.close(number)
+        return True
 
     async def participants(
         self, namespace: str, room: Room | None, timeout: Duration = 2.0
