@@ -86,10 +86,10 @@ class Front:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            other_writer.close()  # first: this may be cut again
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            other_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
