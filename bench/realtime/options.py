@@ -22,9 +22,9 @@ class Options:
     """The parameters of a run; all are written into its result."""
 
     clients: int = 200
-    rates: tuple[int, ...] = (50, 100, 300)
+    rates: tuple[int, ...] = (50, 300)
     """Events a second in the room."""
-    seconds: float = 15.0
+    seconds: float = 10.0
     rounds: int = 3
     padding: int = 100
     """Bytes in each event besides its name and number."""
@@ -75,6 +75,7 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     connections: int
     kb_each: float
+    failed: int = 0
 
 
 class Storm(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,7 +81,8 @@ async def idle(server: EmbeddedValkey, subjects: Sequence[str], options: Options
             await asyncio.sleep(_SETTLE_S)
             took = servers[0].resident_kb() - before
             count = options.idle - opened["failed"]
-            found.append(Idle(subject=subject, connections=count, kb_each=round(took / max(1, count), 1)))
+            each = round(took / max(1, count), 1)
+            found.append(Idle(subject=subject, connections=count, kb_each=each, failed=opened["failed"]))
     return found
 
 

@@ -61,9 +61,8 @@ def _all_connected(idles: Sequence[Idle], storms: Sequence[Storm]) -> list[Targe
     for idle in idles:
         if idle.subject == VALTIER:
             measured = f"{idle.connections:,}, {idle.kb_each:.0f} kB each"
-            found.append(
-                Target(name="idle connections to one process", limit="all", measured=measured, met=True)
-            )
+            name, met = "idle connections to one process", idle.failed == 0
+            found.append(Target(name=name, limit="all", measured=measured, met=met))
     for storm in storms:
         if storm.subject == VALTIER:
             measured = f"{storm.clients - storm.failed:,} in {storm.all_s:.1f} s"

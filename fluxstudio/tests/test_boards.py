@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import random
 import zlib
 from collections.abc import AsyncIterator
@@ -17,7 +18,10 @@ from fluxstudio.app import Application
 from fluxstudio.boards import images as limits
 from fluxstudio.boards.access import Actor
 from fluxstudio.boards.elements import Element, merge, parse_batch
+from fluxstudio.boards.service import BoardChanged
+from fluxstudio.messages.schemas import NewMessage
 from fluxstudio.testing import Caller, Database, World, expect, running, settings_for
+from valtier.testing import eventually
 
 
 def raw(element_id: str = "a", version: int = 1, nonce: int = 1, **more: Any) -> dict[str, Any]:
@@ -79,7 +83,8 @@ async def test_concurrent_editors_converge_to_what_the_merge_says(
     boards, seen = app.studio.boards, []
 
     async def listen(change: Any) -> None:
-        seen.append((change.version, change.elements))
+        if change.elements:  # else it was sent before, and only the version is told
+            seen.append((change.version, change.elements))
 
     boards.announce = listen
 
@@ -388,3 +393,60 @@ async def test_images_outlive_the_worker_on_a_disk(
     async with running(settings) as two:
         served = expect(await Caller(two, world.cy).call("GET", f"/api/boards/{made['id']}/images/f"), 200)
         assert served.content == png(7, 7, "navy")
+
+
+async def test_what_was_posted_is_told_although_its_sender_hung_up(app: Application, world: World) -> None:
+    told: list[int] = []
+
+    async def listen(project_id: int, _: bytes) -> None:
+        told.append(project_id)
+
+    assert app.studio is not None
+    writes = app.studio.writes
+    app.studio.messages.announce = listen
+    form = NewMessage.model_validate({"body": "Bye"})
+    posting = asyncio.create_task(app.studio.messages.post(world.ben.id, world.project, form))
+    await eventually(lambda: writes._running)
+    posting.cancel()
+    await asyncio.gather(posting, return_exceptions=True)
+    assert posting.cancelled()
+    await writes.stop()
+    assert told == [world.project]
+
+
+async def test_a_message_that_is_sent_again_after_a_while_is_told_again(
+    app: Application, world: World, database: Database
+) -> None:
+    """Its sender had no answer: the worker may have died after the commit, and before it told anybody."""
+    path, ben = f"/api/projects/{world.project}/messages", Caller(app, world.ben)
+    told: list[bytes] = []
+
+    async def listen(_: int, body: bytes) -> None:
+        told.append(body)
+
+    assert app.studio is not None
+    app.studio.messages.announce = listen
+    form = {"body": "Still there?", "client_id": "6f1b8a4e-33a5-4a53-9f0c-4b8f9b6d2a11"}
+    first = await ben.post(path, form)
+    await database.connection.execute(
+        "UPDATE messages SET created_at = created_at - interval '3 s' WHERE id = $1", first["id"]
+    )
+    again = await ben.post(path, form)
+    assert again["id"] == first["id"]
+    assert [json.loads(body)["id"] for body in told] == [first["id"], first["id"]]
+
+
+async def test_a_change_that_is_sent_again_tells_others_which_version_there_is(
+    app: Application, world: World, board: int
+) -> None:
+    told: list[BoardChanged] = []
+
+    async def listen(change: BoardChanged) -> None:
+        told.append(change)
+
+    assert app.studio is not None
+    app.studio.boards.announce = listen
+    ben = Caller(app, world.ben)
+    await draw(ben, board, raw("x"))
+    assert (await draw(ben, board, raw("x")))["accepted"] == []
+    assert [(change.version, len(change.elements)) for change in told] == [(1, 1), (1, 0)]

@@ -386,3 +386,37 @@ async def test_a_flood_is_cut_off_and_nobody_else_is(workers: Workers, world: Wo
             await flooder.client.emit("cursor", {"board_id": 1, "x": 1, "y": 1})
         await eventually(lambda: not flooder.client.connected)
         assert (await ada.ok("project:join", project_id=world.project))["role"] == "owner"
+
+
+async def test_guests_are_out_when_their_link_expires(
+    workers: Workers, world: World, database: Database
+) -> None:
+    one, two = workers
+    async with http(one, world.ada) as owner:
+        made = (await owner.post(f"/api/boards/{world.board.id}/links", json={"expires_in_s": 3600})).json()
+    await database.connection.execute(
+        "UPDATE board_links SET expires_at = now() + interval '3 s' WHERE id = $1", made["link"]["id"]
+    )
+    async with visiting(two, share=made["token"]) as guest:
+        await guest.ok("board:join", board_id=world.board.id, since=0)
+        await eventually(lambda: guest.of("access:lost") and not guest.client.connected)
+    with pytest.raises(Refused):
+        async with visiting(two, share=made["token"]):
+            pass
+
+
+async def test_a_projects_boards_are_listed_anew_and_who_looks_at_one_that_is_deleted_is_told(
+    workers: Workers, world: World
+) -> None:
+    one, two = workers
+    async with visiting(two, world.ben) as ben, http(one, world.ada) as ada:
+        await ben.ok("project:join", project_id=world.project)
+        made = (await ada.post(f"/api/projects/{world.project}/boards", json={"title": "New"})).json()
+        await eventually(lambda: len(ben.of("boards:changed")) == 1)
+        await ada.patch(f"/api/boards/{made['id']}", json={"title": "Newer"})
+        await eventually(lambda: len(ben.of("boards:changed")) == 2)
+        await ben.ok("board:join", board_id=made["id"], since=0)
+        assert (await ada.delete(f"/api/boards/{made['id']}")).status_code == 204
+        await eventually(lambda: ben.of("access:lost") == [{"board_id": made["id"]}])
+        await eventually(lambda: len(ben.of("boards:changed")) == 3)
+        assert ben.of("boards:changed")[0] == {"project_id": world.project}

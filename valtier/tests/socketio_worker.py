@@ -52,6 +52,8 @@ class Worker:
         self.tier: Tier | None = None
         self.log: list[Any] = []
         self.running = self.most_running = 0
+        self.gate = asyncio.Event()  # what waits in handlers that a test holds
+        self.held = False
         if self.kind == "stock":
             self.sio: Any = socketio.AsyncServer(
                 async_mode="asgi",
@@ -108,6 +110,9 @@ class Worker:
 
     async def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> bool | None:
         auth = auth or {}
+        if auth.get("wait"):
+            self.log.append(["connecting", sid])
+            await self.gate.wait()
         if auth.get("refuse"):
             return False
         for room in auth.get("rooms", ()):
@@ -121,6 +126,8 @@ class Worker:
 
     async def on_disconnect(self, sid: str, reason: str) -> None:
         self.log.append(["disconnect", sid, reason])
+        if self.held:
+            await self.gate.wait()
         self.log.append(["session", sid, await self.sio.get_session(sid)])
 
     async def on_say(self, sid: str, room: str, text: Any) -> bool:
@@ -171,6 +178,14 @@ class Worker:
 
     def do_log(self) -> list[Any]:
         return self.log
+
+    def do_hold(self) -> None:
+        """Lets `disconnect` handlers wait until `release`."""
+        self.held = True
+
+    def do_release(self) -> None:
+        self.held = False
+        self.gate.set()
 
     def do_pid(self) -> int:
         return os.getpid()

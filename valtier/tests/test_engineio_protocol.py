@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 from socketio_workers import Worker, start_in_loop
 
-INTERVAL_MS, TIMEOUT_MS = 300, 200
+from valtier.testing import eventually
+
+INTERVAL_MS, TIMEOUT_MS = 600, 500
 
 
 @dataclass
@@ -21,6 +23,16 @@ class Client:
 
     session: aiohttp.ClientSession
     url: str
+    server: Worker
+
+    async def until(self, sid: str, **state: bool) -> None:
+        """Returns when the server knows this of a session: that it is open, polled, or posted to."""
+
+        async def known() -> bool:
+            told = await self.server.do("state", sid=sid)
+            return all(told.get(name) is value for name, value in state.items())
+
+        await eventually(known)
 
     async def get(self, **query: str) -> tuple[int, str]:
         async with self.session.get(
@@ -65,7 +77,7 @@ def server() -> Iterator[Worker]:
 @pytest.fixture
 async def client(server: Worker) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession() as session:
-        yield Client(session, f"{server.url}/engine.io/")
+        yield Client(session, f"{server.url}/engine.io/", server)
 
 
 # -- handshake ---------------------------------------------------------------------------------------------
@@ -143,7 +155,7 @@ async def test_polling_ends_at_an_invalid_packet(client: Client, payload: str | 
 async def test_polling_ends_at_a_second_poll(client: Client) -> None:
     sid = await client.open()
     first = asyncio.create_task(client.get(sid=sid))
-    await asyncio.sleep(0.02)
+    await client.until(sid, polled=True)
     status, _ = await client.get(sid=sid, t="burst")
     assert status == 400
     assert await first == (200, "1")
@@ -153,24 +165,26 @@ async def test_polling_ends_at_a_second_poll(client: Client) -> None:
 async def test_polling_ends_when_a_poll_is_cancelled(client: Client) -> None:
     sid = await client.open()
     poll = asyncio.create_task(client.get(sid=sid))
-    await asyncio.sleep(0.05)
+    await client.until(sid, polled=True)
     poll.cancel()
-    await asyncio.sleep(0.1)
+    await client.until(sid, open=False)
     assert (await client.get(sid=sid))[0] == 400
 
 
 async def test_polling_ends_at_a_second_post(client: Client) -> None:
     sid = await client.open()
+    second_came = asyncio.Event()
 
     async def slow() -> Any:
         yield b"4a"
-        await asyncio.sleep(0.1)
+        await second_came.wait()
         yield b"b"
 
     query = {"EIO": "4", "transport": "polling", "sid": sid}
     first = asyncio.create_task(client.session.post(client.url, params=query, data=slow()))
-    await asyncio.sleep(0.03)
+    await client.until(sid, posting=True)
     assert (await client.post("4c", sid=sid))[0] == 400
+    second_came.set()
     (await first).release()
     assert (await client.get(sid=sid))[0] == 400
 
@@ -214,7 +228,7 @@ async def test_polling_is_kept_alive_by_pongs(client: Client) -> None:
 
 async def test_polling_ends_without_pongs(client: Client) -> None:
     sid = await client.open()
-    await asyncio.sleep((INTERVAL_MS + TIMEOUT_MS) / 1000 + 0.2)
+    await client.until(sid, open=False)
     assert (await client.get(sid=sid))[0] == 400
 
 
@@ -240,7 +254,7 @@ async def test_a_websocket_is_closed_without_pongs(client: Client) -> None:
 async def test_a_close_packet_ends_polling_and_the_poll_that_waits(client: Client) -> None:
     sid = await client.open()
     poll = asyncio.create_task(client.get(sid=sid))
-    await asyncio.sleep(0.02)
+    await client.until(sid, polled=True)
     assert (await client.post("1", sid=sid))[0] == 200
     assert await poll == (200, "6")
     assert (await client.get(sid=sid))[0] == 400
@@ -260,7 +274,8 @@ async def test_a_close_packet_ends_a_websocket(client: Client) -> None:
 async def test_polling_moves_to_a_websocket(client: Client, *, waiting: bool) -> None:
     sid = await client.open()
     poll = asyncio.create_task(client.get(sid=sid)) if waiting else None
-    await asyncio.sleep(0.02)
+    if waiting:
+        await client.until(sid, polled=True)
     async with client.websocket(sid=sid) as ws:
         await ws.send_str("2probe")
         assert await frame(ws) == "3probe"

@@ -156,3 +156,39 @@ async def test_a_client_is_taken_over_only_when_this_worker_has_come_as_far(valk
         assert claimed is not None
         assert resumption.offset() >= ahead
         assert await resumption.claim(f"{pid}x", ahead, "/", "") is None
+
+
+async def test_a_flush_is_true_when_the_server_has_it_all_and_false_while_it_is_away(
+    own_valkey: EmbeddedValkey,
+) -> None:
+    async with lane(own_valkey) as made:
+        assert await made.flushed()
+        for number in range(600):
+            made.put(message(number))
+        assert await made.flushed()
+        assert len(entries(own_valkey)) == 600
+        own_valkey.kill()
+        made.put(message(600))
+        assert not await made.flushed()
+        own_valkey.start()
+        await eventually(lambda: made.waiting == 0)
+        assert await made.flushed()
+
+
+async def test_a_pulse_that_comes_late_is_no_sign_of_deafness(own_valkey: EmbeddedValkey) -> None:
+    """It is late because Valkey is: this worker's clients were served meanwhile, and the pulse is passed over like an event."""
+    async with (
+        Tier.from_url(own_valkey.url, local_bytes=0, deadline=20.0) as tier,
+        ValkeyManager(tier, beat="2s", patience="20ms") as manager,
+    ):
+        bus: Any = manager._bus
+        await eventually(lambda: bus.lag_s is not None and bus._beats == [None])
+        before = bus.lag_s
+        own_valkey.freeze()
+        try:
+            await eventually(lambda: bus._beats != [None] and not bus._tracks[0].lane.unseen)
+        finally:
+            own_valkey.thaw()
+        await eventually(lambda: bus._beats == [None])
+        assert bus.lag_s != before
+        assert bus.deaf == 0

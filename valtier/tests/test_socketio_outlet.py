@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
+from valtier.socketio.fanout import Fanout
 from valtier.socketio.frames import Frame
+from valtier.socketio.messages import Emit
 from valtier.socketio.outlet import Flusher, Outlet
+from valtier.socketio.rooms import Member
 
 
 class Wire:
@@ -147,3 +151,36 @@ async def eventually_closed(queue: Outlet) -> None:
     for _ in range(10):
         await asyncio.sleep(0)
     assert queue.idle
+
+
+async def test_who_is_sent_something_large_is_no_slow_reader() -> None:
+    overflows: list[bool] = []
+    wire, queue = Wire(), outlet(overflows, max_bytes=100)
+    queue.attach(wire.send)
+    queue.push(Frame("small"))
+    queue.push(Frame("x" * 5000))
+    queue.push(Frame("small"))
+    assert not overflows
+    await wire.finish(3)
+    assert wire.sent == ["small", "x" * 5000, "small"]
+    assert queue.size == 0
+    queue.push(Frame("small"))
+    for _ in range(3):
+        queue.push(Frame("x" * 5000))
+    assert overflows == [True]
+
+
+async def test_an_event_that_waited_while_others_passed_does_not_lead_the_clients_offset_back() -> None:
+    """The official client takes any text at the end of an event for its offset, whenever the event comes."""
+    wire, queue = Wire(), outlet()
+    queue.attach(wire.send)
+    member = Member("/", "s", "e", queue)
+    member.offsets = True
+    fanout = Fanout()
+    queue.push(Frame("busy"))
+    fanout.ephemeral(Emit("/", None, [], "2", '["hint","text"]', latest="k"), {"s": member})
+    for offset in ("5-1", "5-2"):
+        fanout.reliable(Emit("/", None, [], "2", '["said","text"]'), {"s": member}, offset)
+    await wire.finish(4)
+    ends = [json.loads(text[2:])[-1] for text in wire.sent[1:]]
+    assert ends == ["5-1", "5-2", None]

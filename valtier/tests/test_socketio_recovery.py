@@ -122,7 +122,7 @@ async def test_past_the_history_a_client_is_told_that_it_has_missed_something(
         assert (await one.snapshot())["not_recovered"] == 1
 
 
-@pytest.mark.parametrize("how", ["leave", "close", "disconnect", "disconnect_room"])
+@pytest.mark.parametrize("how", ["leave", "leave_rooms", "close", "disconnect", "disconnect_room"])
 async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
     two: list[Worker], node: NodeClients, how: str
 ) -> None:
@@ -137,6 +137,8 @@ async def test_who_loses_access_while_away_recovers_nothing_of_the_room(
     await other.emit("said", "secret, before", room="secret")
     if how == "leave":
         await other.do("leave_room", sid=sid, room="secret")
+    elif how == "leave_rooms":
+        assert await other.do("leave_rooms", whose="open", rooms=["secret"])
     elif how == "close":
         await other.do("close_room", room="secret")
     elif how == "disconnect":
@@ -303,3 +305,88 @@ async def test_who_left_and_came_back_before_the_link_dropped_is_in_the_room(
     await other.emit("said", "after", room="r")
     await eventually(lambda: node.got("ann", "said") == ["before", "missed", "after"])
     assert node.connects["ann"][1][1]
+
+
+@pytest.mark.parametrize("how", ["close", "leave_rooms"])
+async def test_a_room_that_was_lost_while_away_stays_lost_however_often_one_comes_back(
+    two: list[Worker], node: NodeClients, how: str
+) -> None:
+    one, other = two
+    await joined(node, "ann", one, "open", "secret")
+    await other.emit("said", "before", room="open")
+    await eventually(lambda: node.got("ann", "said") == ["before"])
+    node.tell("rooms", "ann", [])
+    node.tell("freeze", "ann")
+    await eventually(lambda: node.disconnects["ann"])
+    if how == "close":
+        await other.do("close_room", room="secret")
+    else:
+        assert await other.do("leave_rooms", whose="open", rooms=["secret"])
+    for turn in range(2, 5):
+        node.tell("thaw", "ann")
+        await eventually(lambda turn=turn: len(node.connects["ann"]) == turn, 20)  # type: ignore[misc]
+        await other.emit("said", "secret", room="secret")
+        await other.emit("said", turn, room="open")
+        await eventually(lambda turn=turn: turn in node.got("ann", "said"))  # type: ignore[misc]
+        node.tell("freeze", "ann")
+        await eventually(lambda turn=turn: len(node.disconnects["ann"]) == turn)  # type: ignore[misc]
+    assert all(recovered for _, recovered in node.connects["ann"][1:])
+    assert node.got("ann", "said") == ["before", 2, 3, 4]
+
+
+async def test_who_was_disconnected_while_away_does_not_recover_by_a_later_offset(two: list[Worker]) -> None:
+    """What a client says of how far it has come may not hide that it was taken out."""
+    one, other = two
+    query = {"EIO": "4", "transport": "websocket"}
+    async with aiohttp.ClientSession() as session:
+
+        async def connect(auth: dict[str, Any]) -> dict[str, Any]:
+            async with session.ws_connect(f"{one.url}/socket.io/", params=query) as ws:
+                await ws.receive()
+                await ws.send_str("40" + json.dumps(auth))
+                while not (text := (await ws.receive(timeout=10)).data).startswith("40{"):
+                    pass
+                told: dict[str, Any] = json.loads(text[2:])
+                return told
+
+        async def gone() -> bool:
+            return bool((await one.snapshot())["sockets"] == 0)
+
+        victim = await connect({"rooms": ["user"]})
+        await eventually(gone)
+        again = await connect({"pid": victim["pid"]})
+        assert again["sid"] == victim["sid"]
+        await eventually(gone)
+        await other.do("disconnect_room", room="user")
+        await other.emit("said", "later", room="elsewhere")
+        async with session.ws_connect(f"{one.url}/socket.io/", params=query) as ws:
+            await ws.receive()
+            await ws.send_str('40{"rooms":["elsewhere"]}')
+            await ws.receive(timeout=10)
+            await other.emit("said", "now", room="elsewhere")
+            offset = json.loads((await ws.receive(timeout=10)).data[2:])[-1]
+        await eventually(gone)
+        assert (await connect({"pid": victim["pid"], "offset": offset}))["sid"] != victim["sid"]
+
+
+@pytest.mark.parametrize("change", ["enter", "leave"])
+async def test_a_change_of_rooms_that_valkey_did_not_take_is_written_later(
+    valkey: EmbeddedValkey, node: NodeClients, change: str
+) -> None:
+    async with FaultProxy(valkey.port) as proxy, workers(proxy.url(valkey.url), 1) as (one,):
+        await joined(node, "ann", one, *(["r"] if change == "leave" else []))
+        sid = node.connects["ann"][0][0]
+        key = f"valtier:sio:{{c:{sid}}}"
+        await eventually(lambda: valkey.call("EXISTS", key) == 1)
+        proxy.refuse()
+        proxy.cut()
+        await one.do(f"{change}_room", sid=sid, room="r")
+
+        async def failed() -> bool:
+            return bool((await one.snapshot())["state_failures"])
+
+        await eventually(failed)
+        proxy.heal()
+        there = 0 if change == "leave" else 1
+        await eventually(lambda: valkey.call("HEXISTS", key, 'r"r"') == there, 20)
+        assert valkey.call("HGET", key, "n") == b"/"

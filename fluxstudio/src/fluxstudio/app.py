@@ -82,6 +82,8 @@ from valtier.vitals.statsd import Statsd, StatsdOptions
 log = logging.getLogger("fluxstudio")
 
 _IDLE_S = 3600.0
+_CONNECTS_A_MINUTE = 300
+"""From one address: an office behind one that loads the page anew all at once."""
 _SESSION_DEADLINE_S = 5.0
 """As long as a request waits for a connection to PostgreSQL, too."""
 
@@ -294,6 +296,8 @@ async def _open_studio(
         boards=boards,
         origins=[],
         use_redis=settings.use_redis,
+        client=ClientAddress(settings.trusted_proxies),
+        connects_a_minute=None if settings.api_limit is None else _CONNECTS_A_MINUTE,
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -30,10 +31,11 @@ _START_S = 120
 
 
 class Front:
-    """An address before the workers, as a load balancer is: to the first of them that answers."""
+    """An address before the workers, as a load balancer is: to the first of them that answers, in their order or any."""
 
-    def __init__(self, workers: list[StudioWorker]) -> None:
+    def __init__(self, workers: list[StudioWorker], chance: random.Random | None = None) -> None:
         self._workers = workers
+        self._chance = chance
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.Task[None]] = set()
         self.open = True
@@ -58,16 +60,17 @@ class Front:
         task = asyncio.get_running_loop().create_task(self._pass(reader, writer))
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
+        task.add_done_callback(lambda _: writer.close())  # also if it was cut before it began
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            for worker in self._workers if self.open else []:
-                with contextlib.suppress(OSError):
-                    there = await asyncio.open_connection("127.0.0.1", worker.port)
-                    await self._both(reader, writer, *there)
-                    return
-        finally:
-            writer.close()
+        workers = list(self._workers)
+        if self._chance is not None:
+            self._chance.shuffle(workers)
+        for worker in workers if self.open else []:
+            with contextlib.suppress(OSError):
+                there = await asyncio.open_connection("127.0.0.1", worker.port)
+                await self._both(reader, writer, *there)
+                return
 
     @staticmethod
     async def _both(
@@ -83,10 +86,10 @@ class Front:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            other_writer.close()  # first: this may be cut again
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            other_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -47,6 +47,11 @@ class StudioWorker:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started, and neither killed nor stopped since."""
+        return self._process is not None
+
     async def start(self) -> None:
         """Returns when it answers."""
         granian = Path(sys.executable).with_name("granian")

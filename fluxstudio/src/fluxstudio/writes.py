@@ -44,13 +44,13 @@ class Writes:
         self.told: Told = _tell_nobody
         """Hears what each write has made stale, once it is committed; set by the realtime side."""
 
-    async def run(self, change: Change[T]) -> T:
-        """Commits `change`, invalidates what it made stale, and returns its result.
+    async def run(self, change: Change[T], *, then: Callable[[T], Awaitable[None]] | None = None) -> T:
+        """Commits `change`, invalidates what it made stale, tells `then` the result and returns it.
 
         Cancelling the caller does not stop a write that has begun: a client that hangs up leaves neither half a
-        write nor a stale entry.
+        write nor a stale entry, nor one that nobody is told of.
         """
-        task = asyncio.get_running_loop().create_task(self._commit(change), name="write")
+        task = asyncio.get_running_loop().create_task(self._commit(change, then), name="write")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
@@ -64,7 +64,13 @@ class Writes:
         while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _commit(self, change: Change[T]) -> T:
+    async def _commit(self, change: Change[T], then: Callable[[T], Awaitable[None]] | None) -> T:
+        result = await self._repeat(change)
+        if then is not None:
+            await then(result)
+        return result
+
+    async def _repeat(self, change: Change[T]) -> T:
         for _ in range(_ATTEMPTS - 1):
             try:
                 return await self._try(change)

@@ -32,6 +32,8 @@ KEEP_UNUSED_S = 24 * 3600.0
 """For how long an image stays that nothing names: somebody's undo, or a board that was edited offline, may name it."""
 COLLECT_EVERY_S = 3600.0
 _BATCH = 100
+_STORING = 2
+"""So many contents are stored at a time: each holds a connection to PostgreSQL meanwhile, and a store may be slow."""
 
 _TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
 
@@ -52,6 +54,7 @@ class Images:
         self._pool = pool
         self._storage = storage
         self._projects = projects
+        self._storing = asyncio.Semaphore(_STORING)
         self._collector: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -100,7 +103,8 @@ class Images:
                     content = await _receive(path, chunks)
             except TimeoutError:
                 raise Problem(408, "request-timeout", "The upload took too long. Send it again.") from None
-            await self._store(actor, board_id, file_id, content, path)
+            async with self._storing:
+                await self._store(actor, board_id, file_id, content, path)
         return encode(
             Image(
                 file_id,

@@ -88,6 +88,23 @@ async def merge_elements(
     return {row["element_id"] for row in rows}
 
 
+async def holds_all(connection: Connection, board_id: int, elements: Sequence[Element]) -> bool:
+    """Whether all these states are what the board has: then somebody sent them before."""
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM board_elements known
+          JOIN unnest($2::text[], $3::bigint[], $4::bigint[]) AS given(id, version, nonce)
+            ON (known.element_id, known.version, known.version_nonce) = (given.id, given.version, given.nonce)
+         WHERE known.board_id = $1
+        """,
+        board_id,
+        [element.id for element in elements],
+        [element.version for element in elements],
+        [element.nonce for element in elements],
+    )
+    return count == len(elements)
+
+
 async def count_elements(connection: Connection, board_id: int) -> int:
     return cast(
         "int", await connection.fetchval("SELECT count(*) FROM board_elements WHERE board_id = $1", board_id)
@@ -274,6 +291,17 @@ async def fetch_link(connection: Connection, token_hash: bytes) -> Record | None
     return await connection.fetchrow(
         """
         SELECT id, board_id, may_edit, expires_at FROM board_links
+         WHERE token_hash = $1 AND coalesce(expires_at > now(), true)
+        """,
+        token_hash,
+    )
+
+
+async def fetch_link_ends_in(connection: Connection, token_hash: bytes) -> Record | None:
+    """Returns in how many seconds a link expires, by the database's clock; no row if it opens nothing."""
+    return await connection.fetchrow(
+        """
+        SELECT extract(epoch FROM expires_at - now())::float8 AS ends_in_s FROM board_links
          WHERE token_hash = $1 AND coalesce(expires_at > now(), true)
         """,
         token_hash,

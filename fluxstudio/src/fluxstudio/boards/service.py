@@ -56,11 +56,19 @@ class BoardChanged:
 Announce = Callable[[BoardChanged], Awaitable[None]]
 
 
+List = Callable[[int, int | None], Awaitable[None]]
+"""Given a project whose list of boards has changed, and the board that is gone, if one is."""
+
+
 Expel = Callable[[bytes, int], Awaitable[None]]
 """Given the hash of a link's token and its board, before it is committed that it opens nothing any more."""
 
 
 async def _tell_nobody(_: BoardChanged) -> None:
+    return
+
+
+async def _list_to_nobody(_: int, __: int | None) -> None:
     return
 
 
@@ -77,6 +85,8 @@ class Boards:
         self._projects = projects
         self.announce: Announce = _tell_nobody
         """Tells those who look at a board that it has changed; set by the realtime side."""
+        self.listed: List = _list_to_nobody
+        """Tells those who are in a project that its boards are others; set by the realtime side."""
         self.expel: Expel = _expel_nobody
         """Ends the connections of those who came by a link; set by the realtime side."""
         self._looked_at: dict[int, float] = {}  # when this worker last asked whether a revision is due
@@ -117,27 +127,28 @@ class Boards:
             row = await queries.insert_board(connection, project_id, user_id, title)
             return (row["id"], encode(_board(row))), NOTHING
 
-        return await self._writes.run(change)
+        return await self._writes.run(change, then=lambda _: self.listed(project_id, None))
 
     async def rename(self, user_id: int, board_id: int, title: str) -> bytes:
         """Renames a board and returns it as JSON. Raises problems as `apply` does."""
 
-        async def change(connection: Connection) -> tuple[bytes, Stale]:
+        async def change(connection: Connection) -> tuple[Board, Stale]:
             await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
             await queries.rename_board(connection, board_id, title)
-            return encode(await _fetch(connection, board_id)), NOTHING
+            return await _fetch(connection, board_id), NOTHING
 
-        return await self._writes.run(change)
+        board = await self._writes.run(change, then=lambda board: self.listed(board.project_id, None))
+        return encode(board)
 
     async def delete(self, user_id: int, board_id: int) -> None:
         """Deletes a board with all its revisions. Raises problems as `apply` does."""
 
-        async def change(connection: Connection) -> tuple[None, Stale]:
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+        async def change(connection: Connection) -> tuple[int, Stale]:
+            project_id = await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
             await queries.delete_board(connection, board_id)
-            return None, NOTHING
+            return project_id, NOTHING
 
-        await self._writes.run(change)
+        await self._writes.run(change, then=lambda project_id: self.listed(project_id, board_id))
 
     # -- the scene -----------------------------------------------------------------------------------------
 
@@ -168,12 +179,24 @@ class Boards:
                 is full.
         """
 
-        async def change(connection: Connection) -> tuple[Applied, Stale]:
+        async def change(connection: Connection) -> tuple[tuple[Applied, bool], Stale]:
             await access.require(connection, self._projects, actor, board_id, edit=True)
-            return await self._merge(connection, board_id, elements), NOTHING
+            applied = await self._merge(connection, board_id, elements)
+            again = (
+                not applied.accepted
+                and bool(elements)
+                and await queries.holds_all(connection, board_id, elements)
+            )
+            return (applied, again), NOTHING
 
-        applied = await self._writes.run(change)
-        await self._changed(actor, board_id, applied, elements, origin)
+        async def tell(done: tuple[Applied, bool]) -> None:
+            applied, again = done
+            if again:
+                # A worker may have died that had committed this and told nobody. Who does not know the version reads anew.
+                await self.announce(BoardChanged(board_id, applied.version, [], actor, origin))
+            await self._changed(actor, board_id, applied, elements, origin)
+
+        applied, _ = await self._writes.run(change, then=tell)
         return applied
 
     @staticmethod
@@ -284,8 +307,10 @@ class Boards:
             back = revisions.back_to(revisions.unpack(packed), now)
             return (await self._merge(connection, board_id, back), back), NOTHING
 
-        applied, back = await self._writes.run(change)
-        await self._changed(actor, board_id, applied, back)
+        async def tell(done: tuple[Applied, list[Element]]) -> None:
+            await self._changed(actor, board_id, *done)
+
+        applied, _ = await self._writes.run(change, then=tell)
         return applied
 
     # -- share links ---------------------------------------------------------------------------------------
@@ -328,6 +353,15 @@ class Boards:
             return None, NOTHING
 
         await self._writes.run(change)
+
+    async def link_ends_in(self, actor: Actor) -> float | None:
+        """Returns in how many seconds a guest's link expires; `None`: never. Raises a 404 problem."""
+        async with self._pool.acquire() as connection:
+            link = await queries.fetch_link_ends_in(connection, actor.link or b"")
+        if link is None:
+            raise not_found("link")
+        ends_in_s: float | None = link["ends_in_s"]
+        return ends_in_s
 
     async def open_link(self, actor: Actor) -> bytes:
         """Returns the board that a guest's link opens, as JSON. Raises a 404 problem."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import obstore
@@ -12,6 +15,11 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 from fluxstudio.settings import SettingsError
 
 _CHUNK = 256 * 1024
+_CONNECT_S = 3
+_REQUEST_S = 20
+_GIVE_UP_S = 10
+_DEADLINE_S = 45.0
+"""Of storing one content: whoever does it holds a connection to PostgreSQL."""
 
 
 class StorageError(Exception):
@@ -28,7 +36,8 @@ class Storage:
     def open(cls, url: str) -> Storage:
         """Opens `memory:`, `file:///directory` (made if need be), `s3://bucket/prefix`, or what else obstore knows.
 
-        Credentials come from the environment (`AWS_ACCESS_KEY_ID`, …), never from the URL.
+        Credentials come from the environment (`AWS_ACCESS_KEY_ID`, …), never from the URL; so does the address of a store
+        that is not Amazon's (`AWS_ENDPOINT_URL`), which may be `http://` inside one's own network.
 
         Raises:
             SettingsError: it can't be one.
@@ -38,7 +47,7 @@ class Storage:
                 return cls(MemoryStore())
             if url.startswith("file://"):
                 return cls(LocalStore(Path(url.removeprefix("file://")), mkdir=True))
-            return cls(from_url(url))
+            return cls(_remote(url))
         except (BaseError, ValueError, OSError) as exc:
             raise SettingsError(
                 f"ASSETS_URL can't be used ({type(exc).__name__}): set it to file:///directory or s3://bucket/prefix"
@@ -51,8 +60,9 @@ class Storage:
             StorageError: it could not be stored.
         """
         try:
-            await obstore.put_async(self._store, _path(sha256), content)
-        except (BaseError, OSError) as exc:
+            async with asyncio.timeout(_DEADLINE_S):
+                await obstore.put_async(self._store, _path(sha256), content)
+        except (BaseError, OSError) as exc:  # a timeout is an OSError, too
             raise StorageError(f"storing failed: {type(exc).__name__}") from exc
 
     async def stream(self, sha256: bytes) -> AsyncIterator[bytes]:
@@ -79,6 +89,20 @@ class Storage:
             return
         except (BaseError, OSError) as exc:
             raise StorageError(f"deleting failed: {type(exc).__name__}") from exc
+
+
+def _remote(url: str) -> ObjectStore:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+    store: ObjectStore = from_url(
+        url,
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=_CONNECT_S),
+            "timeout": timedelta(seconds=_REQUEST_S),
+        },
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=_GIVE_UP_S)},
+    )
+    return store
 
 
 async def _chunks(stream: AsyncIterator[object]) -> AsyncIterator[bytes]:

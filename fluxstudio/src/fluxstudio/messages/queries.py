@@ -63,10 +63,11 @@ async def insert_message(
 
 
 async def fetch_sent(connection: Connection, project_id: int, user_id: int, client_id: UUID) -> Record | None:
-    """Returns the message that the user has sent with this id of their own."""
+    """Returns the message that the user has sent with this id of their own, and its age."""
     return await connection.fetchrow(
         """
-        SELECT m.id, m.body, m.created_at, u.name AS author_name
+        SELECT m.id, m.body, m.created_at, u.name AS author_name,
+               extract(epoch FROM now() - m.created_at)::float8 AS age_s
           FROM messages m JOIN users u ON u.id = m.author_id
          WHERE m.project_id = $1 AND m.author_id = $2 AND m.client_id = $3
         """,

@@ -19,6 +19,10 @@ Announce = Callable[[int, bytes], Awaitable[None]]
 """Given the project and the message as JSON, once it is committed."""
 
 
+_TOLD_S = 2.0
+"""After this time a message that is sent again is told again."""
+
+
 async def _tell_nobody(_: int, __: bytes) -> None:
     return
 
@@ -76,23 +80,33 @@ class Messages:
             row = await queries.insert_message(connection, project_id, user_id, form.body, form.client_id)
             check_writer(row["role"])
             if row["id"] is None:
-                return (await self._sent(connection, user_id, project_id, form), False), NOTHING
+                return await self._sent(connection, user_id, project_id, form), NOTHING
             author = MessageAuthor(user_id, row["author_name"])
             message = Message(row["id"], project_id, author, form.body, row["created_at"], form.client_id)
             return (encode(message), True), staleness.message_posted(project_id, row["member_ids"])
 
-        body, new = await self._writes.run(change)
-        if new:
-            await self.announce(project_id, body)
+        async def tell(done: tuple[bytes, bool]) -> None:
+            body, untold = done
+            if untold:
+                await self.announce(project_id, body)
+
+        body, _ = await self._writes.run(change, then=tell)
         return body
 
     @staticmethod
-    async def _sent(connection: Connection, user_id: int, project_id: int, form: NewMessage) -> bytes:
-        """Returns the message that was sent before, as JSON."""
+    async def _sent(
+        connection: Connection, user_id: int, project_id: int, form: NewMessage
+    ) -> tuple[bytes, bool]:
+        """Returns the message that was sent before, as JSON, and whether others may not have been told of it.
+
+        Who sends again after a while had no answer: the worker may have died between the commit and telling. To be told
+        twice harms nobody: messages have ids.
+        """
         if form.client_id is None:
             raise LookupError("INSERT of a message returned no row")
         row = await queries.fetch_sent(connection, project_id, user_id, form.client_id)
         if row is None or row["body"] != form.body:
             raise conflict("client-id-taken", "Another message has this client_id: make a new one for each.")
         author = MessageAuthor(user_id, row["author_name"])
-        return encode(Message(row["id"], project_id, author, row["body"], row["created_at"], form.client_id))
+        message = Message(row["id"], project_id, author, row["body"], row["created_at"], form.client_id)
+        return encode(message), row["age_s"] > _TOLD_S

@@ -7,12 +7,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from fluxstudio.boards.access import Actor
-from fluxstudio.problems import Problem
 from valtier.presence import Device, Diff, Presence, Roster
 
 log = logging.getLogger("fluxstudio")
+
+_AGAIN_S = 5.0
+_MAX_NAME = 150
+"""Bytes of a name as presence keeps it: percent-encoded, and with room for the key before it."""
 
 Tell = Callable[[str, dict[str, Any]], Awaitable[None]]
 """Sends this worker's clients in a room who is there: the whole, or what has changed."""
@@ -28,10 +32,9 @@ class Person:
     """Who it is to others: `u7`, or `g` and the connection's id for a guest."""
     name: str
     rooms: set[str] = field(default_factory=set)
-    may_edit: dict[str, bool] = field(default_factory=dict)
-    """By board's room: as it was checked last; each change is checked again where it is made."""
     device: Device | None = None
-    stop_watching: Callable[[], None] | None = None
+    ends: list[Callable[[], object]] = field(default_factory=list)
+    """What to stop when the connection has ended."""
 
     def card(self) -> dict[str, Any]:
         """What others are shown."""
@@ -115,31 +118,39 @@ class People:
                 task.cancel()
 
     async def _follow(self, presence: Presence, room: str) -> None:
-        try:
-            async with presence.watch(room) as changes:
-                async for change in changes:
-                    if isinstance(change, Diff):
-                        joined, left = map(_people, (change.joined, change.left))
-                        told = {"joined": joined, "left": [one["key"] for one in left]}
-                    else:
-                        told = _shown(change)
-                    await self._tell(room, told)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("Who is in a room can't be followed any more")
+        while True:
+            try:
+                async with presence.watch(room) as changes:
+                    async for change in changes:
+                        await self._tell(
+                            room, _changes(change) if isinstance(change, Diff) else _shown(change)
+                        )
+            except Exception:
+                log.exception("Who is in a room can't be followed; it is tried again in %g s", _AGAIN_S)
+            await asyncio.sleep(_AGAIN_S)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._beat_s / 2)
             devices = [person.device for person in self._here if person.device is not None]
             for start in range(0, len(devices), 100):
-                await asyncio.gather(*(device.beat() for device in devices[start : start + 100]))
+                beats = (device.beat() for device in devices[start : start + 100])
+                for outcome in await asyncio.gather(*beats, return_exceptions=True):
+                    if isinstance(outcome, Exception):
+                        log.error("Presence does not hear of a connection", exc_info=outcome)
 
 
 def _pack(person: Person) -> str:
     """The user of valtier's presence: key and name, so that a roster can be shown without a query."""
-    return f"{person.key}|{person.name[:40]}"
+    name = person.name
+    while len(quote(name)) > _MAX_NAME:  # most alphabets take six bytes a letter, some nine or twelve
+        name = name[:-1]
+    return f"{person.key}|{name}"
+
+
+def _changes(diff: Diff) -> dict[str, Any]:
+    joined, left = map(_people, (diff.joined, diff.left))
+    return {"joined": joined, "left": [one["key"] for one in left]}
 
 
 def _shown(roster: Roster) -> dict[str, Any]:
@@ -147,16 +158,12 @@ def _shown(roster: Roster) -> dict[str, Any]:
 
 
 def _people(users: Any, roster: Roster | None = None) -> list[dict[str, Any]]:
-    shown = []
-    for user in users:
+    shown: dict[str, dict[str, Any]] = {}
+    for user in sorted(users):
         key, _, name = user.partition("|")
-        one: dict[str, Any] = {"key": key, "name": name, "guest": key.startswith("g")}
+        # Somebody who has a new name has it on the devices that came since only.
+        one = shown.setdefault(key, {"key": key, "guest": key.startswith("g")})
+        one["name"] = name
         if roster is not None:
-            one["devices"] = roster.users[user]
-        shown.append(one)
-    return sorted(shown, key=lambda one: one["key"])
-
-
-def problem_of_permission(exc: Exception) -> bool:
-    """Whether an exception says that somebody may not see something (any more)."""
-    return isinstance(exc, Problem) and exc.status in {401, 403, 404}
+            one["devices"] = one.get("devices", 0) + roster.users[user]
+    return sorted(shown.values(), key=lambda one: one["key"])

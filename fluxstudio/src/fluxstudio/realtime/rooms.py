@@ -36,6 +36,12 @@ def link_room(token_hash: bytes) -> str:
     return f"link:{token_hash.hex()}"
 
 
+def named(room: str) -> dict[str, int]:
+    """Returns what a room is of, as events name it."""
+    kind, _, name = room.partition(":")
+    return {f"{kind}_id": int(name)}
+
+
 def number(data: object, name: str, *, least: int = 1) -> int:
     """Returns a whole number of what a client sent. Raises a 422 problem."""
     value = data.get(name) if isinstance(data, dict) else None

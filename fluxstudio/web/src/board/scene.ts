@@ -33,6 +33,11 @@ interface Joined {
   people: Person[];
 }
 
+interface Applied {
+  readonly version: number;
+  readonly accepted: readonly string[];
+}
+
 /** Which state of an element the server is known to have. */
 type Mark = `${number}:${number}`;
 
@@ -174,9 +179,9 @@ export class Scene {
     this.sending = true;
     let wait = 0;
     try {
-      const { version } = await this.post(batch);
+      const { version, accepted } = await this.post(batch);
       for (const element of batch) this.known.set(element.id, mark(element));
-      this.passed(version);
+      if (accepted.length > 0) this.passed(version); // else it is another's, and may not have arrived
     } catch (error) {
       wait = this.failed(error, batch);
     } finally {
@@ -188,10 +193,10 @@ export class Scene {
     }
   }
 
-  private async post(batch: readonly OrderedExcalidrawElement[]): Promise<{ version: number }> {
+  private async post(batch: readonly OrderedExcalidrawElement[]): Promise<Applied> {
     const elements = batch as unknown as Record<string, never>[];
     if (JSON.stringify(elements).length < MAX_BY_SOCKET) {
-      return ask<{ version: number }>("board:change", { board_id: this.board, elements });
+      return ask<Applied>("board:change", { board_id: this.board, elements });
     }
     const params = { path: { board_id: this.board } };
     return data(api.POST("/api/boards/{board_id}/elements", { params, body: { elements } }));

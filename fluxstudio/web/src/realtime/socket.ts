@@ -22,6 +22,7 @@ export interface Told {
   "projects:changed": Record<string, never>;
   "project:changed": { project_id: number };
   "members:changed": { project_id: number };
+  "boards:changed": { project_id: number };
 }
 
 export interface Cursor extends Person {
@@ -101,12 +102,16 @@ export function on<E extends keyof Told>(event: E, listener: (told: Told[E]) => 
   return () => known.off(event as string, listener as (told: unknown) => void);
 }
 
-/** Calls `join` now, if the connection stands, and after each reconnect. */
+/** Calls `join` now, if the connection stands, after each reconnect, and when the server has missed what to tell. */
 export function joined(join: () => void): () => void {
   const known = connect(share);
   if (known.connected) join();
   known.on("connect", join);
-  return () => known.off("connect", join);
+  known.on("resync", join);
+  return () => {
+    known.off("connect", join);
+    known.off("resync", join);
+  };
 }
 
 function subscribe(watcher: () => void): () => void {

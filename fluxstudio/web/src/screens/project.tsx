@@ -40,6 +40,7 @@ export default function Project({ account, project, board }: Props) {
       }),
       on("project:changed", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
       on("members:changed", (told) => void queries.invalidateQueries({ queryKey: ["members", told.project_id] })),
+      on("boards:changed", (told) => void queries.invalidateQueries({ queryKey: ["boards", told.project_id] })),
       on("access:lost", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
     ];
     return () => {

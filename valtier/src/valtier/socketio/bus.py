@@ -130,6 +130,13 @@ class Bus:
         if since is not None and time.monotonic() - since >= self._patience_s:
             self._serve_locally(track, time.monotonic())
 
+    async def flush(self, patience_s: float) -> bool:
+        """Returns whether Valkey has taken all that was sent before; waits so long at most, and not while it is away."""
+        waiting = [track.lane.flushed() for track in self._tracks if track.lane.waiting]
+        if waiting:
+            await asyncio.wait(waiting, timeout=patience_s)
+        return all(one.done() and one.result() for one in waiting)
+
     # -- hearing -------------------------------------------------------------------------------------------
 
     def _hearer(self, track: _Track) -> Callable[[EntryId, str, int, bytes, str], None]:
@@ -137,13 +144,7 @@ class Bus:
             self.received += 1
             place, track.highest = track.highest, max(track.highest, entry)
             if host == self.host:
-                if number >= track.ahead:
-                    track.ahead = 0
-                for mine, message in track.lane.seen(number, f"{entry[0]}-{entry[1]}"):
-                    if track.sequences.accept(
-                        host, mine
-                    ):  # those that were trimmed before they were read, too
-                        self._tell(track, host, message)
+                self._hear_own(track, entry, number, payload)
             elif not track.sequences.last(host) and (entry_id(was) if was else entry) <= place:
                 track.sequences.prime(host, number)  # of a time before this worker's
             else:
@@ -154,6 +155,16 @@ class Bus:
                     self._tell_gap(track.sequences.gaps - before)
 
         return hear
+
+    def _hear_own(self, track: _Track, entry: EntryId, number: int, payload: bytes) -> None:
+        if number >= track.ahead:
+            track.ahead = 0
+        come = track.lane.seen(number, f"{entry[0]}-{entry[1]}")
+        for mine, message in come:  # those that were trimmed before they were read, too
+            if track.sequences.accept(self.host, mine):
+                self._tell(track, self.host, message)
+        if not come and isinstance(pulse := decode(payload), Pulse):
+            self._hear_pulse(track, self.host, pulse)  # it was late, and is a proof all the same
 
     def _tell_gap(self, count: int) -> None:
         log.warning(

@@ -51,15 +51,36 @@ class Connecting(Dispatching):
             )
             return
         member.offsets, member.identity = wants, identity
-        refusal = await self._ask_application(member, auth or None)
-        if self._open_socket(eio_sid) is None:
-            self.manager.index.part(namespace, member.sid)
-        elif refusal is not None:
+        try:
+            refusal = await self._ask_application(member, auth or None)
+        except BaseException:  # its connection was closed, and whoever reads it is stopped
+            self.eio.spawn(self._retire(member, self.reason.TRANSPORT_CLOSE))
+            raise
+        if refusal is not None:
             self._forget_state(member)
-            self.manager.index.part(namespace, member.sid)
+            self.manager.index.remove(member)
             self._push(eio_sid, packets.control(packets.CONNECT_ERROR, namespace, refusal))
+        elif member.leaving:  # it was disconnected meanwhile
+            await self._retire(member, self.reason.SERVER_DISCONNECT)
+            self._push(
+                eio_sid, packets.control(packets.CONNECT_ERROR, namespace, {"message": "Unable to connect"})
+            )
+        elif (
+            self._open_socket(eio_sid) is None or self.manager.index.get(namespace, member.sid) is not member
+        ):
+            await self._retire(member, self.reason.TRANSPORT_CLOSE)
         else:
             self._welcome(member, missed, wants=wants, returning=pid is not None)
+
+    async def _retire(self, member: Member, reason: str) -> None:
+        """A client that the application has been told of is gone: it is told that too, and the client is removed."""
+        member.leaving = True
+        try:
+            await self._trigger_event("disconnect", member.namespace, member.sid, reason)
+        except Exception:
+            log.exception("The disconnect handler of the Socket.IO namespace %s failed", member.namespace)
+        finally:
+            self.manager.index.remove(member)
 
     def _welcome(self, member: Member, missed: list[Missed] | None, *, wants: bool, returning: bool) -> None:
         timer = self._newcomers.pop(member.eio_sid, None)
@@ -103,22 +124,40 @@ class Connecting(Dispatching):
             sid = manager.register(eio_sid, namespace, claimed.sid, hold=True)
             member = manager.index.get(namespace, sid) if sid is not None else None
             if member is not None:
-                for room in claimed.who.rooms:
-                    manager.index.enter(member, room)
-                missed = await resumption.missed(
-                    claimed, most=self.eio.max_frames // 2, most_bytes=self.eio.max_queued_bytes // 2
-                )
-                if missed is not None and manager.index.get(namespace, claimed.sid) is member:
-                    for room in list(member.rooms):
-                        if room not in claimed.who.rooms:  # it was taken out meanwhile
-                            manager.index.leave(member, room)
-                    member.pid, member.owner, member.recovered = claimed.pid, claimed.owner, True
-                    if claimed.session is not None:
-                        self.eio.sockets[eio_sid].session[namespace] = claimed.session
+                missed = await self._catch_up(member, claimed)
+                if missed is not None:
                     return member, missed
-                manager.index.part(namespace, claimed.sid)
         sid = await manager.pre_connect(eio_sid, namespace, hold=True)
         return (None if sid is None else manager.index.get(namespace, sid)), None
+
+    async def _catch_up(self, member: Member, claimed: Claimed) -> list[Missed] | None:
+        """Puts a client that is registered where it was. Returns what it missed; `None`: it can't recover, and is out."""
+        manager, resumption = self.manager, self._resumption
+        if resumption is None:
+            return None
+        before = set(claimed.who.rooms)
+        for room, entered in claimed.who.rooms.items():
+            manager.index.enter(member, room, resumption.state.text(entered))
+        try:
+            missed = await resumption.missed(
+                claimed, most=self.eio.max_frames // 2, most_bytes=self.eio.max_queued_bytes // 2
+            )
+        except BaseException:
+            manager.index.remove(member)
+            raise
+        socket = self._open_socket(member.eio_sid)
+        if missed is None or socket is None or manager.index.get(member.namespace, member.sid) is not member:
+            manager.index.remove(member)
+            return None
+        member.pid, member.owner, member.recovered = claimed.pid, claimed.owner, True
+        member.confirmed = resumption.state.text(claimed.since)
+        for room in before - set(claimed.who.rooms):  # it was taken out meanwhile
+            manager.index.leave(member, room)
+        if set(member.rooms) != before:
+            resumption.owe(member)
+        if claimed.session is not None:
+            socket.session[member.namespace] = claimed.session
+        return missed
 
     async def _ask_application(self, member: Member, auth: Any) -> Any:
         """Calls the connect handler. Returns what to refuse the client with, or `None`."""

@@ -51,14 +51,15 @@ class Fanout:
             count += 1
         return count
 
-    def ephemeral(self, emit: Emit, members: dict[str, Member], offset: str | None) -> None:
+    def ephemeral(self, emit: Emit, members: dict[str, Member]) -> None:
         """Sends a volatile event to whoever is not busy, or queues the latest of its key."""
         parts = tuple(emit.parts)
         plain = Frame(f"4{emit.head}{emit.body}", parts)
         marked = plain
-        if offset is not None and emit.body.endswith('"]'):
-            # A client takes any text at an event's end for its offset.
-            marked = Frame(f"4{emit.head}{with_offset(emit.body, offset)}", parts)
+        if emit.body.endswith('"]'):
+            # A client takes any text at an event's end for its offset; and a real one would lead it back, where the event
+            # has waited while reliable ones passed.
+            marked = Frame(f"4{emit.head}{emit.body[:-1]},null]", parts)
         for sid, member in members.items():
             if sid in emit.skip:
                 continue

@@ -80,6 +80,7 @@ class Lane:
         """Events that have not come back through the stream."""
         self._something = asyncio.Event()
         self._empty = asyncio.Event()
+        self._flushes: list[tuple[int, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -102,6 +103,7 @@ class Lane:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._tell_flushes(failed=True)
 
     def put(self, message: BusMessage) -> int:
         """Queues an event. Returns its number. Costs no round trip.
@@ -124,6 +126,24 @@ class Lane:
         self.waiting_bytes += len(payload)
         self._something.set()
         return self.number
+
+    def flushed(self) -> asyncio.Future[bool]:
+        """Returns what becomes true when the server has taken all that was put before, and false if it is away."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            done.set_result(True)
+        elif self.failure is not None:
+            done.set_result(False)
+        else:
+            self._flushes.append((self.number, done))
+        return done
+
+    def _tell_flushes(self, *, failed: bool = False) -> None:
+        last = self._waiting[0].number - 1 if self._waiting else self.number
+        while self._flushes and (failed or self._flushes[0][0] <= last):
+            done = self._flushes.pop(0)[1]
+            if not done.done():
+                done.set_result(not failed)
 
     def seen(self, number: int, entry: str) -> list[tuple[int, BusMessage]]:
         """Notes that an event has come back. Returns it, if it had not before, and any before it that never did."""
@@ -151,11 +171,13 @@ class Lane:
                 elif self.failure is None:
                     log.warning("Socket.IO events wait for Redis: %s", exc)
                 self.failure = str(exc)
+                self._tell_flushes(failed=True)
                 await asyncio.sleep(_PAUSE_S)
             else:
                 if self.failure is not None:
                     log.info("Redis takes Socket.IO events again")
                 self.failure = None
+                self._tell_flushes()
 
     async def _append(self, *, force: bool = False) -> None:
         batch: list[_Event] = []

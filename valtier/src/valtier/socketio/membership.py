@@ -32,11 +32,12 @@ class Membership(AsyncManager):  # type: ignore[misc]
     async def ready(self) -> None:
         """Returns when clients may be accepted."""
 
-    def spawn(self, job: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Runs what nobody waits for; its end is waited for at the close."""
         task = asyncio.get_running_loop().create_task(job, name="valtier-socketio-job")
         self._jobs.add(task)
         task.add_done_callback(self._finish)
+        return task
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         self._jobs.discard(task)
@@ -83,7 +84,10 @@ class Membership(AsyncManager):  # type: ignore[misc]
         return sid
 
     async def disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        self.index.part(namespace, sid)
+        member = self.index.get(namespace, sid)
+        # While the application heard of the end of a connection, its client may have come back and have recovered.
+        if member is not None and (member.leaving or not isinstance(member.sink, Held)):
+            self.index.remove(member)
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
         member = self.index.get(namespace, sid)

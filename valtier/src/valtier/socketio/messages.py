@@ -72,7 +72,16 @@ class Tick(msgspec.Struct, array_like=True, tag=5, frozen=True):
     entries: dict[str, str]
 
 
-BusMessage = Emit | Control | Answer | Ask | Pulse
+class Expel(msgspec.Struct, array_like=True, tag=6, frozen=True):
+    """Whoever is in `room` leaves `rooms`; each worker answers when its clients have."""
+
+    namespace: str
+    room: Room
+    rooms: list[Room]
+    ask: int
+
+
+BusMessage = Emit | Control | Answer | Ask | Pulse | Expel
 EphemeralMessage = Emit | Tick
 
 encode = msgspec.msgpack.Encoder().encode

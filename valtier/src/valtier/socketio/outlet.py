@@ -8,7 +8,7 @@ Design
     is a coroutine, one task sends what waits for a client.)
 
     Three classes: *reliable* frames queue in order, and whoever lets more than `max_bytes` or `max_frames` wait is
-    evicted; *volatile* ones are dropped while anything waits; of those with a *key*, only the latest waits.
+    evicted (one frame counts for half of `max_bytes` at most: who is sent something large is not slow); *volatile* ones are dropped while anything waits; of those with a *key*, only the latest waits.
 """
 
 from __future__ import annotations
@@ -110,11 +110,17 @@ class Outlet:
         if not self._queue and self._send is not None and self._flushing is None and self._flown():
             self._start(messages[0][0])
             if len(messages) > 1:
-                self._queue.extend(messages[1:])
-                self._added(frame.size - messages[0][1])
+                self._wait(messages[1:], frame.size - messages[0][1])
             return
+        self._wait(messages, frame.size)
+
+    def _wait(self, messages: list[tuple[Message, int]], size: int) -> None:
+        most = self._max_bytes // 2
+        if size > most:
+            messages = [(message, most // len(messages)) for message, _ in messages]
+            size = most
         self._queue.extend(messages)
-        self._added(frame.size)
+        self._added(size)
 
     def push_volatile(self, frame: Frame) -> bool:
         """Sends a frame if nothing else waits. Returns whether it was sent."""

@@ -28,6 +28,7 @@ log = logging.getLogger("valtier")
 
 _CLAIM = Script.load("valtier.socketio", "claim.lua")
 _TOUCH = Script.load("valtier.socketio", "touch.lua")
+_WRITE = Script.load("valtier.socketio", "write.lua")
 _CHANGE = Script.load("valtier.socketio", "change.lua")
 _GRACE_S = 90.0
 _PID = re.compile(r"[A-Za-z0-9_-]{8,64}\.[A-Za-z0-9_-]{16,64}", re.ASCII)
@@ -44,6 +45,8 @@ class Claimed:
     owner_before: str
     since: list[Position]
     who: Who
+    confirmed: list[Position]
+    """Up to here it was with a worker that knows so: what the client itself says is never believed to take back a leave."""
     session: Any = None
 
 
@@ -66,7 +69,7 @@ class Recovery:
 
     def __init__(self, valkey: Valkey, *, prefix: str, host: str, streams: int, history_s: float) -> None:
         self.failures = 0
-        """Writes that failed; what was written is written again at the client's next sign of life."""
+        """Writes that failed. What they wrote is written again."""
         self._valkey = valkey
         self._prefix = prefix
         self._host = host
@@ -113,41 +116,43 @@ class Recovery:
             fields.get(b"o", b"").decode(),
             since,
             Who(sid, namespace, rooms),
+            confirmed,
             session,
         )
 
-    async def write(self, state: State) -> None:
-        """Writes a client's whole state. One round trip."""
-        words: list[Any] = ["p", _hash(state.pid), "n", state.namespace, "i", state.identity]
-        words += ["o", state.owner, "h", self._host, "a", state.offset]
+    async def write(self, state: State) -> int:
+        """Writes a client's whole state. Returns 1, -1 if it has moved, -2 if that failed. One round trip."""
+        words: list[Any] = [state.owner, self._life_ms]
+        words += ["p", _hash(state.pid), "n", state.namespace, "i", state.identity]
+        words += ["h", self._host, "a", state.offset]
         for room, entered in state.rooms.items():
             words += (_field(room), entered)
         if state.session is not None and (packed := _pack(state.session)) is not None:
             words += ("d", packed)
-        key = self._key(state.sid)
-        await self._all(("DEL", key), ("HSET", key, *words), ("PEXPIRE", key, self._life_ms))
+        reply = await self._run(_WRITE, state.sid, *words)
+        return -2 if reply is None else int(reply)
 
-    async def enter(self, sid: str, room: Room, offset: str, *, owned: bool) -> None:
+    async def enter(self, sid: str, room: Room, offset: str, *, owned: bool) -> bool:
         """Notes that a client is in a room. One round trip. Where it is not `owned` here, it may not be anywhere."""
         key = self._key(sid)
         if owned:
-            await self._all(("HSETNX", key, _field(room), offset), ("PEXPIRE", key, self._life_ms))
-        else:
-            await self._run(_CHANGE, sid, "enter", _field(room), offset)
+            return await self._all(("HSETNX", key, _field(room), offset), ("PEXPIRE", key, self._life_ms))
+        return await self._run(_CHANGE, sid, "enter", _field(room), offset) is not None
 
-    async def leave(self, sid: str, room: Room) -> None:
+    async def leave(self, sid: str, room: Room) -> bool:
         """Notes that a client is in a room no more. One round trip."""
-        await self._all(("HDEL", self._key(sid), _field(room)))
+        return await self._all(("HDEL", self._key(sid), _field(room)))
 
-    async def remove(self, sid: str) -> None:
+    async def remove(self, sid: str) -> bool:
         """Forgets a client, wherever it is. One round trip."""
-        await self._all(("DEL", self._key(sid)))
+        return await self._all(("DEL", self._key(sid)))
 
-    async def save(self, sid: str, session: Any) -> None:
+    async def save(self, sid: str, session: Any) -> bool:
         """Keeps the application's session of a client, if msgpack can hold it. One round trip."""
         key, packed = self._key(sid), _pack(session)
-        if packed is not None:
-            await self._all(("HSET", key, "d", packed), ("PEXPIRE", key, self._life_ms))
+        if packed is None:
+            return True
+        return await self._all(("HSET", key, "d", packed), ("PEXPIRE", key, self._life_ms))
 
     async def touch(self, sid: str, owner: str, offset: str) -> int:
         """Notes how far a client has come. Returns 1, 0 if its state is gone, -1 if it has moved. One round trip."""
@@ -165,14 +170,17 @@ class Recovery:
             self.failures += 1
             return None
 
-    async def _all(self, *commands: tuple[Any, ...]) -> None:
+    async def _all(self, *commands: tuple[Any, ...]) -> bool:
+        """Returns whether all were done."""
+        failed = 0
         try:
             sent: Sequence[asyncio.Future[Reply]] = [self._valkey.call(*words) for words in commands]
-            for reply in await asyncio.gather(*sent, return_exceptions=True):
-                if isinstance(reply, BaseException):
-                    self.failures += 1
+            replies = await asyncio.gather(*sent, return_exceptions=True)
+            failed = sum(isinstance(reply, BaseException) for reply in replies)
         except ValkeyError:
-            self.failures += 1
+            failed = 1
+        self.failures += failed
+        return not failed
 
     def _key(self, sid: str) -> str:
         return f"{self._prefix}:sio:{{c:{sid}}}"

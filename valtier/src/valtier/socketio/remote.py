@@ -31,7 +31,7 @@ class Remote(Membership):
         if control.op == "enter":
             self._enter(member, control.room)
         elif control.op == "leave":
-            self._leave(member, control.room)
+            self.leave_here(member, control.room)
         elif control.op == "disconnect":
             self.spawn(self.server.disconnect(control.sid, namespace=control.namespace, ignore_queue=True))
         elif control.op == "drop" and member.owner == control.owner:
@@ -77,9 +77,11 @@ class Remote(Membership):
     def _enter(self, member: Member, room: Room) -> None:
         if room == member.sid or room in member.rooms:
             return
-        self.index.enter(member, room)
-        if member.pid and self.resumption is not None:
-            self.spawn(self.resumption.state.enter(member.sid, room, self.resumption.offset(), owned=True))
+        if self.resumption is None or not self.resumption.enabled:
+            self.index.enter(member, room)
+        else:
+            self.index.enter(member, room, self.resumption.offset())
+            self.resumption.entered(member, room)
 
     async def leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """Takes a client out of a room, on whatever worker it is. On its own worker this holds at once.
@@ -89,17 +91,18 @@ class Remote(Membership):
         """
         member = self.index.get(namespace, sid)
         if member is not None:
-            self._leave(member, room)
+            self.leave_here(member, room)
             return
         self._tell(Control("leave", namespace, sid, room), room)
         if self.resumption is not None:
             await self.resumption.state.leave(sid, room)
 
-    def _leave(self, member: Member, room: Room) -> None:
+    def leave_here(self, member: Member, room: Room) -> None:
+        """Takes a client of this process out of a room."""
         if room in member.rooms:
             self.index.leave(member, room)
-            if member.pid and self.resumption is not None:
-                self.spawn(self.resumption.state.leave(member.sid, room))
+            if self.resumption is not None:
+                self.resumption.left(member, room)
 
     async def close_room(self, room: Room, namespace: str = "/") -> None:
         """Takes everybody out of a room, on every worker.
@@ -112,8 +115,8 @@ class Remote(Membership):
 
     def _close_room(self, room: Room, namespace: str) -> None:
         for member in self.index.close(namespace, room):
-            if member.pid and self.resumption is not None:
-                self.spawn(self.resumption.state.leave(member.sid, room))
+            if self.resumption is not None:
+                self.resumption.left(member, room)
 
     async def disconnect_room(self, room: Room, namespace: str = "/") -> None:
         """Disconnects everybody in a room, on every worker; who is between two connections does not recover.

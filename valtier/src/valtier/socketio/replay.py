@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from valtier.socketio.messages import Control, Emit, Room, decode
+from valtier.socketio.messages import Control, Emit, Expel, Room, decode
 from valtier.socketio.offsets import ZERO, EntryId, Position, entry_id, format_entry, format_offset
 from valtier.wire import Valkey
 
@@ -38,6 +38,7 @@ class Who:
 async def replay(
     valkey: Valkey,
     streams: Sequence[str],
+    followed_from: Sequence[Position],
     since: Sequence[Position],
     until: Sequence[Position],
     who: Who,
@@ -47,8 +48,9 @@ async def replay(
 ) -> list[Missed] | None:
     """Returns the events between two offsets in order, or `None` if they are not all there, or too many.
 
-    Changes of rooms in between are followed, and `who.rooms` is what they are in the end. One round trip for each 500
-    messages on the bus, and two more for each stream.
+    Changes of rooms are followed from `followed_from` on, which is no later, and `who.rooms` is what they are in the end:
+    `since` is what a client says, and would skip that it was taken out. One round trip for each 500 messages on the bus,
+    and two more for each stream.
 
     Raises:
         ValkeyError: a stream can't be read.
@@ -57,11 +59,11 @@ async def replay(
     at = list(since)
     room_left = most_bytes
     for index, stream in enumerate(streams):
-        begin, end = since[index], until[index]
-        if begin.entry == ZERO or end.ahead or not await _reaches_back(valkey, stream, begin.entry):
+        begin, end, first = since[index], until[index], followed_from[index].entry
+        if first == ZERO or end.ahead or not await _reaches_back(valkey, stream, first):
             return None
         scan = _Scan(begin, index, who)
-        async for name, fields in _entries(valkey, stream, begin.entry, end.entry):
+        async for name, fields in _entries(valkey, stream, first, end.entry):
             emit = scan.take(entry_id(name), fields)
             if emit is None:
                 continue
@@ -70,7 +72,7 @@ async def replay(
                 return None
             at[index] = Position(entry_id(name), begin.host, begin.ahead)
             found.append(Missed(emit, format_offset(at)))
-        if who.kicked or not scan.whole or not await _reaches_back(valkey, stream, begin.entry):
+        if who.kicked or not scan.whole or not await _reaches_back(valkey, stream, first):
             return None
         at[index] = Position(end.entry)
     return found
@@ -94,6 +96,21 @@ async def _entries(valkey: Valkey, stream: str, begin: EntryId, end: EntryId) ->
         begin = entry_id(page[-1][0])
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Where a message was first, and by whom."""
+
+    entry: EntryId
+    """The one in the stream that was lost, where it was sent again."""
+    host: str
+    number: int
+
+    def is_behind(self, position: Position) -> bool:
+        if self.host == position.host and self.number <= position.ahead:
+            return False  # a worker had served it ahead of the stream
+        return self.entry > position.entry
+
+
 class _Scan:
     """Looks at the entries of one stream, in order, for one client."""
 
@@ -110,41 +127,48 @@ class _Scan:
 
     def take(self, entry: EntryId, fields: Sequence[bytes]) -> Emit | None:
         """Returns the event if the client has missed it."""
-        host, number = fields[1].decode(), int(fields[3])
-        if host == self._begin.host:
-            self._passed = max(self._passed, number)
-            if number <= self._begin.ahead:
-                return None
-        if len(fields) > 7 and entry_id(fields[7]) <= self._begin.entry:
-            return None  # it had it from a stream that was lost
+        sent = _Sent(entry_id(fields[7]) if len(fields) > 7 else entry, fields[1].decode(), int(fields[3]))
+        ahead = sent.host == self._begin.host and sent.number <= self._begin.ahead
+        if sent.host == self._begin.host:
+            self._passed = max(self._passed, sent.number)
         message = decode(fields[5])
         if isinstance(message, Control):
-            self._follow(message, entry)
-            return None
-        return message if isinstance(message, Emit) and self._is_for(message, entry) else None
+            self._follow(message, sent)
+        elif isinstance(message, Expel):
+            self._expel(message, sent)
+        elif isinstance(message, Emit) and not ahead and sent.entry > self._begin.entry < entry:
+            return message if self._is_for(message, sent) else None
+        return None
 
-    def _is_for(self, emit: Emit, entry: EntryId) -> bool:
+    def _is_for(self, emit: Emit, sent: _Sent) -> bool:
         who = self._who
         if emit.namespace != who.namespace or emit.ack or who.sid in emit.skip:
             return False
         if emit.rooms is None or who.sid in emit.rooms:
             return True
-        return any(self._was_in(room, entry) for room in emit.rooms)
+        return any(self._was_in(room, sent) for room in emit.rooms)
 
-    def _was_in(self, room: Room, entry: EntryId) -> bool:
-        entered = self._who.rooms.get(room)
-        return entered is not None and entry > entered[self._index].entry
+    def _was_in(self, room: Room, sent: _Sent) -> bool:
+        rooms = self._who.rooms
+        return room in rooms and sent.is_behind(rooms[room][self._index])
 
-    def _follow(self, control: Control, entry: EntryId) -> None:
+    def _follow(self, control: Control, sent: _Sent) -> None:
         who, room = self._who, control.room
         if control.namespace != who.namespace:
             return
-        if control.op == "kick" and (room == who.sid or self._was_in(room, entry)):
+        if control.op == "kick" and (room == who.sid or self._was_in(room, sent)):
             who.kicked = True
         elif (control.op == "close" or (control.op == "leave" and control.sid == who.sid)) and self._was_in(
-            room, entry
+            room, sent
         ):
             del who.rooms[room]
+
+    def _expel(self, expel: Expel, sent: _Sent) -> None:
+        who = self._who
+        if expel.namespace == who.namespace and (expel.room == who.sid or self._was_in(expel.room, sent)):
+            for room in expel.rooms:
+                if self._was_in(room, sent):
+                    del who.rooms[room]
 
 
 def rooms_of(fields: Mapping[bytes, bytes], parse: Any) -> dict[Room, Sequence[Position]]:

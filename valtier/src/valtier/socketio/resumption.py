@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import Any
+
+import msgspec
 
 from valtier.errors import ValkeyError
 from valtier.socketio.bus import Bus
@@ -14,7 +16,7 @@ from valtier.socketio.fanout import with_offset
 from valtier.socketio.frames import Frame
 from valtier.socketio.lane import OutboxFullError
 from valtier.socketio.membership import Membership
-from valtier.socketio.messages import Control
+from valtier.socketio.messages import Control, Room
 from valtier.socketio.recovery import Claimed, Recovery, State
 from valtier.socketio.replay import Missed, replay
 from valtier.socketio.rooms import Held, Member
@@ -23,10 +25,8 @@ from valtier.wire import Valkey
 log = logging.getLogger("valtier")
 
 _CATCH_UP_S = 2.0
+_OWED_S = 0.25
 _LOOK_S = 0.01
-
-SessionOf = Callable[[Member], Any]
-"""Tells the application's session of a client."""
 
 
 class Resumption:
@@ -41,6 +41,8 @@ class Resumption:
         self._valkey = valkey
         self._bus = bus
         self._manager = manager
+        self._owed: dict[Member, None] = {}  # whose state is not what Valkey has
+        self._paying: asyncio.Task[None] | None = None
 
     def offset(self) -> str:
         """Returns how far this worker's clients have been served."""
@@ -80,34 +82,76 @@ class Resumption:
             return await replay(
                 self._valkey,
                 self._bus.streams,
+                claimed.confirmed,
                 claimed.since,
                 until,
                 claimed.who,
                 most=most,
                 most_bytes=most_bytes,
             )
-        except ValkeyError as exc:
+        except (ValkeyError, msgspec.MsgspecError) as exc:
             log.warning("Socket.IO: what a client has missed could not be read: %s", exc)
             return None
 
     def begin_state(self, member: Member, session: Any) -> None:
         """Begins to keep a client's state, so that it can recover. No round trip is waited for."""
         member.pid, member.owner = self.state.new_pid(member.sid), self.state.new_owner()
-        self._write_state(member, session)
+        member.confirmed = self.offset()
+        self._manager.spawn(self._write(member, session))
 
-    def _write_state(self, member: Member, session: Any, offset: str | None = None) -> None:
-        offset = offset or self.offset()
+    async def _write(self, member: Member, session: Any) -> None:
         state = State(
             sid=member.sid,
             pid=member.pid,
             namespace=member.namespace,
             identity=member.identity,
             owner=member.owner,
-            offset=offset,
-            rooms=dict.fromkeys(member.rooms, offset),
+            offset=member.confirmed,
+            rooms={room: entered or member.confirmed for room, entered in member.rooms.items()},
             session=session,
         )
-        self._manager.spawn(self.state.write(state))
+        self._owed.pop(member, None)  # what changes from now on is a change of its own
+        if await self.state.write(state) == -2:
+            self.owe(member)
+
+    def entered(self, member: Member, room: Room) -> None:
+        """Notes that a client has entered a room. No round trip is waited for."""
+        if member.pid:
+            self._manager.spawn(
+                self._change(member, self.state.enter(member.sid, room, member.rooms[room], owned=True))
+            )
+
+    def left(self, member: Member, room: Room) -> None:
+        """Notes that a client has left a room. No round trip is waited for."""
+        if member.pid:
+            self._manager.spawn(self._change(member, self.state.leave(member.sid, room)))
+
+    async def _change(self, member: Member, change: Coroutine[Any, Any, bool]) -> None:
+        if not await change:
+            self.owe(member)
+
+    def owe(self, member: Member) -> None:
+        """Has a client's whole state written as soon as Valkey takes it: a room that it left must not come back with it."""
+        self._owed[member] = None
+        if self._paying is None:
+            self._paying = self._manager.spawn(self._pay())
+
+    async def _pay(self) -> None:
+        try:
+            while self._owed:
+                await asyncio.sleep(_OWED_S)
+                if self._valkey.available:
+                    for member in list(self._owed):
+                        if member.pid and self._manager.index.get(member.namespace, member.sid) is member:
+                            await self._write(member, self._session_of(member))
+                        else:
+                            self._owed.pop(member, None)
+        finally:
+            self._paying = None
+
+    def _session_of(self, member: Member) -> Any:
+        socket = self._manager.server.eio.sockets.get(member.eio_sid)
+        return None if socket is None else socket.session.get(member.namespace)
 
     def end_state(self, member: Member) -> None:
         """Forgets a client that has left on purpose."""
@@ -118,17 +162,18 @@ class Resumption:
     def save_state(self, member: Member, session: Any) -> None:
         """Keeps the application's session of a client with its state."""
         if member.pid:
-            self._manager.spawn(self.state.save(member.sid, session))
+            self._manager.spawn(self._change(member, self.state.save(member.sid, session)))
 
-    def alive(self, eio_sid: str, offset: str, session_of: SessionOf) -> None:
+    def alive(self, eio_sid: str, offset: str) -> None:
         """A client has confirmed that it has come to `offset`."""
         for member in self._manager.index.of_connection(eio_sid):
             if member.pid and member.connected and not isinstance(member.sink, Held):
-                self._manager.spawn(self._touch(member, offset, session_of))
+                member.confirmed = offset
+                self._manager.spawn(self._touch(member, offset))
 
-    async def _touch(self, member: Member, offset: str, session_of: SessionOf) -> None:
+    async def _touch(self, member: Member, offset: str) -> None:
         if await self.state.touch(member.sid, member.owner, offset) == 0 and member.pid:
-            self._write_state(member, session_of(member), offset)
+            await self._write(member, self._session_of(member))
 
 
 def frame_of(missed: Missed, member: Member) -> Frame:

@@ -54,6 +54,7 @@ class Member:
     __slots__ = (
         "_acks",
         "_numbers",
+        "confirmed",
         "connected",
         "eio_sid",
         "identity",
@@ -75,7 +76,8 @@ class Member:
         self.sink = sink
         self.connected = False
         self.leaving = False
-        self.rooms: set[Room] = set()
+        self.rooms: dict[Room, str] = {}
+        """Each with the offset at which it entered; empty where nothing is recovered."""
         self.offsets = False
         """Whether each event shall end with the client's offset."""
         self.identity = ""
@@ -83,6 +85,8 @@ class Member:
         self.pid = ""
         self.owner = ""
         self.recovered = False
+        self.confirmed = ""
+        """The offset up to which it has certainly got everything."""
         self._acks: dict[int, Callable[..., Any]] | None = None
         self._numbers: Iterator[int] | None = None
 
@@ -130,16 +134,23 @@ class Rooms:
 
     def part(self, namespace: str, sid: str) -> Member | None:
         """Removes a client from everywhere."""
-        space = self.spaces.get(namespace)
-        member = space.members.pop(sid, None) if space else None
-        if space is None or member is None:
-            return None
+        member = self.get(namespace, sid)
+        if member is not None:
+            self.remove(member)
+        return member
+
+    def remove(self, member: Member) -> bool:
+        """Removes a client from everywhere, unless another connection has its id by now. Returns whether it was there."""
+        space = self.spaces.get(member.namespace)
+        if space is None or space.members.get(member.sid) is not member:
+            return False
+        del space.members[member.sid]
         space.by_eio.pop(member.eio_sid, None)
         for room in member.rooms:
-            self._remove(space, room, sid)
+            self._remove(space, room, member.sid)
         if not space.members:
-            del self.spaces[namespace]
-        return member
+            del self.spaces[member.namespace]
+        return True
 
     def get(self, namespace: str, sid: str) -> Member | None:
         space = self.spaces.get(namespace)
@@ -156,12 +167,12 @@ class Rooms:
             space.members[space.by_eio[eio_sid]] for space in self.spaces.values() if eio_sid in space.by_eio
         ]
 
-    def enter(self, member: Member, room: Room) -> None:
-        member.rooms.add(room)
+    def enter(self, member: Member, room: Room, offset: str = "") -> None:
+        member.rooms[room] = offset
         self.spaces[member.namespace].rooms.setdefault(room, {})[member.sid] = member
 
     def leave(self, member: Member, room: Room) -> None:
-        member.rooms.discard(room)
+        member.rooms.pop(room, None)
         self._remove(self.spaces[member.namespace], room, member.sid)
 
     def close(self, namespace: str, room: Room) -> list[Member]:
@@ -169,7 +180,7 @@ class Rooms:
         space = self.spaces.get(namespace)
         members = space.rooms.pop(room, {}) if space else {}
         for member in members.values():
-            member.rooms.discard(room)
+            member.rooms.pop(room, None)
         return list(members.values())
 
     def members(self, namespace: str, rooms: Iterable[Room] | None) -> dict[str, Member]:

@@ -15,7 +15,6 @@ from valtier.socketio.dispatching import Limit
 from valtier.socketio.engine import EngineServer
 from valtier.socketio.manager import ValkeyManager
 from valtier.socketio.messages import Room
-from valtier.socketio.rooms import Member
 from valtier.socketio.snapshot import Snapshot
 from valtier.socketio.socket import Socket
 
@@ -179,6 +178,23 @@ class Server(Connecting):
         answers: list[Any] = await self.manager.ask_room(event, data, room, namespace, timeout)
         return answers
 
+    async def flush(self, patience: Duration = 0.5) -> bool:
+        """Waits until Valkey has what was emitted before; as `ValkeyManager.flush` says."""
+        done: bool = await self.manager.flush(patience)
+        return done
+
+    async def leave_rooms(
+        self,
+        whose: Room,
+        rooms: Sequence[Room],
+        *,
+        namespace: str | None = None,
+        timeout: Duration = 2.0,
+    ) -> bool:
+        """Takes everybody who is in one room out of others; as `ValkeyManager.leave_rooms` says."""
+        done: bool = await self.manager.leave_rooms(namespace or "/", whose, rooms, timeout)
+        return done
+
     async def participants(
         self, room: Room | None, namespace: str | None = None, timeout: Duration = 2.0
     ) -> tuple[list[str], bool]:
@@ -209,6 +225,9 @@ class Server(Connecting):
         if member is not None:
             self._forget_state(member)
             self._incoming.pop(member.eio_sid, None)
+            if not member.connected:  # its connect handler still runs: then it is refused
+                member.leaving = True
+                return
         await super().disconnect(sid, namespace=namespace, ignore_queue=ignore_queue)
 
     async def disconnect_room(self, room: Room, namespace: str | None = None) -> None:
@@ -232,14 +251,10 @@ class Server(Connecting):
 
     def _on_alive(self, socket: Socket) -> None:
         if self._resumption is not None:
-            self._resumption.alive(socket.sid, socket.mark, self._session_of)
+            self._resumption.alive(socket.sid, socket.mark)
 
     def _offset(self) -> str:
         return "" if self._resumption is None else self._resumption.offset()
-
-    def _session_of(self, member: Member) -> Any:
-        socket = self.eio.sockets.get(member.eio_sid)
-        return None if socket is None else socket.session.get(member.namespace)
 
     def _on_evicted(self, socket: Socket) -> None:
         self.manager.evictions += 1
@@ -266,3 +281,8 @@ class Server(Connecting):
         for member in self.manager.index.of_connection(eio_sid):
             await self._handle_disconnect(eio_sid, member.namespace, reason)
         self.environ.pop(eio_sid, None)
+
+    async def _handle_disconnect(self, eio_sid: str, namespace: str, reason: str | None = None) -> None:
+        member = self.manager.index.by_eio(namespace or "/", eio_sid)
+        if member is not None and member.connected and not member.leaving:  # else whoever connects it notices
+            await self._retire(member, reason or self.reason.CLIENT_DISCONNECT)
