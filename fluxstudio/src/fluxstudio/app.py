@@ -64,6 +64,7 @@ from fluxstudio.settings import Settings, SettingsError
 from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
+from fluxstudio.warming import Warmth, teach
 from fluxstudio.writes import Writes
 from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier
 from valtier.asgi import App
@@ -209,6 +210,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stack.push_async_callback(stats.stop)
 
     cache = tier.cache
+    teach(cache, pool)
+    warmth = Warmth(cache, settings)
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
@@ -257,6 +260,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
+    await warmth.start()
+    stack.push_async_callback(warmth.stop)
     return Studio(
         pool=pool,
         tier=tier,
@@ -294,7 +299,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         images=images,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
-        operations=Operations(tier, probe),
+        operations=Operations(tier, probe, lambda: warmth.is_ready),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

@@ -70,6 +70,10 @@ class Settings:
     """API_LIMIT: how often one address may call, such as `100/minute`; `off` for no limit on requests as such."""
     workers: int = 1
     """FLUXSTUDIO_WORKERS: how many processes share the limits while Valkey is away; `fluxstudio serve` sets it."""
+    warm_keys: int = 1000
+    """WARM_KEYS: how many of the keys that are read most a worker has in its cache before it is ready; 0: none."""
+    warm_s: float = 10.0
+    """WARM_SECONDS: for how long that may hold it up, at most."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     assets_url: str = DEFAULT_ASSETS_URL
@@ -104,6 +108,8 @@ class Settings:
             trusted_proxies=_trusted_proxies(given),
             api_limit=_api_limit(given),
             workers=_number(given, "FLUXSTUDIO_WORKERS", default=1, most=10_000),
+            warm_keys=_number(given, "WARM_KEYS", default=1000, least=0, most=5000),
+            warm_s=float(_number(given, "WARM_SECONDS", default=10, most=600)),
             stats_dir=Path(stats_dir) if stats_dir else None,
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             web=_flag(given, "FLUXSTUDIO_WEB", default=True),
@@ -144,10 +150,10 @@ def flag(text: str) -> bool:
     return _WORDS[text.strip().lower()]
 
 
-def _number(given: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+def _number(given: Mapping[str, str], name: str, *, default: int, most: int, least: int = 1) -> int:
     text = given.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-        raise SettingsError(f"{name} is {text!r}; set it to a number from 1 to {most}")
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise SettingsError(f"{name} is {text!r}; set it to a number from {least} to {most}")
     return int(text)
 
 

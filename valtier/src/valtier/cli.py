@@ -1,4 +1,4 @@
-"""The command line: `valtier ping`, `valtier purge`. Where Valkey is, the environment says, or `--url`."""
+"""The command line: `valtier ping`, `valtier purge`, `valtier tune`. Where Valkey is, the environment says, or `--url`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from valtier.errors import ConfigurationError
 from valtier.http import ResponseCache
 from valtier.settings import Settings
 from valtier.tier import Tier
+from valtier.tuning import command as tuning
 
 OK, FAILED, WRONG = 0, 1, 2
 
@@ -22,8 +23,12 @@ OK, FAILED, WRONG = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns the exit status: 0, 1 if Valkey can't do it now, 2 if it was called wrongly."""
     given = _parser().parse_args(arguments)
+    if given.command == "tune":
+        given.url = given.address or given.url
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
     try:
+        if given.command == "tune" and given.trace is not None:
+            return tuning.tune_trace(given, print)
         return asyncio.run(_run(given, _settings(given)))
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - a command line
@@ -41,6 +46,8 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
     async with Tier(settings, local_bytes=0) as tier:
         if given.command == "ping":
             return await _ping(tier)
+        if given.command == "tune":
+            return await tuning.tune(tier.valkey, settings.prefix, given, print)
         return await _purge(tier, given)
 
 
@@ -81,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prefix", help="the first part of every name in Valkey; without it VALTIER_PREFIX")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ping", help="asks Valkey, and prints what it is; fails if it does not answer")
+    tuning.add_arguments(commands.add_parser("tune", help="tells which TTL each namespace should have"))
     purge = commands.add_parser("purge", help="invalidates responses by URI, tag or group")
     purge.add_argument("uri", nargs="*", help="absolute URIs: each variant, for all users")
     purge.add_argument("--tag", action="append", default=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -20,8 +21,9 @@ from valtier import Tier
 class Operations:
     """What operators and load balancers ask."""
 
-    def __init__(self, tier: Tier, probe: DatabaseProbe) -> None:
+    def __init__(self, tier: Tier, probe: DatabaseProbe, is_warm: Callable[[], bool]) -> None:
         self._tier = tier
+        self._is_warm = is_warm
         self._probe = probe
 
     async def health(self) -> bytes:
@@ -35,8 +37,10 @@ class Operations:
         """Returns that this worker can answer requests.
 
         Raises:
-            Problem: 503, the database does not answer.
+            Problem: 503, the database does not answer, or the cache is still being warmed.
         """
+        if not self._is_warm():
+            raise unavailable("warming", "The cache is being warmed.")
         if await self._probe.latency_s() is None:
             raise unavailable("database-unavailable", "The database does not answer now.")
         return encode(Ready(ready=True))

@@ -21,6 +21,7 @@ from valtier.cache.entry import Entry
 from valtier.cache.flight import NOT_YET, Flight, Flights
 from valtier.cache.lease import Lease
 from valtier.cache.mirror import Mirror
+from valtier.cache.observing import Observations
 from valtier.cache.policy import Rules
 from valtier.cache.reading import Ask, Found, Reader
 from valtier.cache.spaces import Spaces
@@ -88,6 +89,7 @@ class Loading:
         reader: Reader | None,
         mirror: Mirror,
         spaces: Spaces,
+        observations: Observations,
         *,
         clock: Clock,
         wall: Callable[[], float],
@@ -100,6 +102,7 @@ class Loading:
         self._reader = reader
         self._mirror = mirror
         self._spaces = spaces
+        self._observations = observations
         self._clock = clock
         self._wall = wall
         self._rng = rng
@@ -319,6 +322,15 @@ class Loading:
         """Returns what to store, and for how many milliseconds; nothing if it is too large."""
         rules = ask.rules
         ttl_s = rules.negative_s if loaded.is_none and rules.negative_s is not None else ask.ttl_s
+        self._observations.loaded(
+            ask.key,
+            ask.space.name,
+            loaded.body.data,
+            ttl_s=ttl_s,
+            jitter=rules.jitter,
+            cost_s=loaded.cost_s,
+            asked_ttl_s=ask.asked_ttl_s,
+        )
         fresh_s = ttl_s * (1 - rules.jitter * self._rng())
         now = self._wall()
         entry = Entry(

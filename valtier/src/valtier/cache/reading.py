@@ -40,7 +40,7 @@ def in_order(tags: tuple[str, ...]) -> tuple[str, ...]:
 class Ask:
     """A read, with all that it was asked with."""
 
-    __slots__ = ("began", "given", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
+    __slots__ = ("asked_ttl_s", "began", "given", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Ask:
         self.given = tags  # as the caller has them
         self.tags = in_order(tags)
         self.ttl_s = ttl_s
+        self.asked_ttl_s = ttl_s  # without what an operator has set in its place
         self.loader = loader
         self.type = type_
         self.rules = rules

@@ -1,0 +1,183 @@
+"""Observing: what `valtier tune` needs to know of a namespace, gathered in bounded room and at no cost for a hit.
+
+*Accesses.* How often single keys are read is watched on a sample of keys, by their hash, so that every process watches the
+same ones; where the sample gets too large the share of keys that are in it halves (SHARDS: Waldspurger et al., "Efficient MRC
+Construction with SHARDS", FAST 2015). Of each key only the number of reads is kept; they come in with the counts of hot
+keys. A namespace's picture is how many reads go to keys of which mean gap between reads.
+
+*Loads.* Of the last `_REMEMBERED` loads a digest and the time are kept. When such a key is loaded again, we see whether the
+value has changed, and how long after. If the entry could not have expired by then, it was lost *early*: invalidated, evicted
+or refreshed. Else it has *expired*, and a change since is one that nobody announced.
+
+*Ages.* How old what was served was: of each hit in Valkey, and of what this process keeps when its uses are counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from valtier.cache.histogram import Histogram
+
+_REMEMBERED = 20_000
+_WATCHED = 4096
+_WHOLE = 2**32
+_FADE_AFTER_S = 1800.0
+_SPACES = 200
+
+
+class Observed:
+    """One namespace."""
+
+    __slots__ = (
+        "accesses",
+        "ages",
+        "bytes",
+        "cost_s",
+        "early_changed",
+        "early_same",
+        "expired_changed",
+        "expired_same",
+        "exposed_s",
+        "loads",
+        "singles",
+        "ttl_s",
+    )
+
+    def __init__(self) -> None:
+        self.accesses = Histogram()
+        """Reads by the mean gap between reads of their key."""
+        self.singles = 0.0
+        """Reads of keys that were read once."""
+        self.ages = Histogram()
+        """Hits by the age of what was served."""
+        self.expired_same, self.expired_changed = Histogram(), Histogram()
+        """Loads after an entry had expired, by the time since the load before."""
+        self.early_same = self.early_changed = 0.0
+        """Loads after an entry was lost before it expired."""
+        self.exposed_s = 0.0
+        """How long entries lived, of which we know the end."""
+        self.loads = 0.0
+        self.cost_s = 0.0
+        """How long all loads took together."""
+        self.bytes = 0.0
+        """All that was loaded."""
+        self.ttl_s = 0.0
+        """The TTL that was asked for last."""
+
+    def dump(self) -> dict[str, Any]:
+        """Returns it as plain data."""
+        return {
+            name: value.buckets if isinstance(value, Histogram) else value
+            for name in self.__slots__
+            for value in (getattr(self, name),)
+        }
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Observed:
+        """Returns what `dump` has made plain; what is not in it counts as nothing."""
+        made = cls()
+        for name in cls.__slots__:
+            value = data.get(name)
+            if isinstance(getattr(made, name), Histogram):
+                setattr(made, name, Histogram({int(b): float(w) for b, w in (value or {}).items()}))
+            elif value is not None:
+                setattr(made, name, float(value))
+        return made
+
+
+class Observations:
+    """What this process has seen of every namespace. Guarded by the event loop."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.on_load: Callable[[str, int], None] | None = None
+        """Is told of each load and its size, while a trace is recorded."""
+        self._monotonic = monotonic
+        self._spaces: dict[str, Observed] = {}
+        self._loads: dict[str, tuple[bytes, float, float]] = {}  # digest, when, after how long it expires
+        self._reads: dict[str, float] = {}
+        self._watches_below = _WHOLE
+        self._since = monotonic()
+        self.began = self._since
+
+    def _of(self, space: str) -> Observed | None:
+        found = self._spaces.get(space)
+        if found is None and len(self._spaces) < _SPACES:
+            found = self._spaces[space] = Observed()
+        return found
+
+    # -- as it happens -------------------------------------------------------------------------------------
+
+    def loaded(
+        self, key: str, space: str, body: bytes, *, ttl_s: float, jitter: float, cost_s: float, asked_ttl_s: float
+    ) -> None:
+        """Notes a load, whose entry expires after `ttl_s` less at most the share `jitter` of it."""
+        if self.on_load is not None:
+            self.on_load(key, len(body))
+        seen = self._of(space)
+        if seen is None:
+            return
+        now = self._monotonic()
+        digest = hashlib.blake2b(body, digest_size=8).digest()
+        before = self._loads.pop(key, None)
+        if before is not None:
+            changed, gap_s, lives_s = before[0] != digest, now - before[1], before[2]
+            seen.exposed_s += min(gap_s, lives_s)
+            if gap_s < lives_s:
+                if changed:
+                    seen.early_changed += 1
+                else:
+                    seen.early_same += 1
+            else:
+                (seen.expired_changed if changed else seen.expired_same).add(gap_s)
+        elif len(self._loads) >= _REMEMBERED:
+            del self._loads[next(iter(self._loads))]
+        self._loads[key] = (digest, now, ttl_s * (1 - jitter))
+        seen.loads += 1
+        seen.cost_s += cost_s
+        seen.bytes += len(body)
+        seen.ttl_s = asked_ttl_s
+
+    def hit(self, space: str, age_s: float, count: float = 1.0) -> None:
+        """Notes that something of an age was served."""
+        seen = self._of(space)
+        if seen is not None:
+            seen.ages.add(age_s, count)
+
+    def read(self, counts: Iterable[tuple[str, int]]) -> None:
+        """Notes reads of keys."""
+        reads = self._reads
+        for key, count in counts:
+            if _hash(key) < self._watches_below:
+                reads[key] = reads.get(key, 0.0) + count
+        while len(reads) > _WATCHED:
+            self._watches_below //= 2
+            below = self._watches_below
+            reads = self._reads = {key: count for key, count in reads.items() if _hash(key) < below}
+
+    # -- at intervals --------------------------------------------------------------------------------------
+
+    def report(self) -> dict[str, Observed]:
+        """Returns every namespace, with the picture of accesses brought up to date."""
+        for seen in self._spaces.values():
+            seen.accesses, seen.singles = Histogram(), 0.0
+        now = self._monotonic()
+        watched_s = max(now - self._since, 1e-3)
+        for key, count in self._reads.items():
+            seen_of = self._of(key.partition(":")[0])
+            if seen_of is None:
+                continue
+            if count < 2:
+                seen_of.singles += count
+            else:  # the first of them tells nothing of the rate
+                seen_of.accesses.add(watched_s / (count - 1), count)
+        if watched_s > _FADE_AFTER_S:  # the past counts half, so that the picture follows the traffic
+            self._reads = {key: count / 2 for key, count in self._reads.items() if count >= 2}
+            self._since = now - watched_s / 2
+        return self._spaces
+
+
+def _hash(key: str) -> int:
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"))
