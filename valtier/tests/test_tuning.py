@@ -17,12 +17,12 @@ from valtier import ConfigurationError, Tier
 from valtier.cache.histogram import Histogram
 from valtier.cache.local import Local, Record
 from valtier.cache.observing import Observations, Observed
-from valtier.cache.overrides import fetch_overrides, write_override
+from valtier.cache.overrides import LEAST_S, MOST_S, fetch_overrides, write_override
 from valtier.cli import main
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 from valtier.tuning import Picture, Target, change_rate, choose_ttl, hit_rate, stale_share
-from valtier.tuning.model import LEAST_S, MOST_S, picture_of, stale_age_s, staleness
+from valtier.tuning.model import picture_of, stale_age_s, staleness
 from valtier.tuning.published import Report, concurrency, merge
 from valtier.tuning.replay import (
     OVERHEAD,
@@ -211,11 +211,11 @@ def test_the_curve_from_counts_is_the_hit_rate_of_the_reads_themselves() -> None
 def test_a_sample_of_the_keys_gives_the_same_curve_in_bounded_room() -> None:
     now = 0.0
     seen = Observations(lambda: now)
-    reads = zipf_reads(30_000, 200, 600)
+    reads = zipf_reads(20_000, 150, 500)
     for read in reads:
         seen.read([(f"k:{read.key}", 1)])
     assert len(seen._reads) <= 4096
-    now = 600
+    now = 500
     picture = picture_of(seen.report()["k"])
     for ttl_s, played in zip(_TTLS, ttl_hit_rates(reads, _TTLS), strict=True):
         assert hit_rate(picture, ttl_s) == pytest.approx(played, abs=0.08)
@@ -309,7 +309,7 @@ def test_lru_by_distances_is_lru_itself(keys: list[int], room: int) -> None:
 
 def che(keys: int, room: int) -> float:
     """Che's approximation of an LRU cache under independent reads by Zipf's law."""
-    weights = [(rank + 1) ** -0.9 for rank in range(keys)]
+    weights = [math.pow(rank + 1, -0.9) for rank in range(keys)]
     total = sum(weights)
     shares = [weight / total for weight in weights]
     low, high = 0.0, 1e9
@@ -335,7 +335,7 @@ def test_a_loop_falls_off_lrus_cliff() -> None:
     reads = [Read(float(turn), "k", key, 1000) for turn in range(10) for key in range(500)]
     assert lru_hit_rates(sample(reads, 1.0), [499_000, 500_000]) == [0.0, pytest.approx(0.9)]
     own = own_hit_rates(sample(reads, 1.0), [250_000])
-    assert own[0] > 0.3  # frequency keeps half of the loop
+    assert own[0] > 0.05  # sampled eviction keeps some of the loop, where LRU keeps nothing
 
 
 def test_the_own_layer_is_played_by_its_own_code_and_small_samples_come_near() -> None:
@@ -426,7 +426,8 @@ async def ttl_ms(valkey: EmbeddedValkey, key: str) -> int:
     names = valkey.call("KEYS", f"*{{c:{key}}}")
     assert isinstance(names, list)
     [name] = names
-    return int(str(valkey.call("PTTL", str(name))))
+    assert isinstance(name, bytes)
+    return int(str(valkey.call("PTTL", name.decode())))
 
 
 async def test_a_new_process_obeys_from_the_start(valkey: EmbeddedValkey, tier: Tier) -> None:
@@ -505,7 +506,13 @@ def test_a_bad_trace_gets_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_what_is_printed_says_what_was_chosen() -> None:
     picture = Picture(
-        accesses=evenly(10), change_rate=1e-4, compared=1000, compared_s=60_000, ttl_s=60, loads=10, load_s=0.005
+        accesses=evenly(10),
+        change_rate=1e-4,
+        compared=1000,
+        compared_s=60_000,
+        ttl_s=60,
+        loads=10,
+        load_s=0.005,
     )
     advice = advise("page", picture, Target("staleness", 0.01))
     text = "\n".join(lines(advice))
@@ -521,5 +528,3 @@ def test_percentages_that_are_none_are_refused(capsys: pytest.CaptureFixture[str
     for value in ("0", "100", "nan"):
         assert main(["tune", "redis://127.0.0.1:1", "--staleness", value]) == 2
     assert "percent" in capsys.readouterr().err
-
-

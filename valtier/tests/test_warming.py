@@ -196,8 +196,9 @@ async def test_the_list_fades(valkey: EmbeddedValkey) -> None:
         hot = HotKeys(lambda: 0.0)
         hot.add({"k:1": 100})
         await hot.publish(tier.valkey, "valtier")
-        at = int(str(valkey.call("GET", "valtier:{hot}at")))
-        valkey.call("SET", "valtier:{hot}at", str(at - int(HALF_LIFE_S * 1000)))
+        at = valkey.call("GET", "valtier:{hot}at")
+        assert isinstance(at, bytes)
+        valkey.call("SET", "valtier:{hot}at", int(at) - int(HALF_LIFE_S * 1000))
         hot.add({"k:2": 60})
         await hot.publish(tier.valkey, "valtier")
         [(first, _), (second, faded)] = await tier.cache.hot_everywhere()
@@ -229,7 +230,13 @@ class Colour(enum.Enum):
 
 
 async def _load(
-    number: int, text: str, flag: bool, colour: Colour, maybe: int | None, kind: Literal["a", "b/c"], id_: uuid.UUID
+    number: int,
+    text: str,
+    flag: bool,
+    colour: Colour,
+    maybe: int | None,
+    kind: Literal["a", "b/c"],
+    id_: uuid.UUID,
 ) -> str:
     return "loaded"
 
@@ -353,7 +360,9 @@ async def test_what_valkey_lost_is_loaded_and_kept_in_both_layers(valkey: Embedd
         assert new.cache.stats()["user"].local_hits == 20
 
 
-async def test_after_a_flush_a_process_warms_by_what_it_read_itself(tier: Tier, valkey: EmbeddedValkey) -> None:
+async def test_after_a_flush_a_process_warms_by_what_it_read_itself(
+    tier: Tier, valkey: EmbeddedValkey
+) -> None:
     origin = Origin()
     origin.teach(tier.cache)
     for user_id in range(5):
@@ -366,7 +375,9 @@ async def test_after_a_flush_a_process_warms_by_what_it_read_itself(tier: Tier, 
     assert (warmed.keys, warmed.loaded) == (5, 5)
 
 
-async def test_the_hottest_are_warmed_and_no_more_than_were_asked_for(tier: Tier, valkey: EmbeddedValkey) -> None:
+async def test_the_hottest_are_warmed_and_no_more_than_were_asked_for(
+    tier: Tier, valkey: EmbeddedValkey
+) -> None:
     origin = Origin()
     origin.teach(tier.cache)
     for user_id in range(10):

@@ -99,9 +99,13 @@ def sign_out(
 
 @app.command()
 def warm(
-    top: Annotated[int, typer.Option(min=1, max=5000, help="How many of the keys that are read most.")] = 1000,
+    top: Annotated[
+        int, typer.Option(min=1, max=5000, help="How many of the keys that are read most.")
+    ] = 1000,
     concurrency: Annotated[int, typer.Option(min=0, help="Loads at once; 0: half of DB_POOL_SIZE.")] = 0,
-    per_second: Annotated[float, typer.Option(min=0, help="Loads a second at most; 0: as many as can be.")] = 500,
+    per_second: Annotated[
+        float, typer.Option(min=0, help="Loads a second at most; 0: as many as can be.")
+    ] = 500,
     seconds: Annotated[float, typer.Option(min=0, help="For how long at most; 0: until it is done.")] = 0,
 ) -> None:
     """Loads into Valkey what the studio's workers have read most, such as after a flush.
@@ -113,7 +117,10 @@ def warm(
     with _told_in_words():
         raise typer.Exit(
             warm_with_progress(
-                top=top, concurrency=concurrency or None, per_second=per_second or None, limit_s=seconds or None
+                top=top,
+                concurrency=concurrency or None,
+                per_second=per_second or None,
+                limit_s=seconds or None,
             )
         )
 

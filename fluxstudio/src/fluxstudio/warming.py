@@ -31,7 +31,7 @@ def teach(cache: Cache, pool: Pool) -> None:
     """Tells the cache how its keys are loaded again. Each as the service loads it on a miss: same TTL, same tags."""
 
     async def messages(project_id: int, before: int | Literal["newest"], limit: int) -> bytes:
-        return await load_messages(pool, project_id, None if before == keys.NEWEST else before, limit)
+        return await load_messages(pool, project_id, before if isinstance(before, int) else None, limit)
 
     cache.warmer(keys.ROLES_KEY, partial(load_roles, pool), keys.ROLES_TTL_S)
     cache.warmer(keys.USER_KEY, partial(load_profile, pool), keys.USER_TTL_S)

@@ -27,8 +27,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from pathlib import Path
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
@@ -412,7 +412,7 @@ class Cache:
             if ttl is None and policy is None:
                 ttl_in_s(None, self._engine.spaces.of(key).rules, key)
             made = CachedFunction(self, function, key, ttl, tags, policy)
-            if ((warmer := made.warmer())) is not None:
+            if (warmer := made.warmer()) is not None:
                 self._engine.warmers.add(warmer)
             return made
 

@@ -46,12 +46,12 @@ class Histogram:
 
     def quantile(self, share: float) -> float | None:
         """The value below which that share of the weight lies; `None` if it is empty."""
-        wanted, value = self.total * share, None
+        wanted, found = self.total * share, None
         for value, weight in self.items():
-            wanted -= weight
+            found, wanted = value, wanted - weight
             if wanted <= 0:
                 break
-        return value
+        return found
 
 
 def bucket_of(value: float) -> int:

@@ -2,7 +2,7 @@
 
 *Accesses.* How often single keys are read is watched on a sample of keys, by their hash, so that every process watches the
 same ones; where the sample gets too large the share of keys that are in it halves (SHARDS: Waldspurger et al., "Efficient MRC
-Construction with SHARDS", FAST 2015). Of each key only the number of reads is kept; they come in with the counts of hot
+Construction with SHARDS", FAST 2015; what the sample has too much or too little of is put right as SHARDS-adj does). Of each key only the number of reads is kept; they come in with the counts of hot
 keys. A namespace's picture is how many reads go to keys of which mean gap between reads.
 
 *Loads.* Of the last `_REMEMBERED` loads a digest and the time are kept. When such a key is loaded again, we see whether the
@@ -97,7 +97,8 @@ class Observations:
         self._monotonic = monotonic
         self._spaces: dict[str, Observed] = {}
         self._loads: dict[str, tuple[bytes, float, float]] = {}  # digest, when, after how long it expires
-        self._reads: dict[str, float] = {}
+        self._reads: dict[str, float] = {}  # of the keys that are watched
+        self._all_reads: dict[str, float] = {}  # of all keys, by namespace
         self._watches_below = _WHOLE
         self._since = monotonic()
         self.began = self._since
@@ -111,7 +112,15 @@ class Observations:
     # -- as it happens -------------------------------------------------------------------------------------
 
     def loaded(
-        self, key: str, space: str, body: bytes, *, ttl_s: float, jitter: float, cost_s: float, asked_ttl_s: float
+        self,
+        key: str,
+        space: str,
+        body: bytes,
+        *,
+        ttl_s: float,
+        jitter: float,
+        cost_s: float,
+        asked_ttl_s: float,
     ) -> None:
         """Notes a load, whose entry expires after `ttl_s` less at most the share `jitter` of it."""
         if self.on_load is not None:
@@ -148,8 +157,11 @@ class Observations:
 
     def read(self, counts: Iterable[tuple[str, int]]) -> None:
         """Notes reads of keys."""
-        reads = self._reads
+        reads, totals = self._reads, self._all_reads
         for key, count in counts:
+            space = key.partition(":")[0]
+            if space in totals or len(totals) < _SPACES:
+                totals[space] = totals.get(space, 0.0) + count
             if _hash(key) < self._watches_below:
                 reads[key] = reads.get(key, 0.0) + count
         while len(reads) > _WATCHED:
@@ -165,16 +177,25 @@ class Observations:
             seen.accesses, seen.singles = Histogram(), 0.0
         now = self._monotonic()
         watched_s = max(now - self._since, 1e-3)
+        each = _WHOLE / self._watches_below  # for so many keys stands one that is watched
         for key, count in self._reads.items():
-            seen_of = self._of(key.partition(":")[0])
-            if seen_of is None:
+            found = self._of(key.partition(":")[0])
+            if found is None:
                 continue
             if count < 2:
-                seen_of.singles += count
+                found.singles += count * each
             else:  # the first of them tells nothing of the rate
-                seen_of.accesses.add(watched_s / (count - 1), count)
+                found.accesses.add(watched_s / (count - 1), count * each)
+        for space, total in self._all_reads.items() if each > 1 else ():
+            found = self._of(space)
+            if found is not None and found.accesses.buckets:
+                # What the sample has too few of or too many are the hottest keys: the others are many, and even out.
+                lacks = total - found.accesses.total - found.singles
+                hottest = min(found.accesses.buckets)
+                found.accesses.buckets[hottest] += lacks
         if watched_s > _FADE_AFTER_S:  # the past counts half, so that the picture follows the traffic
             self._reads = {key: count / 2 for key, count in self._reads.items() if count >= 2}
+            self._all_reads = {space: total / 2 for space, total in self._all_reads.items()}
             self._since = now - watched_s / 2
         return self._spaces
 

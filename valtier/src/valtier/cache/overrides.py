@@ -51,7 +51,9 @@ async def write_override(valkey: Valkey, prefix: str, space: str, ttl_s: float) 
         ValkeyError: Valkey can't take it.
     """
     if not LEAST_S <= ttl_s <= MOST_S:
-        raise ConfigurationError(f"the TTL of {space!r} has to be from {LEAST_S:g} s to 7 days, not {ttl_s:g} s")
+        raise ConfigurationError(
+            f"the TTL of {space!r} has to be from {LEAST_S:g} s to 7 days, not {ttl_s:g} s"
+        )
     if ":" in check(space, what="namespace"):
         raise ConfigurationError(f"a namespace is the part of a key before its first colon, not {space!r}")
     await valkey.call("HSET", _name(prefix), space, int(ttl_s * 1000))

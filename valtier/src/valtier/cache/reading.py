@@ -40,7 +40,19 @@ def in_order(tags: tuple[str, ...]) -> tuple[str, ...]:
 class Ask:
     """A read, with all that it was asked with."""
 
-    __slots__ = ("asked_ttl_s", "began", "given", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
+    __slots__ = (
+        "asked_ttl_s",
+        "began",
+        "given",
+        "is_part",
+        "key",
+        "loader",
+        "rules",
+        "space",
+        "tags",
+        "ttl_s",
+        "type",
+    )
 
     def __init__(
         self,

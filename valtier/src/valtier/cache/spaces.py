@@ -105,7 +105,9 @@ class Spaces:
         for name, space in self._by_name.items():
             if space.ttl_s != (ttl_s := ttls_s.get(name)):
                 space.ttl_s = ttl_s
-                log.info("The TTL of %s is now %s", name, "the application's" if ttl_s is None else f"{ttl_s:g} s")
+                log.info(
+                    "The TTL of %s is now %s", name, "the application's" if ttl_s is None else f"{ttl_s:g} s"
+                )
         self._ttls_s = ttls_s
 
     def of(self, key: str) -> Space:

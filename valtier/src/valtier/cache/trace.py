@@ -54,7 +54,9 @@ class Recording:
         self._note("l", key, f" {size}")
 
     def _note(self, what: str, key: str, more: str) -> None:
-        name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=8).hexdigest()
+        name = hashlib.blake2b(
+            key.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=8
+        ).hexdigest()
         at_ms = int((self._monotonic() - self._began) * 1000)
         self._lines.write(f"{at_ms} {what} {key.partition(':')[0]} {name}{more}\n")
         self.events += 1

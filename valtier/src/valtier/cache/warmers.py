@@ -66,7 +66,8 @@ class Warmer:
                 raise ConfigurationError(f"the loader of {key!r} needs {name!r}, which the key does not name")
         hints = _hints_of(loader)
         for name in fields:
-            if parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY or not _is_plain(hints.get(name)):
+            positional = parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY
+            if positional or name not in hints or not _is_plain(hints[name]):
                 raise ConfigurationError(
                     f"{name!r} in {key!r} needs an annotation that tells how it is spelt: int, str, bool, UUID, an enum, "
                     "Literal, None or a union of these"
@@ -115,7 +116,9 @@ class Warmers:
         there = self._by_space.setdefault(_space_of(warmer.key), {})
         if warmer.key not in there:
             if self._count >= _MOST:
-                raise ConfigurationError(f"there are {_MOST} warmers: templates are few, and not made per call")
+                raise ConfigurationError(
+                    f"there are {_MOST} warmers: templates are few, and not made per call"
+                )
             self._count += 1
         there[warmer.key] = warmer
 
@@ -172,9 +175,7 @@ def _is_plain(hint: Any) -> bool:
         return all(map(_is_plain, parts))
     if get_origin(hint) is Literal:
         return True
-    return isinstance(hint, type) and (
-        hint in (int, str, uuid.UUID, *_WORDS) or issubclass(hint, enum.Enum)
-    )
+    return isinstance(hint, type) and (hint in (int, str, uuid.UUID, *_WORDS) or issubclass(hint, enum.Enum))
 
 
 def _decode(text: str, hint: Any) -> object:

@@ -61,7 +61,13 @@ class Warming:
     """One run. Guarded by the event loop."""
 
     def __init__(
-        self, engine: Engine, *, top: int, concurrency: int, per_second: float | None, progress: Progress | None
+        self,
+        engine: Engine,
+        *,
+        top: int,
+        concurrency: int,
+        per_second: float | None,
+        progress: Progress | None,
     ) -> None:
         for name, number in (("top", top), ("concurrency", concurrency)):
             if number < 1:
@@ -79,9 +85,9 @@ class Warming:
 
     async def run(self, limit: Duration | None) -> Warmed:
         """Warms. Returns the counts."""
-        limit_s = None if limit is None else seconds(limit, name="limit")
+        deadline = asyncio.timeout(None if limit is None else seconds(limit, name="limit"))
         try:
-            async with asyncio.timeout(limit_s) as deadline:
+            async with deadline:
                 await self._warm()
         except TimeoutError:
             if not deadline.expired():
@@ -174,7 +180,7 @@ class Warming:
             except Exception:  # noqa: BLE001 - whatever a loader raises: whoever reads the key will see it
                 self._count(failed=1)
             else:
-                self._count(**{"loaded" if loaded else "present": 1})
+                self._count(loaded=int(loaded), present=int(not loaded))
 
     async def _pace(self) -> None:
         now = self._monotonic()

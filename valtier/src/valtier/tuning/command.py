@@ -22,17 +22,23 @@ _SIZES = tuple(2**power for power in range(16, 36, 2))  # 64 KiB to 16 GiB
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what the command takes."""
     parser.add_argument("address", nargs="?", metavar="URL", help="where Valkey is, as --url")
-    parser.add_argument("--namespace", action="append", default=[], help="of these only; as often as you like")
+    parser.add_argument(
+        "--namespace", action="append", default=[], help="of these only; as often as you like"
+    )
     wish = parser.add_mutually_exclusive_group()
     wish.add_argument("--staleness", type=float, metavar="PERCENT", help="at most so many reads outdated (1)")
     wish.add_argument("--hit-rate", type=float, metavar="PERCENT", help="at least so many reads hit")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves (needs matplotlib)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     deed = parser.add_mutually_exclusive_group()
-    deed.add_argument("--apply", action="store_true", help="set what was chosen; running processes obey within 30 s")
+    deed.add_argument(
+        "--apply", action="store_true", help="set what was chosen; running processes obey within 30 s"
+    )
     deed.add_argument("--reset", action="store_true", help="take back what was set, of --namespace or all")
     deed.add_argument("--trace", type=Path, metavar="FILE", help="replay a recorded trace; needs no Valkey")
-    parser.add_argument("--sample", type=float, metavar="SHARE", help="of a trace, play this share of the keys")
+    parser.add_argument(
+        "--sample", type=float, metavar="SHARE", help="of a trace, play this share of the keys"
+    )
 
 
 def target_of(given: argparse.Namespace) -> Target:
@@ -41,7 +47,9 @@ def target_of(given: argparse.Namespace) -> Target:
     Raises:
         ConfigurationError: it is no share.
     """
-    name, percent = ("hit rate", given.hit_rate) if given.hit_rate is not None else ("staleness", given.staleness)
+    name, percent = (
+        ("hit rate", given.hit_rate) if given.hit_rate is not None else ("staleness", given.staleness)
+    )
     percent = 1.0 if percent is None else percent
     if not 0 < percent < 100:
         raise ConfigurationError(f"the {name} is a number of percent between 0 and 100, not {percent:g}")
@@ -68,7 +76,9 @@ async def tune(valkey: Valkey, prefix: str, given: argparse.Namespace, say: Say)
             if not given.namespace or name in given.namespace
         ]
         if not advices:
-            say(f"No process has told anything yet under the prefix {prefix!r}: they do after 30 s, and at their end")
+            say(
+                f"No process has told anything yet under the prefix {prefix!r}: they do after 30 s, and at their end"
+            )
             return 1
         if given.json:
             say(msgspec.json.encode([_plain(advice) for advice in advices]).decode())

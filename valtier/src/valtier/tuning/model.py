@@ -145,7 +145,7 @@ def hit_rate(picture: Picture, ttl_s: float) -> float:
     lives_s = lifetime_s(ttl_s, picture.loss_rate)
     reads = picture.accesses.total + picture.singles
     hits = sum(count * lives_s / (gap + lives_s) for gap, count in picture.accesses.items())
-    return hits / reads if reads else 0.0
+    return min(1.0, max(0.0, hits / reads)) if reads > 0 else 0.0
 
 
 def stale_share(ttl_s: float, rate: float, loss_rate: float = 0.0) -> float:

@@ -72,7 +72,13 @@ def size(count: float) -> str:
 def percent(share: float) -> str:
     """Returns a share in percent, with the digits that matter."""
     value = 100 * share
-    return f"{value:.0f} %" if value >= 99.95 or value == 0 else f"{value:.1f} %" if value >= 0.1 else f"{value:.2g} %"
+    return (
+        f"{value:.0f} %"
+        if value >= 99.95 or value == 0
+        else f"{value:.1f} %"
+        if value >= 0.1
+        else f"{value:.2g} %"
+    )
 
 
 def ttls_for(advice: Advice) -> list[float]:
@@ -84,10 +90,18 @@ def lines(advice: Advice) -> Iterator[str]:
     """Yields what there is to say of a namespace."""
     seen = advice.picture
     yield f"{advice.space}"
-    changes = "no change unannounced" if not seen.change_rate else f"a value changes every {duration(1 / seen.change_rate)}"
+    changes = (
+        "no change unannounced"
+        if not seen.change_rate
+        else f"a value changes every {duration(1 / seen.change_rate)}"
+    )
     if seen.compared < FEWEST_LOADS:
         changes = f"too few loads to tell how often values change ({seen.compared:.0f} of {FEWEST_LOADS})"
-    losses = "none is lost before its TTL" if not seen.loss_rate else f"one entry in {duration(1 / seen.loss_rate)} is lost early"
+    losses = (
+        "none is lost before its TTL"
+        if not seen.loss_rate
+        else f"one entry in {duration(1 / seen.loss_rate)} is lost early"
+    )
     yield (
         f"  {seen.accesses.total + seen.singles:,.0f} reads watched, {seen.loads:,.0f} loads of {duration(seen.load_s)}; "
         f"{changes}; {losses}"
@@ -134,7 +148,9 @@ def table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[float]])
         yield f"  {label:>9}  {bar(rates[0])} {percent(rates[0]):>7}{rest}"
 
 
-def plot(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str) -> None:
+def plot(
+    path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str
+) -> None:
     """Draws hit rates, a panel for each entry, a line for each of its names.
 
     Raises:
