@@ -21,12 +21,12 @@ EVENTS = {
 class Options:
     """One run; all of these are written into its result."""
 
-    keys: int = 20_000
+    keys: int = 2_000
     alpha: float = 1.0
     """Of Zipf's law, by which keys are read."""
     per_second: int = 400
     """Reads, as they come: Poisson, whether or not the last one is answered."""
-    before_s: float = 30.0
+    before_s: float = 45.0
     """For how long there is traffic before the event."""
     after_s: float = 60.0
     """For how long it is watched after it."""
@@ -34,14 +34,14 @@ class Options:
     """How long PostgreSQL takes for a load."""
     pool: int = 10
     """Connections to PostgreSQL."""
-    top: int = 1000
+    top: int = 1500
     concurrency: int = 5
-    rounds: int = 3
+    rounds: int = 2
     out: Path = Path("bench/results")
     name: str = "warming"
 
 
-SHORT = Options(keys=2_000, before_s=4.0, after_s=5.0, rounds=1, name="short-warming")
+SHORT = Options(keys=400, before_s=5.0, after_s=5.0, rounds=1, name="short-warming")
 
 
 class Second(msgspec.Struct, frozen=True, kw_only=True):

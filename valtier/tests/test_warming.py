@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from valtier import Cache, ConfigurationError, Policy, Tier, Warmed
 from valtier.cache.hot import HALF_LIFE_S, KEPT, HotKeys, Summary
 from valtier.cache.local import Local, Record
+from valtier.cache.overrides import fetch_overrides, remove_overrides, write_override
 from valtier.cache.warmers import Warmer
 from valtier.embedded import EmbeddedValkey
 from valtier.keys import Template
 from valtier.testing import eventually
+from valtier.tuning.published import fetch_reports
 
 
 class Origin:
@@ -219,6 +221,28 @@ async def test_what_could_not_be_told_in_an_outage_is_told_after_it(own_valkey: 
         await tier.cache.publish()
         [(key, count)] = await tier.cache.hot_everywhere()
         assert (key, round(count)) == ("user:1", 2)
+
+
+async def test_every_server_keeps_the_list_and_the_overrides(every_url: str) -> None:
+    """Clusters, sentinels, TLS, RESP2, Valkey 8.1 and Redis 7.0 too."""
+    prefix = f"warm{uuid.uuid4().hex[:8]}"
+    origin = Origin()
+    async with Tier.from_url(every_url, prefix=prefix, deadline=5) as tier:
+        for user_id, times in ((1, 5), (2, 3)):
+            for _ in range(times):
+                await origin.read(tier.cache, user_id)
+        await tier.cache.publish()
+        hot = await tier.cache.hot_everywhere()
+        assert [(key, round(count)) for key, count in hot] == [("user:1", 5), ("user:2", 3)]
+        [report] = await fetch_reports(tier.valkey, prefix)
+        assert report.spaces["user"].loads == 2
+        await write_override(tier.valkey, prefix, "user", 7)
+        assert await fetch_overrides(tier.valkey, prefix) == {"user": 7.0}
+        assert await remove_overrides(tier.valkey, prefix) == 1
+        await tier.cache.invalidate("user:1", "user:2")
+        origin.teach(tier.cache)
+        warmed = await tier.cache.warm()
+        assert (warmed.keys, warmed.loaded) == (2, 2)
 
 
 # -- how a key is loaded again ----------------------------------------------------------------------------
