@@ -223,6 +223,18 @@ async def test_what_could_not_be_told_in_an_outage_is_told_after_it(own_valkey: 
         assert (key, round(count)) == ("user:1", 2)
 
 
+async def test_what_valkey_refused_is_told_the_next_time(valkey: EmbeddedValkey, tier: Tier) -> None:
+    origin = Origin()
+    await origin.read(tier.cache, 1)
+    valkey.call("SET", "valtier:{hot}", "of another type")
+    await tier.cache.publish()
+    valkey.call("DEL", "valtier:{hot}")
+    await origin.read(tier.cache, 1)
+    await tier.cache.publish()
+    [(key, count)] = await tier.cache.hot_everywhere()
+    assert (key, round(count)) == ("user:1", 2)
+
+
 async def test_every_server_keeps_the_list_and_the_overrides(every_url: str) -> None:
     """Clusters, sentinels, TLS, RESP2, Valkey 8.1 and Redis 7.0 too."""
     prefix = f"warm{uuid.uuid4().hex[:8]}"
