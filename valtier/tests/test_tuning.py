@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valtier import ConfigurationError, Tier
+from valtier.cache.codec import RAW, Body
+from valtier.cache.entry import Entry
 from valtier.cache.histogram import Histogram
 from valtier.cache.local import Local, Record
 from valtier.cache.observing import Observations, Observed
@@ -221,15 +223,26 @@ def test_a_sample_of_the_keys_gives_the_same_curve_in_bounded_room() -> None:
         assert hit_rate(picture, ttl_s) == pytest.approx(played, abs=0.08)
 
 
-def test_loads_tell_expiries_from_early_losses_and_changes_from_none() -> None:
-    now = 0.0
-    seen = Observations(lambda: now)
+def loader_into(seen: Observations) -> Callable[..., None]:
+    """Returns what notes a load so many seconds after the one before; entries live for 60 s."""
+    now = 1000.0
 
-    def load(body: bytes, after: float) -> None:
+    def load(body: bytes, after: float, *, elsewhere: bool = False, renews: bool = False) -> None:
         nonlocal now
         now += after
-        seen.loaded("k:1", "k", body, ttl_s=60, jitter=0.1, cost_s=0.01, asked_ttl_s=60)
+        if elsewhere:
+            entry = Entry(Body(RAW, body), created=now, fresh_until=now + 60)
+            seen.seen("k:1", "k", entry)
+            seen.seen("k:1", "k", entry)  # a second hit on it tells nothing new
+        else:
+            seen.loaded("k:1", "k", body, created=now, fresh_until=now + 60, ttl_s=60, renews=renews)
 
+    return load
+
+
+def test_loads_tell_expiries_from_early_losses_and_changes_from_none() -> None:
+    seen = Observations(lambda: 0.0)
+    load = loader_into(seen)
     load(b"a", 0)
     load(b"a", 100)  # expired, the same
     load(b"b", 70)  # expired, another
@@ -238,17 +251,61 @@ def test_loads_tell_expiries_from_early_losses_and_changes_from_none() -> None:
     found = seen.report()["k"]
     assert (found.expired_same.total, found.expired_changed.total) == (1, 1)
     assert (found.early_same, found.early_changed) == (1, 1)
-    assert found.exposed_s == pytest.approx(54 + 54 + 10 + 10)
+    assert found.exposed_s == pytest.approx(60 + 60 + 10 + 10)
     assert (found.loads, found.bytes) == (5, 5)
+
+
+def test_an_early_renewal_is_no_loss() -> None:
+    """It finds the entry still there, so that no change can have been announced."""
+    seen = Observations(lambda: 0.0)
+    load = loader_into(seen)
+    load(b"a", 0)
+    load(b"a", 50, renews=True)
+    load(b"b", 50, renews=True)
+    found = seen.report()["k"]
+    assert (found.early_same, found.early_changed) == (0, 0)
+    assert (found.expired_same.total, found.expired_changed.total) == (1, 1)
+
+
+def test_what_another_process_loaded_is_compared_too() -> None:
+    """Else what was invalidated, and loaded elsewhere, would look like a change that nobody announced."""
+    seen = Observations(lambda: 0.0)
+    load = loader_into(seen)
+    load(b"a", 0)
+    load(b"b", 30, elsewhere=True)
+    load(b"b", 65)
+    found = seen.report()["k"]
+    assert (found.early_changed, found.expired_changed.total, found.expired_same.total) == (1, 0, 1)
+    assert found.loads == 2
+
+
+async def test_the_cache_tells_of_loads_invalidations_and_ages(tier: Tier) -> None:
+    value = "a"
+
+    async def load() -> str:
+        return value
+
+    await tier.cache.get_or_set("page:1", 60, load)
+    value = "b"
+    await tier.cache.invalidate("page:1")
+    await tier.cache.get_or_set("page:1", 60, load)
+    await eventually(lambda: tier.cache.local["entries"] == 1)
+    for _ in range(5):
+        await tier.cache.get_or_set("page:1", 60, load)
+    await tier.cache.publish()
+    found = tier.cache.engine.observations.report()["page"]
+    assert (found.loads, found.early_changed, found.ttl_s) == (2, 1, 60)
+    assert found.ages.total == 5
+    assert found.accesses.total == 7
 
 
 def test_what_is_remembered_of_loads_is_bounded() -> None:
     seen = Observations(lambda: 0.0)
     for number in range(25_000):
-        seen.loaded(f"k:{number}", "k", b"", ttl_s=1, jitter=0, cost_s=0, asked_ttl_s=1)
+        seen.loaded(f"k:{number}", "k", b"", created=0, fresh_until=1, ttl_s=1)
     assert len(seen._loads) == 20_000
     for number in range(1_000):
-        seen.loaded("k:1", f"space{number}", b"", ttl_s=1, jitter=0, cost_s=0, asked_ttl_s=1)
+        seen.loaded("k:1", f"space{number}", b"", created=0, fresh_until=1, ttl_s=1)
     assert len(seen.report()) == 200
 
 

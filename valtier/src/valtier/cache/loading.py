@@ -189,6 +189,7 @@ class Loading:
         if self.flights.get(ask.key) is not None or _is_loading(ask.key):
             return False
         ask.space.counters.refreshes += 1
+        ask.renews = True
         return True
 
     async def _renew(self, ask: Ask, flight: Flight, found: Found, stale: Entry) -> Body:
@@ -322,15 +323,6 @@ class Loading:
         """Returns what to store, and for how many milliseconds; nothing if it is too large."""
         rules = ask.rules
         ttl_s = rules.negative_s if loaded.is_none and rules.negative_s is not None else ask.ttl_s
-        self._observations.loaded(
-            ask.key,
-            ask.space.name,
-            loaded.body.data,
-            ttl_s=ttl_s,
-            jitter=rules.jitter,
-            cost_s=loaded.cost_s,
-            asked_ttl_s=ask.asked_ttl_s,
-        )
         fresh_s = ttl_s * (1 - rules.jitter * self._rng())
         now = self._wall()
         entry = Entry(
@@ -341,6 +333,16 @@ class Loading:
             fresh_until=now + fresh_s,
             stale_until=now + fresh_s + rules.stale_s,
             cost_s=loaded.cost_s,
+        )
+        self._observations.loaded(
+            ask.key,
+            ask.space.name,
+            loaded.body.data,
+            created=loaded.created,
+            fresh_until=entry.fresh_until,
+            cost_s=loaded.cost_s,
+            ttl_s=ask.asked_ttl_s,
+            renews=ask.renews,
         )
         data = entry.encode()
         if len(data) > rules.max_bytes:

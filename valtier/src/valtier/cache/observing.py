@@ -5,9 +5,10 @@ same ones; where the sample gets too large the share of keys that are in it halv
 Construction with SHARDS", FAST 2015; what the sample has too much or too little of is put right as SHARDS-adj does). Of each key only the number of reads is kept; they come in with the counts of hot
 keys. A namespace's picture is how many reads go to keys of which mean gap between reads.
 
-*Loads.* Of the last `_REMEMBERED` loads a digest and the time are kept. When such a key is loaded again, we see whether the
-value has changed, and how long after. If the entry could not have expired by then, it was lost *early*: invalidated, evicted
-or refreshed. Else it has *expired*, and a change since is one that nobody announced.
+*Loads.* Of the last `_REMEMBERED` loads a digest and the time are kept. When such a key is loaded again, here or, as a hit
+shows, by another process, we see whether the value has changed, and how long after. If the entry could not have expired by
+then, and was not renewed while it lay there, it was lost *early*: invalidated or evicted. Else a change since is one that
+nobody announced.
 
 *Ages.* How old what was served was: of each hit in Valkey, and of what this process keeps when its uses are counted.
 """
@@ -19,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from valtier.cache.entry import Entry
 from valtier.cache.histogram import Histogram
 
 _REMEMBERED = 20_000
@@ -26,6 +28,7 @@ _WATCHED = 4096
 _WHOLE = 2**32
 _FADE_AFTER_S = 1800.0
 _SPACES = 200
+_SAME_S = 0.002  # an entry has its time in whole milliseconds
 
 
 class Observed:
@@ -96,7 +99,7 @@ class Observations:
         """Is told of each load and its size, while a trace is recorded."""
         self._monotonic = monotonic
         self._spaces: dict[str, Observed] = {}
-        self._loads: dict[str, tuple[bytes, float, float]] = {}  # digest, when, after how long it expires
+        self._loads: dict[str, tuple[bytes, float, float]] = {}  # digest, when, until when it is fresh
         self._reads: dict[str, float] = {}  # of the keys that are watched
         self._all_reads: dict[str, float] = {}  # of all keys, by namespace
         self._watches_below = _WHOLE
@@ -117,37 +120,68 @@ class Observations:
         space: str,
         body: bytes,
         *,
+        created: float,
+        fresh_until: float,
+        cost_s: float = 0.0,
         ttl_s: float,
-        jitter: float,
-        cost_s: float,
-        asked_ttl_s: float,
+        renews: bool = False,
     ) -> None:
-        """Notes a load, whose entry expires after `ttl_s` less at most the share `jitter` of it."""
+        """Notes a load by this process.
+
+        Args:
+            key: what was loaded.
+            space: its namespace.
+            body: the value, encoded.
+            created: when, in seconds since 1970.
+            fresh_until: likewise.
+            cost_s: how long it took.
+            ttl_s: what the application asks for.
+            renews: whether the entry before was still there: that it goes before its time is no loss.
+        """
         if self.on_load is not None:
             self.on_load(key, len(body))
-        seen = self._of(space)
-        if seen is None:
+        found = self._of(space)
+        if found is None:
             return
-        now = self._monotonic()
+        self._compare(key, found, body, created, fresh_until, renews=renews)
+        found.loads += 1
+        found.cost_s += cost_s
+        found.bytes += len(body)
+        found.ttl_s = ttl_s
+
+    def seen(self, key: str, space: str, entry: Entry) -> None:
+        """Notes a hit in Valkey: of what age, and whether another process has loaded since this one did."""
+        found = self._of(space)
+        before = self._loads.get(key)
+        if found is not None and before is not None and entry.created > before[1] + _SAME_S:
+            self._compare(key, found, entry.body.data, entry.created, entry.fresh_until)
+
+    def _compare(
+        self,
+        key: str,
+        found: Observed,
+        body: bytes,
+        created: float,
+        fresh_until: float,
+        *,
+        renews: bool = False,
+    ) -> None:
+        """Compares what was loaded with what was loaded before."""
         digest = hashlib.blake2b(body, digest_size=8).digest()
         before = self._loads.pop(key, None)
         if before is not None:
-            changed, gap_s, lives_s = before[0] != digest, now - before[1], before[2]
-            seen.exposed_s += min(gap_s, lives_s)
-            if gap_s < lives_s:
-                if changed:
-                    seen.early_changed += 1
-                else:
-                    seen.early_same += 1
+            changed, gap_s = before[0] != digest, max(0.0, created - before[1])
+            lived_s = max(0.0, before[2] - before[1])
+            found.exposed_s += min(gap_s, lived_s)
+            if gap_s >= lived_s or renews:
+                (found.expired_changed if changed else found.expired_same).add(gap_s)
+            elif changed:
+                found.early_changed += 1
             else:
-                (seen.expired_changed if changed else seen.expired_same).add(gap_s)
+                found.early_same += 1
         elif len(self._loads) >= _REMEMBERED:
             del self._loads[next(iter(self._loads))]
-        self._loads[key] = (digest, now, ttl_s * (1 - jitter))
-        seen.loads += 1
-        seen.cost_s += cost_s
-        seen.bytes += len(body)
-        seen.ttl_s = asked_ttl_s
+        self._loads[key] = (digest, created, fresh_until)
 
     def hit(self, space: str, age_s: float, count: float = 1.0) -> None:
         """Notes that something of an age was served."""

@@ -47,6 +47,7 @@ class Ask:
         "is_part",
         "key",
         "loader",
+        "renews",
         "rules",
         "space",
         "tags",
@@ -76,6 +77,7 @@ class Ask:
         self.space = space
         self.began = began  # its place in the order of all reads, loads and invalidations of the process
         self.is_part = False  # of a batch
+        self.renews = False  # what still lies there
 
 
 class Found:

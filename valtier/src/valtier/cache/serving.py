@@ -94,6 +94,7 @@ class Serving:
             counters.remote_hits += 1
             now = entry.fresh_until + past_s
             self._observations.hit(ask.space.name, now - entry.created)
+            self._observations.seen(ask.key, ask.space.name, entry)
             early = is_early(entry, ask.rules, now, self._rng)
             return (Plan.REFRESH if early else Plan.SERVE), value, entry
         if past_s >= ask.rules.revalidate_s and not self._loading.throttle.holds(ask.key):
