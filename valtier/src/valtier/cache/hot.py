@@ -2,7 +2,7 @@
 
 *What counts.* A hit on what this process keeps counts itself in its record (`local`), as eviction needs it; every interval
 the records are asked what they were used for since. All other reads note their key in a ring of `_RING` keys, which is
-drained every `drain_s`: of more reads than that in between, the last ones count.
+drained every half second: of more reads than that in between, the last ones count.
 
 *A summary* holds `capacity` keys. Counts are added in batches; where there are too many keys then, the first count past
 the capacity is taken from all, and who has nothing left goes. So each count is too low by `error` at most, which is at most
@@ -29,7 +29,7 @@ KEPT = 5000
 """How many keys the list in Valkey has at most."""
 HALF_LIFE_S = 600.0
 _TOLD = 1000  # keys that a process adds at once
-_RING = 16_384
+_RING = 4096
 _FADED = 0.01  # counts below are nothing
 
 _MERGE = Script.load(__package__, "hot.lua")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("valtier")
 
 INTERVAL_S = 30.0
-_DRAIN_S = 2.0
+_DRAIN_S = 0.5
 _AT_ONCE = 4000
 _MOST_GONE = 50_000
 _LAST_S = 1.0
