@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -25,7 +26,7 @@ from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 from valtier.tuning import Picture, Target, change_rate, choose_ttl, hit_rate, stale_share
 from valtier.tuning.model import picture_of, stale_age_s, staleness
-from valtier.tuning.published import Report, concurrency, merge
+from valtier.tuning.published import Report, concurrency, fetch_reports, merge
 from valtier.tuning.replay import (
     OVERHEAD,
     Read,
@@ -446,6 +447,46 @@ async def test_tune_needs_the_url_only(
     assert "90 reads watched, 30 loads" in told
     assert "█" in told
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_what_is_told_of_real_traffic_is_what_happened(valkey: EmbeddedValkey) -> None:
+    """Two processes, Poisson reads, values that change unannounced: hit rate, outdated reads and change rate come out."""
+    rng = Random(1)
+    every_s, ttl_s = 0.8, 0.2
+    keys = [f"page:{number}" for number in range(25)]
+    changes_at = {key: time.monotonic() + rng.expovariate(1 / every_s) for key in keys}
+    values = dict.fromkeys(keys, 0)
+
+    def value_of(key: str) -> int:
+        while changes_at[key] < time.monotonic():
+            values[key] += 1
+            changes_at[key] += rng.expovariate(1 / every_s)
+        return values[key]
+
+    reads = loads = stale = 0
+    async with Tier.from_url(valkey.url, deadline=5) as one, Tier.from_url(valkey.url, deadline=5) as two:
+        ends_at = time.monotonic() + 4
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(rng.expovariate(400))
+            key = rng.choice(keys[: rng.randint(1, 25)])
+            loaded = False
+
+            async def load(key: str = key) -> int:
+                nonlocal loaded
+                loaded = True
+                return value_of(key)
+
+            got = await rng.choice((one, two)).cache.get_or_set(key, ttl_s, load)
+            reads, loads = reads + 1, loads + loaded
+            stale += not loaded and got != value_of(key)
+    async with Tier.from_url(valkey.url, deadline=5) as later:
+        picture = picture_of(merge(await fetch_reports(later.valkey, "valtier"))["page"])
+    lives_s = 0.95 * ttl_s  # with its jitter
+    assert picture.accesses.total + picture.singles == reads
+    assert picture.loads == loads
+    assert hit_rate(picture, lives_s) == pytest.approx(1 - loads / reads, abs=0.1)
+    assert staleness(picture, lives_s) == pytest.approx(stale / reads, abs=0.07)
+    assert 1 / picture.change_rate == pytest.approx(every_s, rel=0.4)
 
 
 async def test_tune_says_so_where_nobody_has_told_anything(

@@ -84,7 +84,8 @@ class Local:
         """Adds a record, in place of any that its key had. Returns whether it is kept: it may not be worth the room."""
         before = self.records.get(record.key)
         if before is not None:
-            record.uses, record.seen = before.uses, before.seen
+            self._tell(before)
+            record.uses = record.seen = before.uses
             self._remove(before)
         else:
             record.uses = record.seen = self._recall(record.key)
@@ -166,15 +167,18 @@ class Local:
             self._all[last.place] = last
 
     def _remember(self, record: Record) -> None:
-        if record.uses > record.seen:
-            self.on_gone(record, record.uses - record.seen)
-            record.seen = record.uses
+        self._tell(record)
         counts, mask = self._counts, self._mask
         code = hash(record.key)
         uses = min(record.uses, _MOST)
         for place in (code & mask, (code >> self._shift) & mask):
             if counts[place] < uses:
                 counts[place] = uses
+
+    def _tell(self, record: Record) -> None:
+        if record.uses > record.seen:
+            self.on_gone(record, record.uses - record.seen)
+            record.seen = record.uses
 
     def _recall(self, key: str) -> int:
         code = hash(key)

@@ -36,6 +36,7 @@ KEPT_MS = 24 * 3600 * 1000
 """How long Valkey keeps what a process has observed."""
 _REPORTS = 256
 _CREATED = struct.Struct(">Q")
+_PARTS = 4
 _CREATED_AT = 12  # where an entry's head tells when it was made, in ms since 1970
 
 
@@ -48,7 +49,7 @@ class Upkeep:
         self._engine = engine
         self._hot = hot
         self._observations = observations
-        self._began = engine.wall()
+        self._began = self._counted_at = engine.wall()
         self._gone: dict[str, int] = {}  # uses of records that are here no more
         self._task: asyncio.Task[None] | None = None
         engine.mirror.local.on_gone = self._note_gone
@@ -108,12 +109,18 @@ class Upkeep:
             for record, uses in used:
                 self._note_age(record, uses, now)
             await asyncio.sleep(0)
+        self._counted_at = self._engine.wall()
 
     def _note_age(self, record: Record, uses: int, now: float) -> None:
+        """Notes of what age a record was when it was used: at any time since it was made, or was last asked."""
         head: bytes = getattr(record, "head", b"")
         if head:
             created = _CREATED.unpack_from(head, _CREATED_AT)[0] / 1000
-            self._observations.hit(record.key.partition(":")[0], max(0.0, now - created), uses)
+            youngest, oldest = max(0.0, self._counted_at - created), max(0.0, now - created)
+            space = record.key.partition(":")[0]
+            for place in range(_PARTS):
+                age_s = youngest + (oldest - youngest) * (place + 0.5) / _PARTS
+                self._observations.hit(space, age_s, uses / _PARTS)
 
     # -- telling and learning ------------------------------------------------------------------------------
 
