@@ -90,15 +90,15 @@ class Care:
         )
         return await warming.run(limit)
 
-    def hot(self, top: int = 20) -> list[tuple[str, float]]:
+    def hot(self, top: int = 20) -> list[tuple[str, int]]:
         """Returns what this process reads most, with how often; the hottest key first. No round trip.
 
         Counts halve every ten minutes. What is read often is not missed; hits on what this process keeps come in every
         30 s. The method is in `valtier.cache.hot`.
         """
-        return self._engine.hot.top(top)
+        return _whole(self._engine.hot.top(top))
 
-    async def hot_everywhere(self, top: int = 20) -> list[tuple[str, float]]:
+    async def hot_everywhere(self, top: int = 20) -> list[tuple[str, int]]:
         """Returns what the fleet reads most, as `hot` does for this process. One round trip.
 
         Raises:
@@ -107,12 +107,12 @@ class Care:
         """
         if self._engine.store is None:
             raise ConfigurationError("USE_REDIS is false: nobody knows what other processes read")
-        return await fetch_hot(self._engine.store.valkey, self._engine.prefix, top)
+        return _whole(await fetch_hot(self._engine.store.valkey, self._engine.prefix, top))
 
     def record_trace(self, path: str | Path, *, most: int = MOST_EVENTS) -> Recording:
         """Writes every read and load down from now on, for `valtier tune --trace`. Keys are hashed under a secret.
 
-        Until it is stopped, or has `most` lines, a read costs about a microsecond more.
+        Until it is stopped, or has `most` lines, a read costs about 1.5 µs more.
 
         Raises:
             ConfigurationError: a trace is being recorded already.
@@ -134,3 +134,7 @@ class Care:
         """Tells Valkey now what every process tells it each 30 s and at its end: what is read most, and what was
         observed for `valtier tune`. Three round trips; nothing where Valkey is away."""
         await self._engine.upkeep.publish()
+
+
+def _whole(counts: list[tuple[str, float]]) -> list[tuple[str, int]]:
+    return [(key, max(1, round(count))) for key, count in counts]
