@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valtier import ConfigurationError, Tier
+from valtier.cache import upkeep
 from valtier.cache.codec import RAW, Body
 from valtier.cache.entry import Entry
 from valtier.cache.histogram import Histogram
 from valtier.cache.local import Local, Record
 from valtier.cache.observing import Observations, Observed
-from valtier.cache.overrides import LEAST_S, MOST_S, fetch_overrides, write_override
+from valtier.cache.overrides import LEAST_S, MOST_S, fetch_overrides, remove_overrides, write_override
 from valtier.cli import main
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
@@ -526,6 +527,25 @@ async def ttl_ms(valkey: EmbeddedValkey, key: str) -> int:
     [name] = names
     assert isinstance(name, bytes)
     return int(str(valkey.call("PTTL", name.decode())))
+
+
+async def test_a_process_tells_and_obeys_by_itself(
+    valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At intervals, of which nothing here waits for a whole one."""
+    monkeypatch.setattr(upkeep, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(upkeep, "_DRAIN_S", 0.01)
+    async with Tier.from_url(valkey.url, deadline=5) as tier:
+        await traffic(tier)
+
+        async def is_told() -> bool:
+            return len(await tier.cache.hot_everywhere(50)) == 30
+
+        await eventually(is_told)
+        await write_override(tier.valkey, "valtier", "page", 7)
+        await eventually(lambda: tier.cache.stats()["page"].ttl_override_s == 7)
+        await remove_overrides(tier.valkey, "valtier", "page")
+        await eventually(lambda: tier.cache.stats()["page"].ttl_override_s is None)
 
 
 async def test_a_new_process_obeys_from_the_start(valkey: EmbeddedValkey, tier: Tier) -> None:
