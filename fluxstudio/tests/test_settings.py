@@ -28,6 +28,8 @@ def test_everything_can_be_told() -> None:
         SECURE_COOKIES="0",
         SESSION_TTL="7d",
         DB_POOL_SIZE="25",
+        WARM_KEYS="0",
+        WARM_SECONDS="3",
         FLUXSTUDIO_STATS_DIR="/run/stats",
         LOG_JSON="Yes",
     ) == Settings(
@@ -37,6 +39,8 @@ def test_everything_can_be_told() -> None:
         secure_cookies=False,
         session_ttl_s=7 * 86_400,
         pool_size=25,
+        warm_keys=0,
+        warm_s=3.0,
         stats_dir=Path("/run/stats"),
         log_json=True,
     )
@@ -70,6 +74,8 @@ def test_what_is_empty_is_not_set() -> None:
         ("REDIS_URL", "redis://:secret@x:99999", "or set USE_REDIS to false"),
         ("DB_POOL_SIZE", "0", "a number from 1 to 1000"),
         ("DB_POOL_SIZE", "ten", "a number from 1 to 1000"),
+        ("WARM_KEYS", "-1", "a number from 0 to 5000"),
+        ("WARM_SECONDS", "0", "a number from 1 to 600"),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_password(name: str, value: str, told: str) -> None:

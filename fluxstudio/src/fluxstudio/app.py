@@ -72,6 +72,7 @@ from fluxstudio.settings import Settings, SettingsError
 from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
+from fluxstudio.warming import Warmth, teach
 from fluxstudio.writes import Writes
 from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
 from valtier.asgi import App, Together
@@ -248,6 +249,8 @@ async def _open_studio(
         stack.push_async_callback(stats.stop)
 
     cache = tier.cache
+    teach(cache, pool)
+    warmth = Warmth(cache, settings)
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
@@ -301,6 +304,8 @@ async def _open_studio(
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
+    await warmth.start()
+    stack.push_async_callback(warmth.stop)
     if settings.statsd_url is not None:
         await stack.enter_async_context(Statsd(tier.vitals, StatsdOptions.parse(settings.statsd_url)))
     if files is not None:  # last, so that it ends first: while all that counts is still there
@@ -343,7 +348,9 @@ async def _open_studio(
         images=images,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
-        operations=Operations(tier, probe, pool, guard=OperatorGuard(settings), files=files),
+        operations=Operations(
+            tier, probe, pool, is_warm=lambda: warmth.is_ready, guard=OperatorGuard(settings), files=files
+        ),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

@@ -1,4 +1,4 @@
-"""The command line: fluxstudio up · serve · migrate · seed · sign-out · routes · bench."""
+"""The command line: fluxstudio up · serve · migrate · seed · warm · sign-out · routes · bench."""
 
 import os
 import sys
@@ -95,6 +95,34 @@ def sign_out(
     with _told_in_words(UnknownAccountError):
         count = end_sessions(_database_url(data_dir, os.environ), email)
         print(f"{count} sessions were ended.")
+
+
+@app.command()
+def warm(
+    top: Annotated[
+        int, typer.Option(min=1, max=5000, help="How many of the keys that are read most.")
+    ] = 1000,
+    concurrency: Annotated[int, typer.Option(min=0, help="Loads at once; 0: half of DB_POOL_SIZE.")] = 0,
+    per_second: Annotated[
+        float, typer.Option(min=0, help="Loads a second at most; 0: as many as can be.")
+    ] = 500,
+    seconds: Annotated[float, typer.Option(min=0, help="For how long at most; 0: until it is done.")] = 0,
+) -> None:
+    """Loads into Valkey what the studio's workers have read most, such as after a flush.
+
+    The environment names PostgreSQL and Valkey. It may run beside the studio: what is loaded is shared with it.
+    """
+    from fluxstudio.warming_command import warm_with_progress
+
+    with _told_in_words():
+        raise typer.Exit(
+            warm_with_progress(
+                top=top,
+                concurrency=concurrency or None,
+                per_second=per_second or None,
+                limit_s=seconds or None,
+            )
+        )
 
 
 @app.command()

@@ -22,6 +22,9 @@ ASSET_TTL_S = 24 * 3600
 ASSET_ANSWER_TTL_S = 300
 """Of the answer, which is kept for each caller: the entry that all share lasts longer."""
 
+NEWEST = "newest"
+"""In place of the message before which a page begins."""
+
 # Tags of everything that shows a thing, for changes from outside: a trigger sees the row that was changed, and neither
 # who is a member nor where a name shows. The watches that say them are in the migrations.
 LISTS = "lists"
@@ -64,7 +67,7 @@ def members(project_id: int) -> str:
 
 def messages(project_id: int, before: int | None, limit: int) -> str:
     """One page of a project's messages."""
-    return f"messages:{project_id}:{before or 'newest'}:{limit}"
+    return f"messages:{project_id}:{before or NEWEST}:{limit}"
 
 
 def messages_tag(project_id: int) -> str:
@@ -134,3 +137,17 @@ def showcase(slug: str) -> str:
 def asset(asset_id: int) -> str:
     """An asset's metadata, and the project that it belongs to."""
     return f"asset:{asset_id}"
+
+
+# The same as templates, for who has to take keys apart: they are loaded again by `fluxstudio.warming`. What a user has
+# searched for is not among them: its key is a hash.
+ROLES_KEY = "roles:{user_id}"
+USER_KEY = "user:{user_id}"
+ACCOUNT_KEY = "account:{user_id}"
+PROJECTS_KEY = "projects:{user_id}"
+PROJECT_KEY = "project:{project_id}:{role}"
+MEMBERS_KEY = "members:{project_id}"
+MESSAGES_KEY = "messages:{project_id}:{before}:{limit}"
+MESSAGES_TAG = "messages:{project_id}"
+SHOWCASE_KEY = "showcase:{slug}"
+ASSET_KEY = "asset:{asset_id}"

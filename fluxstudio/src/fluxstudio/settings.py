@@ -78,6 +78,10 @@ class Settings:
     """RESPONSE_CACHE: which answers are kept whole: `all` that routes declare, `public` pages only, or `none`."""
     workers: int = 1
     """FLUXSTUDIO_WORKERS: how many processes share the limits while Valkey is away; `fluxstudio serve` sets it."""
+    warm_keys: int = 1000
+    """WARM_KEYS: how many of the keys that are read most a worker has in its cache before it is ready; 0: none."""
+    warm_s: float = 10.0
+    """WARM_SECONDS: for how long that may hold it up, at most."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
     metrics_dir: Path | None = None
@@ -123,6 +127,8 @@ class Settings:
             api_limit=_api_limit(given),
             response_cache=_response_cache(given),
             workers=_number(given, "FLUXSTUDIO_WORKERS", default=1, most=10_000),
+            warm_keys=_number(given, "WARM_KEYS", default=1000, least=0, most=5000),
+            warm_s=float(_number(given, "WARM_SECONDS", default=10, most=600)),
             stats_dir=Path(stats_dir) if stats_dir else None,
             metrics_dir=Path(given["METRICS_DIR"]) if "METRICS_DIR" in given else None,
             metrics_token=_metrics_token(given),
@@ -167,10 +173,10 @@ def flag(text: str) -> bool:
     return _WORDS[text.strip().lower()]
 
 
-def _number(given: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+def _number(given: Mapping[str, str], name: str, *, default: int, most: int, least: int = 1) -> int:
     text = given.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-        raise SettingsError(f"{name} is {text!r}; set it to a number from 1 to {most}")
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise SettingsError(f"{name} is {text!r}; set it to a number from {least} to {most}")
     return int(text)
 
 

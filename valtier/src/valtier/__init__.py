@@ -1,6 +1,6 @@
 """The Valkey tier for async Python web applications."""
 
-from valtier.cache import Cache, CachedFunction, Namespace, NamespaceStats, Policy
+from valtier.cache import Cache, CachedFunction, Namespace, NamespaceStats, Policy, Warmed
 from valtier.clock import Clock
 from valtier.codes import Codes, OneTimeCodes
 from valtier.errors import (
@@ -111,6 +111,7 @@ __all__ = [
     "ValkeyError",
     "ValtierError",
     "Visit",
+    "Warmed",
     "WrongTypeError",
     "clear_site_data",
     "judge_origin",

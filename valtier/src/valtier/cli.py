@@ -1,4 +1,4 @@
-"""The command line: `valtier ping`, `purge`, `doctor`, `top`. Where Valkey is, the environment says, or `--url`."""
+"""The command line: `valtier ping`, `purge`, `doctor`, `top`, `tune`. Where Valkey is, the environment says, or `--url`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from valtier.http import ResponseCache
 from valtier.settings import Settings
 from valtier.tier import Tier
 from valtier.top.command import top
+from valtier.tuning import command as tuning
 from valtier.wire import WireOptions, parse_url
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -27,8 +28,12 @@ OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns the exit status: 0, 1 if Valkey can't do it now, 2 if it was called wrongly."""
     given = _parser().parse_args(arguments)
+    if given.command == "tune":
+        given.url = given.address or given.url
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
     try:
+        if given.command == "tune" and given.trace is not None:
+            return tuning.tune_trace(given, print)
         return asyncio.run(_run(given, _settings(given)))
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - a command line
@@ -58,6 +63,8 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
     async with Tier(settings, local_bytes=0, vitals_every=0) as tier:
         if given.command == "ping":
             return await _ping(tier)
+        if given.command == "tune":
+            return await tuning.tune(tier.valkey, settings.prefix, given, print)
         return await _purge(tier, given)
 
 
@@ -148,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--once", action="store_true", help="prints one frame, after one interval, and ends")
     watch.add_argument("--json", action="store_true", help="likewise, as one JSON object")
     watch.add_argument("--big", action="store_true", help="looks for big keys too, some at a time")
+    tuning.add_arguments(commands.add_parser("tune", help="tells which TTL each namespace should have"))
     purge = commands.add_parser("purge", help="invalidates responses by URI, tag or group")
     purge.add_argument("uri", nargs="*", help="absolute URIs: each variant, for all users")
     purge.add_argument("--tag", action="append", default=[])

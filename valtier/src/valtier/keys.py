@@ -16,6 +16,7 @@ from valtier.errors import ConfigurationError
 MAX_KEY_LENGTH = 512
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SEPARATORS = frozenset(":/|@,;=+&#")  # what an encoded argument never holds
+_ENCODED = r"[A-Za-z0-9_.~%!-]*"  # what it may hold
 
 
 def check(key: str, *, what: str = "key") -> str:
@@ -79,7 +80,7 @@ def encode(value: object) -> str:
 class Template:
     """A key with `{name}` fields, such as `"user:{user_id}"`, checked against the names that will fill them."""
 
-    __slots__ = ("_parts", "fields", "text")
+    __slots__ = ("_parts", "_pattern", "fields", "text")
 
     def __init__(self, text: str, *, names: Iterable[str]) -> None:
         """Parses `text`.
@@ -90,6 +91,7 @@ class Template:
         """
         known = set(names)
         self.text = text
+        self._pattern: re.Pattern[str] | None = None
         self._parts: list[tuple[str, str | None]] = []
         try:
             parsed = list(string.Formatter().parse(text))
@@ -123,6 +125,20 @@ class Template:
             [literal if field is None else literal + encode(values[field]) for literal, field in self._parts]
         )
         return text if len(text) <= MAX_KEY_LENGTH else check(text)
+
+    def parse(self, text: str) -> dict[str, str] | None:
+        """Returns what each field is in a key that this template has made, still encoded; `None` if it made no such key."""
+        if self._pattern is None:
+            named: set[str] = set()
+            pattern = ""
+            for literal, field in self._parts:
+                pattern += re.escape(literal)
+                if field is not None:  # what stands twice has to be the same twice
+                    pattern += f"(?P={field})" if field in named else f"(?P<{field}>{_ENCODED})"
+                    named.add(field)
+            self._pattern = re.compile(pattern)
+        match = self._pattern.fullmatch(text)
+        return None if match is None else match.groupdict()
 
     def positional(self, places: Mapping[str, int]) -> Callable[[Sequence[object]], str]:
         """Returns what renders from a sequence, given where in it each field's value is. It raises as `render` does."""

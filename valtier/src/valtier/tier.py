@@ -271,6 +271,7 @@ class Tier:
         vitals.cache = self._cache_numbers
         vitals.local = self._local_numbers
         vitals.slow = self.cache.slow_loads
+        vitals.hot = self.cache.hot
         vitals.add("limits", self._limit_numbers, levels=("blocked_here",))
         vitals.add("sessions", self._session_numbers, levels=("kept_here", "believes_valkey", "undelivered"))
         vitals.add("codes", self._code_numbers)
@@ -283,6 +284,7 @@ class Tier:
         for name, stats in self.cache.stats().items():
             counted = asdict(stats)
             counted["valkey_hits"] = counted.pop("hits") - stats.local_hits
+            del counted["ttl_override_s"]  # a setting, and no count
             numbers[name] = {counter: value for counter, value in counted.items() if value}
         return numbers
 

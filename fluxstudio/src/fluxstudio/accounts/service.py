@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fluxstudio import keys, staleness
 from fluxstudio.accounts import queries, writer
 from fluxstudio.accounts.schemas import Device, DeviceList, Profile, ProfileChange
@@ -15,6 +17,21 @@ from fluxstudio.projects.service import Projects
 from fluxstudio.staleness import Stale
 from fluxstudio.writes import Writes
 from valtier import Cache
+
+
+async def load_account(pool: Pool, user_id: int) -> bytes:
+    """Loads the user's own account."""
+    async with pool.acquire() as connection:
+        return encode(account_of(await queries.fetch_account(connection, user_id)))
+
+
+async def load_profile(pool: Pool, user_id: int) -> bytes:
+    """Loads anybody's profile. Raises a 404 problem."""
+    async with pool.acquire() as connection:
+        row = await queries.fetch_profile(connection, user_id)
+    if row is None:
+        raise not_found("user")
+    return encode(Profile(*row))
 
 
 class Accounts:
@@ -39,23 +56,12 @@ class Accounts:
 
     async def account(self, user_id: int) -> bytes:
         """Returns the user's own account as JSON."""
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                return encode(account_of(await queries.fetch_account(connection, user_id)))
-
+        load = partial(load_account, self._pool, user_id)
         return await self._cache.get_or_set(keys.account(user_id), keys.USER_TTL_S, load)
 
     async def profile(self, user_id: int) -> Made:
         """Returns anybody's profile as JSON. Raises a 404 problem."""
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                row = await queries.fetch_profile(connection, user_id)
-            if row is None:
-                raise not_found("user")
-            return encode(Profile(*row))
-
+        load = partial(load_profile, self._pool, user_id)
         names = keys.of_profile(user_id, user_id)
         body = await self._cache.get_or_set(keys.user(user_id), keys.USER_TTL_S, load, tags=names)
         return Made(body, names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fluxstudio import keys
 from fluxstudio.assets import queries
 from fluxstudio.assets.schemas import Asset
@@ -10,6 +12,15 @@ from fluxstudio.http.answers import Made, encode
 from fluxstudio.problems import Problem, not_found
 from fluxstudio.projects.service import Projects
 from valtier import Cache
+
+
+async def load_asset(pool: Pool, asset_id: int) -> bytes:
+    """Loads an asset's project and its metadata. Raises a 404 problem."""
+    async with pool.acquire() as connection:
+        row = await queries.fetch_asset(connection, asset_id)
+    if row is None:
+        raise not_found("asset")
+    return b"%d %b" % (row["project_id"], encode(Asset(*row)))
 
 
 class Assets:
@@ -26,14 +37,7 @@ class Assets:
         Raises:
             Problem: 404, there is none, or the user is not a member of its project; which one is not told.
         """
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                row = await queries.fetch_asset(connection, asset_id)
-            if row is None:
-                raise not_found("asset")
-            return b"%d %b" % (row["project_id"], encode(Asset(*row)))
-
+        load = partial(load_asset, self._pool, asset_id)
         entry = await self._cache.get_or_set(
             keys.asset(asset_id), keys.ASSET_TTL_S, load, tags=(keys.asset(asset_id),)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
@@ -27,6 +28,24 @@ async def _tell_nobody(_: int, __: bytes) -> None:
     return
 
 
+async def load_messages(pool: Pool, project_id: int, before: int | None, limit: int) -> bytes:
+    """Loads a page of a project's messages."""
+    async with pool.acquire() as connection:
+        rows = await queries.fetch_messages(connection, project_id, before, limit + 1)
+    messages = [
+        Message(
+            row["id"],
+            project_id,
+            MessageAuthor(row["author_id"], row["author_name"]),
+            row["body"],
+            row["created_at"],
+            row["client_id"],
+        )
+        for row in rows[:limit]
+    ]
+    return encode(MessagePage(messages, messages[-1].id if len(rows) > limit else None))
+
+
 class Messages:
     """The messages of projects."""
 
@@ -45,23 +64,7 @@ class Messages:
             Problem: 404, the user is not a member.
         """
         await self._projects.role(user_id, project_id)
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                rows = await queries.fetch_messages(connection, project_id, before, limit + 1)
-            messages = [
-                Message(
-                    row["id"],
-                    project_id,
-                    MessageAuthor(row["author_id"], row["author_name"]),
-                    row["body"],
-                    row["created_at"],
-                    row["client_id"],
-                )
-                for row in rows[:limit]
-            ]
-            return encode(MessagePage(messages, messages[-1].id if len(rows) > limit else None))
-
+        load = partial(load_messages, self._pool, project_id, before, limit)
         tags = (keys.messages_tag(project_id), keys.NAMES)
         body = await self._cache.get_or_set(
             keys.messages(project_id, before, limit), keys.MESSAGES_TTL_S, load, tags=tags

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,10 +31,18 @@ class Operations:
     """What operators and load balancers ask."""
 
     def __init__(
-        self, tier: Tier, probe: DatabaseProbe, pool: Pool, *, guard: OperatorGuard, files: VitalsFiles | None
+        self,
+        tier: Tier,
+        probe: DatabaseProbe,
+        pool: Pool,
+        *,
+        is_warm: Callable[[], bool],
+        guard: OperatorGuard,
+        files: VitalsFiles | None,
     ) -> None:
         self.guard = guard
         self._tier = tier
+        self._is_warm = is_warm
         self._probe = probe
         self._pool = pool
         self._files = files
@@ -97,8 +106,10 @@ class Operations:
         """Returns that this worker can answer requests.
 
         Raises:
-            Problem: 503, the database does not answer.
+            Problem: 503, the database does not answer, or the cache is still being warmed.
         """
+        if not self._is_warm():
+            raise unavailable("warming", "The cache is being warmed.")
         if await self._probe.latency_s() is None:
             raise unavailable("database-unavailable", "The database does not answer now.")
         return encode(Ready(ready=True))

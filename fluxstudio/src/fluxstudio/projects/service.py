@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from asyncpg import Record
 
@@ -38,6 +39,35 @@ async def _expel_nobody(_: int, __: int, ___: list[int]) -> None:
     return
 
 
+# What is cached, and how it is loaded: on a miss, and when the cache is warmed. Who may see it is decided elsewhere.
+
+
+async def load_roles(pool: Pool, user_id: int) -> bytes:
+    """Loads the user's role in each of their projects."""
+    async with pool.acquire() as connection:
+        return pack_roles(await queries.fetch_roles_of(connection, user_id))
+
+
+async def load_projects(pool: Pool, user_id: int) -> bytes:
+    """Loads the list of the user's projects."""
+    async with pool.acquire() as connection:
+        rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
+    return encode(ProjectList([_summary(row) for row in rows]))
+
+
+async def load_project(pool: Pool, project_id: int, role: Role) -> bytes:
+    """Loads a project as its members of that role see it. Raises a 404 problem."""
+    async with pool.acquire() as connection:
+        return await _fetch_json(connection, project_id, role)
+
+
+async def load_members(pool: Pool, project_id: int) -> bytes:
+    """Loads the members of a project."""
+    async with pool.acquire() as connection:
+        rows = await queries.fetch_members(connection, project_id)
+    return encode(MemberList([Member(*row) for row in rows]))
+
+
 class Projects:
     """The caller's projects."""
 
@@ -60,11 +90,7 @@ class Projects:
         Raises:
             Problem: 404, the user is not a member; whether the project exists is not told.
         """
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                return pack_roles(await queries.fetch_roles_of(connection, user_id))
-
+        load = partial(load_roles, self._pool, user_id)
         packed = await self._cache.get_or_set(
             keys.roles(user_id), keys.ROLES_TTL_S, load, tags=(keys.roles(user_id),)
         )
@@ -124,12 +150,7 @@ class Projects:
 
     async def list_of(self, user_id: int) -> Made:
         """Returns the user's projects as JSON."""
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
-            return encode(ProjectList([_summary(row) for row in rows]))
-
+        load = partial(load_projects, self._pool, user_id)
         names = keys.of_projects(user_id)
         body = await self._cache.get_or_set(keys.projects(user_id), keys.PROJECTS_TTL_S, load, tags=names)
         return Made(body, names)
@@ -137,26 +158,15 @@ class Projects:
     async def get(self, user_id: int, project_id: int) -> Made:
         """Returns one of the user's projects as JSON."""
         role = await self.role(user_id, project_id)
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                return await _fetch_json(connection, project_id, role)
-
+        load = partial(load_project, self._pool, project_id, role)
         key = keys.project(project_id, role)
-        body = await self._cache.get_or_set(
-            keys.project(project_id, role), keys.PROJECT_TTL_S, load, tags=(key,)
-        )
+        body = await self._cache.get_or_set(key, keys.PROJECT_TTL_S, load, tags=(key,))
         return Made(body, keys.of_project(user_id, project_id))
 
     async def members_of(self, user_id: int, project_id: int) -> Made:
         """Returns the members of one of the user's projects as JSON."""
         await self.role(user_id, project_id)
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                rows = await queries.fetch_members(connection, project_id)
-            return encode(MemberList([Member(*row) for row in rows]))
-
+        load = partial(load_members, self._pool, project_id)
         tags = (keys.members(project_id), keys.NAMES)
         body = await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load, tags=tags)
         return Made(body, keys.of_members(user_id, project_id))

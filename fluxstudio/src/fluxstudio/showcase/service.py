@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import asyncpg
 
@@ -19,6 +20,15 @@ from valtier import Cache
 
 _SLUG = re.compile(SLUG_PATTERN)
 _MAX_SLUG = 80
+
+
+async def load_page(pool: Pool, slug: str) -> bytes:
+    """Loads a public page. Raises a 404 problem."""
+    async with pool.acquire() as connection:
+        row = await queries.fetch_page(connection, slug)
+    if row is None:
+        raise not_found()
+    return page.render(**row)
 
 
 class Showcase:
@@ -40,14 +50,7 @@ class Showcase:
         """
         if len(slug) > _MAX_SLUG or not _SLUG.fullmatch(slug):
             raise not_found()
-
-        async def load() -> bytes:
-            async with self._pool.acquire() as connection:
-                row = await queries.fetch_page(connection, slug)
-            if row is None:
-                raise not_found()
-            return page.render(**row)
-
+        load = partial(load_page, self._pool, slug)
         names = keys.of_showcase(slug)
         body = await self._cache.get_or_set(keys.showcase(slug), keys.SHOWCASE_TTL_S, load, tags=names)
         return Made(body, names)

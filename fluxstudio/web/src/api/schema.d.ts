@@ -669,7 +669,7 @@ export interface paths {
         };
         /**
          * Read Readiness
-         * @description Tells a load balancer whether to send requests: 200, or 503 without a database.
+         * @description Tells a load balancer whether to send requests: 200, or 503 without a database or while the cache is warmed.
          */
         get: operations["read_readiness_api_ready_get"];
         put?: never;

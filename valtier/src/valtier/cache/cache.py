@@ -1,7 +1,8 @@
 """The cache: read-through over one Valkey with a layer in the process, never stale by a race.
 
 Read the modules in this order: `policy`, `codec`, `entry`, `store`, `mirror` (with `local`), `reading`, `lease`, `flight`,
-`loading`, `removal`, `serving`, `express`, `batch`, `engine`, then this one.
+`loading`, `removal`, `serving`, `express`, `batch`, `engine`, then this one. Beside it: `hot`, `warmers`, `warming`, `observing`,
+`upkeep`, `trace`, which `care` puts before the user.
 
 Design
     *A fill that began before an invalidation is never stored after it* (`loading`).
@@ -31,17 +32,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
+from valtier.cache.care import Care
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.decorator import CachedFunction
 from valtier.cache.engine import Engine, check_tags, ttl_in_s
 from valtier.cache.entry import Entry
 from valtier.cache.loading import Loaded
-from valtier.cache.mirror import UNDECODED, all_alive
+from valtier.cache.mirror import UNDECODED, Record, all_alive
 from valtier.cache.namespace import Namespace
 from valtier.cache.policy import Policy
 from valtier.cache.reading import Ask, read_entry
 from valtier.cache.spaces import NamespaceStats
 from valtier.cache.store import Store, entry_suffix
+from valtier.cache.trace import Recording
 from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
@@ -54,7 +57,7 @@ P = ParamSpec("P")
 Tags = Sequence[str]
 
 
-class Cache:
+class Cache(Care):
     """A read-through cache whose entries live in Valkey, and the hot ones in this process too.
 
     `valkey=None` makes a cache that never stores: every read calls its loader. Guarded by one event loop.
@@ -99,7 +102,8 @@ class Cache:
             clock=clock or Clock(),
             rng=rng,
         )
-        self._records = engine.mirror.records
+        self._records: dict[str, Record] = engine.mirror.records
+        self._recording: Recording | None = None
         self._monotonic = engine.clock.monotonic
         self._express = engine.express
         self._order = engine.order
@@ -110,9 +114,10 @@ class Cache:
         return self._engine
 
     async def start(self) -> None:
-        """Begins to watch whether Valkey's messages arrive."""
+        """Begins to watch whether Valkey's messages arrive, and to count at intervals what is read most."""
         if self._engine.canary is not None:
             self._engine.canary.start()
+        self._engine.upkeep.start()
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -179,6 +184,7 @@ class Cache:
                     opened = express.open(raw, type)
                     if opened is not UNDECODED:
                         space.counters.remote_hits += 1
+                        express.note(key)
                         return cast("T", opened)
                     ask = self._engine.ask(key, ttl, loader, (), type, policy, began)
                     return cast("T", await self._engine.serving.go_on(ask, raw))
@@ -216,6 +222,9 @@ class Cache:
             raise ConfigurationError(f"keys are a list, not one text: write [{keys!r}]")
         tags_of = tags if callable(tags) else lambda _: tags
         wanted = dict.fromkeys(keys)
+        if self._recording is not None:
+            for key in wanted:
+                self._recording.read(key)
         began = engine.order()
         raws: Mapping[str, Any] | None = None
         values: dict[str, Any] = {}
@@ -244,6 +253,7 @@ class Cache:
     ) -> Any | D | None:
         """Returns what is cached under `key` and fresh, else `default`. One round trip, two for an entry with tags."""
         space = self._engine.spaces.of(_keys.check(key))
+        self._engine.hot.note(key)
         try:
             if (entry := await self._get_entry(key)) is not None and self._engine.wall() < entry.fresh_until:
                 value = entry.body.decode(type)
@@ -401,7 +411,10 @@ class Cache:
         def decorate(function: Callable[P, Awaitable[R]]) -> CachedFunction[P, R]:
             if ttl is None and policy is None:
                 ttl_in_s(None, self._engine.spaces.of(key).rules, key)
-            return CachedFunction(self, function, key, ttl, tags, policy)
+            made = CachedFunction(self, function, key, ttl, tags, policy)
+            if (warmer := made.warmer()) is not None:
+                self._engine.warmers.add(warmer)
+            return made
 
         return decorate
 
@@ -447,7 +460,9 @@ class Cache:
         return self._engine.loading.slow.slowest(self._monotonic())
 
     async def stop(self) -> None:
-        """Ends the loads and deliveries that run in the background."""
+        """Ends the loads and deliveries that run in the background, and a trace."""
+        if self._recording is not None:
+            self._recording.stop()
         await self._engine.stop()
 
 

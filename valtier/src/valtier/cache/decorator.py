@@ -20,6 +20,7 @@ from typing import (
 
 from valtier.cache.codec import decoder_for
 from valtier.cache.policy import Policy
+from valtier.cache.warmers import Warmer
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
 from valtier.keys import Template
@@ -85,6 +86,20 @@ class CachedFunction(Generic[P, R]):
             type=self._type,
             policy=self._policy,
         )
+
+    def warmer(self) -> Warmer | None:
+        """Returns what loads a key of this function; `None` where a key does not tell all that the function needs."""
+        try:
+            return Warmer(
+                self._key.text,
+                self._function,
+                ttl=self._ttl_s,
+                tags=[tag.text for tag in self._tags],
+                type_=self._type,
+                policy=self._policy,
+            )
+        except ConfigurationError:
+            return None
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """Returns the value of each parameter, in their order."""

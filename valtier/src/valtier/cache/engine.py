@@ -11,8 +11,10 @@ from valtier.cache.batch import Batch
 from valtier.cache.canary import Canary
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.express import Express
+from valtier.cache.hot import HotKeys
 from valtier.cache.loading import Loading
 from valtier.cache.mirror import UNDECODED, Mirror, all_alive
+from valtier.cache.observing import Observations
 from valtier.cache.policy import Policy, Rules
 from valtier.cache.reading import Ask, Reader
 from valtier.cache.removal import Removal
@@ -20,6 +22,8 @@ from valtier.cache.serving import Serving
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
 from valtier.cache.undelivered import Undelivered
+from valtier.cache.upkeep import Upkeep
+from valtier.cache.warmers import Warmers
 from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError
@@ -41,7 +45,7 @@ class Engine:
         clock: Clock,
         rng: Callable[[], float],
     ) -> None:
-        _keys.check_prefix(prefix)
+        self.prefix = _keys.check_prefix(prefix)
         self.clock = clock
         self.spaces = Spaces(rules, clock.monotonic)
         self.order = order = itertools.count(1).__next__
@@ -52,20 +56,42 @@ class Engine:
         mirror = self.mirror = Mirror(store, owed, max_bytes=local_bytes, order=order, clock=clock)
         self.canary: Canary | None = None
         self.express: Express | None = None
+        self.hot = HotKeys(clock.monotonic)
+        self.observations = Observations(clock.monotonic)
+        self.warmers = Warmers()
         reader: Reader | None = None
         if store is not None:
             self.canary = Canary(store, mirror, interval_s=canary_s, clock=clock)
             reader = Reader(store, mirror, order=order, clock=clock, wall=self.wall)
             if owed is not None and not store.clustered:
-                self.express = Express(store, mirror, owed, self.spaces, self.wall)
+                self.express = Express(store, mirror, owed, self.spaces, self.wall, self.hot)
+        self.reader = reader
         loading = self.loading = Loading(
-            store, reader, mirror, self.spaces, clock=clock, wall=self.wall, rng=rng, order=order
+            store,
+            reader,
+            mirror,
+            self.spaces,
+            self.observations,
+            clock=clock,
+            wall=self.wall,
+            rng=rng,
+            order=order,
         )
         self.removal = Removal(store, mirror, loading.flights, self.spaces, owed)
         serving = self.serving = Serving(
-            store, reader, loading, mirror, self.removal, self.spaces, wall=self.wall, rng=rng
+            store,
+            reader,
+            loading,
+            mirror,
+            self.removal,
+            self.spaces,
+            self.hot,
+            self.observations,
+            wall=self.wall,
+            rng=rng,
         )
         self.batch = Batch(store, reader, loading, serving, self.spaces, clock=clock, wall=self.wall)
+        self.upkeep = Upkeep(self, self.hot, self.observations)
 
     def wall(self) -> float:
         """Returns the time since 1970 by Valkey's clock, as far as that is known."""
@@ -113,10 +139,15 @@ class Engine:
         space = self.spaces.of(_keys.check(key))
         rules = space.rules if policy is None else policy.rules
         own_tags = tuple(check_tags(tags)) if tags else ()
-        return Ask(key, own_tags, ttl_in_s(ttl, rules, key), loader, type_, rules, space, began)
+        ttl_s = ttl_in_s(ttl, rules, key)
+        asked_ttl_s, ttl_s = ttl_s, ttl_s if space.ttl_s is None else space.ttl_s
+        ask = Ask(key, own_tags, ttl_s, loader, type_, rules, space, began)
+        ask.asked_ttl_s = asked_ttl_s
+        return ask
 
     async def stop(self) -> None:
         """Ends what runs in the background."""
+        await self.upkeep.stop()
         if self.canary is not None:
             await self.canary.stop()
         await self.loading.flights.stop()

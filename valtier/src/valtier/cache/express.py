@@ -13,6 +13,7 @@ from typing import Any
 
 from valtier.cache.codec import JSON, MSGPACK, RAW, decoder_for
 from valtier.cache.entry import ENTRY_MARK, HEADER_SIZE
+from valtier.cache.hot import HotKeys
 from valtier.cache.mirror import UNDECODED, Mirror
 from valtier.cache.policy import Policy, Rules
 from valtier.cache.reading import slices
@@ -38,7 +39,7 @@ LOST: Any = object()
 class Express:
     """Reads what needs no decision. Guarded by one event loop; for one server only."""
 
-    __slots__ = ("_mirror", "_owed", "_spaces", "_wall", "store", "valkey")
+    __slots__ = ("_mirror", "_note_all", "_owed", "_spaces", "_wall", "note", "store", "valkey")
 
     def __init__(
         self,
@@ -47,7 +48,10 @@ class Express:
         owed: Undelivered,
         spaces: Spaces,
         wall: Callable[[], float],
+        hot: HotKeys,
     ) -> None:
+        self.note = hot.note
+        self._note_all = hot.note_all
         self.store = store
         """Its `head` is how names begin now. If that has changed when a reply comes, the reply says nothing."""
         self._mirror = mirror
@@ -93,6 +97,7 @@ class Express:
         if self.store.head is not head:
             return {}, None
         values, others = self._open_many(keys, raws, type_)
+        self._note_all(values)
         if others and len(spaces) > 1:
             for key in values:
                 self._spaces.of(key).counters.remote_hits += 1

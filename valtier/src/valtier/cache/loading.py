@@ -21,6 +21,7 @@ from valtier.cache.entry import Entry
 from valtier.cache.flight import NOT_YET, Flight, Flights
 from valtier.cache.lease import Lease
 from valtier.cache.mirror import Mirror
+from valtier.cache.observing import Observations
 from valtier.cache.policy import Rules
 from valtier.cache.reading import Ask, Found, Reader
 from valtier.cache.slow import SlowLoads
@@ -90,6 +91,7 @@ class Loading:
         reader: Reader | None,
         mirror: Mirror,
         spaces: Spaces,
+        observations: Observations,
         *,
         clock: Clock,
         wall: Callable[[], float],
@@ -105,6 +107,7 @@ class Loading:
         self._reader = reader
         self._mirror = mirror
         self._spaces = spaces
+        self._observations = observations
         self._clock = clock
         self._wall = wall
         self._rng = rng
@@ -191,6 +194,7 @@ class Loading:
         if self.flights.get(ask.key) is not None or _is_loading(ask.key):
             return False
         ask.space.counters.refreshes += 1
+        ask.renews = True
         return True
 
     async def _renew(self, ask: Ask, flight: Flight, found: Found, stale: Entry) -> Body:
@@ -334,6 +338,16 @@ class Loading:
             fresh_until=now + fresh_s,
             stale_until=now + fresh_s + rules.stale_s,
             cost_s=loaded.cost_s,
+        )
+        self._observations.loaded(
+            ask.key,
+            ask.space.name,
+            loaded.body.data,
+            created=loaded.created,
+            fresh_until=entry.fresh_until,
+            cost_s=loaded.cost_s,
+            ttl_s=ask.asked_ttl_s,
+            renews=ask.renews,
         )
         data = entry.encode()
         if len(data) > rules.max_bytes:

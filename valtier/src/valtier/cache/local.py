@@ -14,7 +14,7 @@ again gets in.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from valtier.errors import ConfigurationError
 
@@ -30,12 +30,13 @@ _HALVES = bytes(count >> 1 for count in range(256))
 class Record:
     """What is kept under a key. A hit adds one to `uses`, and that is all it has to do."""
 
-    __slots__ = ("key", "place", "size", "uses")
+    __slots__ = ("key", "place", "seen", "size", "uses")
 
     def __init__(self, key: str, size: int) -> None:
         self.key = key
         self.size = size  # bytes
         self.uses = 0
+        self.seen = 0  # of its uses, those that `take_uses` has told of
         self.place = 0
 
 
@@ -64,6 +65,8 @@ class Local:
         self.bytes = 0
         self.evictions = 0
         self.refusals = 0
+        self.on_gone: Callable[[Record, int], None] = _forget
+        """Is told of a record that goes, and of its uses that `take_uses` has not told of."""
         self._all: list[Record] = []
         self._rng = rng
         width = _FEWEST_COUNTERS
@@ -81,11 +84,13 @@ class Local:
         """Adds a record, in place of any that its key had. Returns whether it is kept: it may not be worth the room."""
         before = self.records.get(record.key)
         if before is not None:
-            record.uses = before.uses
+            self._tell(before)
+            record.uses = record.seen = before.uses
             self._remove(before)
         else:
-            record.uses = self._recall(record.key)
+            record.uses = record.seen = self._recall(record.key)
         record.uses += 1
+        record.seen += 1
         self._puts += 1
         if self._puts > _AGE * len(self._all) + _FEWEST_COUNTERS:
             self._age()
@@ -115,6 +120,21 @@ class Local:
         self.records.clear()
         self._all.clear()
         self.bytes = 0
+
+    def everybody(self) -> list[Record]:
+        """Returns the records of now."""
+        return [*self._all]
+
+    @staticmethod
+    def take_uses(records: Iterable[Record]) -> list[tuple[Record, int]]:
+        """Returns those that were used since this was last asked, and how often."""
+        used = []
+        for record in records:
+            uses = record.uses - record.seen
+            if uses:
+                record.seen = record.uses
+                used.append((record, uses))
+        return used
 
     def _make_room(self, record: Record) -> bool:
         """Evicts who is worth less than `record` until it fits. Returns whether it does."""
@@ -147,12 +167,18 @@ class Local:
             self._all[last.place] = last
 
     def _remember(self, record: Record) -> None:
+        self._tell(record)
         counts, mask = self._counts, self._mask
         code = hash(record.key)
         uses = min(record.uses, _MOST)
         for place in (code & mask, (code >> self._shift) & mask):
             if counts[place] < uses:
                 counts[place] = uses
+
+    def _tell(self, record: Record) -> None:
+        if record.uses > record.seen:
+            self.on_gone(record, record.uses - record.seen)
+            record.seen = record.uses
 
     def _recall(self, key: str) -> int:
         code = hash(key)
@@ -162,4 +188,10 @@ class Local:
         self._puts = 0
         self._counts = self._counts.translate(_HALVES)
         for record in self._all:
+            untold = record.uses - record.seen
             record.uses >>= 1
+            record.seen = record.uses - untold
+
+
+def _forget(record: Record, uses: int) -> None:
+    """Where nobody asks how often records are used."""

@@ -40,7 +40,20 @@ def in_order(tags: tuple[str, ...]) -> tuple[str, ...]:
 class Ask:
     """A read, with all that it was asked with."""
 
-    __slots__ = ("began", "given", "is_part", "key", "loader", "rules", "space", "tags", "ttl_s", "type")
+    __slots__ = (
+        "asked_ttl_s",
+        "began",
+        "given",
+        "is_part",
+        "key",
+        "loader",
+        "renews",
+        "rules",
+        "space",
+        "tags",
+        "ttl_s",
+        "type",
+    )
 
     def __init__(
         self,
@@ -57,12 +70,14 @@ class Ask:
         self.given = tags  # as the caller has them
         self.tags = in_order(tags)
         self.ttl_s = ttl_s
+        self.asked_ttl_s = ttl_s  # without what an operator has set in its place
         self.loader = loader
         self.type = type_
         self.rules = rules
         self.space = space
         self.began = began  # its place in the order of all reads, loads and invalidations of the process
         self.is_part = False  # of a batch
+        self.renews = False  # what still lies there
 
 
 class Found:

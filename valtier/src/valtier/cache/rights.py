@@ -7,6 +7,9 @@ from valtier.keys import check_prefix
 COMMANDS = (
     *("get", "mget", "set", "getrange", "pexpire", "del", "unlink", "time"),
     *("eval", "evalsha", "client|tracking"),
+    # what is read most and what is learnt of TTLs, for the whole fleet; overrides are read by all and written by `tune`
+    *("zincrby", "zunionstore", "zadd", "zrange", "zcard", "zremrangebyscore", "zremrangebyrank"),
+    *("hgetall", "hset", "hdel", "hlen"),
 )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from valtier.cache.codec import Body, CorruptEntryError
 from valtier.cache.entry import Entry
 from valtier.cache.flight import Flight, PatienceError
+from valtier.cache.hot import HotKeys
 from valtier.cache.loading import AbsentError, Loading, refuse_cycle
 from valtier.cache.mirror import Mirror
+from valtier.cache.observing import Observations
 from valtier.cache.reading import Ask, Found, Reader, is_early
 from valtier.cache.removal import Removal
 from valtier.cache.spaces import Spaces
@@ -38,6 +40,8 @@ class Serving:
         mirror: Mirror,
         removal: Removal,
         spaces: Spaces,
+        hot: HotKeys,
+        observations: Observations,
         *,
         wall: Callable[[], float],
         rng: Callable[[], float],
@@ -48,6 +52,8 @@ class Serving:
         self._mirror = mirror
         self._removal = removal
         self._spaces = spaces
+        self._note = hot.note
+        self._observations = observations
         self._wall = wall
         self._rng = rng
 
@@ -61,6 +67,7 @@ class Serving:
         if self._store is None and ask.rules.hard_s is None:
             refuse_cycle(ask.key)
             ask.space.counters.misses += 1
+            self._note(ask.key)
             return _decode(ask, (await self._loading.load(ask)).body)
         found: Found | None = None
         if self._reader is not None and self.trusts(ask.key, ask.tags):
@@ -71,11 +78,13 @@ class Serving:
         if found is not None:
             return await self.judge(ask, found)
         ask.space.counters.misses += 1
+        self._note(ask.key)
         return await self.take(ask, self._loading.blind(ask))
 
     def plan(self, ask: Ask, found: Found) -> tuple[Plan, Any, Entry | None]:
         """Decides what to do with what was found, and counts it; also returns the value and the entry, if it may be served."""
         counters = ask.space.counters
+        self._note(ask.key)
         value, entry = self.value(ask, found)
         past_s = 0.0 if entry is None else self._wall() - entry.fresh_until
         if entry is None or (past_s >= 0 and past_s >= ask.rules.stale_s):
@@ -83,7 +92,10 @@ class Serving:
             return Plan.LOAD, value, None
         if past_s < 0:
             counters.remote_hits += 1
-            early = is_early(entry, ask.rules, entry.fresh_until + past_s, self._rng)
+            now = entry.fresh_until + past_s
+            self._observations.hit(ask.space.name, now - entry.created)
+            self._observations.seen(ask.key, ask.space.name, entry)
+            early = is_early(entry, ask.rules, now, self._rng)
             return (Plan.REFRESH if early else Plan.SERVE), value, entry
         if past_s >= ask.rules.revalidate_s and not self._loading.throttle.holds(ask.key):
             return Plan.RENEW, value, entry
@@ -102,6 +114,7 @@ class Serving:
         """Answers a read for which Valkey was asked in vain."""
         self._spaces.note_error(ask.space.counters, exc)
         ask.space.counters.misses += 1
+        self._note(ask.key)
         return await self.take(ask, self._loading.blind(ask))
 
     async def judge(self, ask: Ask, found: Found) -> Any:

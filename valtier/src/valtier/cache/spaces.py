@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 
 from valtier.cache.policy import Rules
@@ -64,16 +64,19 @@ class NamespaceStats:
     """Entries that could not be read: cut short, of another version of the library, or not of the expected type."""
     too_large: int = 0
     """Values that were not stored because they take more than the policy's `max_bytes`."""
+    ttl_override_s: float | None = None
+    """The TTL that an operator has set in place of the application's; `None` if none."""
 
 
 class Space:
     """A namespace."""
 
-    __slots__ = ("counters", "name", "rules")
+    __slots__ = ("counters", "name", "rules", "ttl_s")
 
     def __init__(self, name: str, rules: Rules) -> None:
         self.name = name
         self.rules = rules
+        self.ttl_s: float | None = None  # what an operator has set, in place of what the application asks for
         self.counters = Counters()
 
 
@@ -89,6 +92,7 @@ class Spaces:
         self.last_refusal: str | None = None
         self._rules = rules
         self._by_name: dict[str, Space] = {}
+        self._ttls_s: Mapping[str, float] = {}
         self._monotonic = monotonic
         self._logged_at: dict[str, float] = {}
 
@@ -96,7 +100,18 @@ class Spaces:
         """Gives a namespace its rules."""
         space = self._by_name.setdefault(name, Space(name, rules))
         space.rules = rules
+        space.ttl_s = self._ttls_s.get(name)
         return space
+
+    def override(self, ttls_s: Mapping[str, float]) -> None:
+        """Sets TTLs in place of those that the application asks for, and takes back all others."""
+        for name, space in self._by_name.items():
+            if space.ttl_s != (ttl_s := ttls_s.get(name)):
+                space.ttl_s = ttl_s
+                log.info(
+                    "The TTL of %s is now %s", name, "the application's" if ttl_s is None else f"{ttl_s:g} s"
+                )
+        self._ttls_s = ttls_s
 
     def of(self, key: str) -> Space:
         """Returns the namespace of a key. Past 1,000 of them it is `other`."""
@@ -106,10 +121,11 @@ class Spaces:
             if len(self._by_name) >= _MAX_SPACES:
                 name = _OTHER
             space = self._by_name.setdefault(name, Space(name, self._rules))
+            space.ttl_s = self._ttls_s.get(name)
         return space
 
     def snapshot(self) -> dict[str, NamespaceStats]:
-        return {name: _stats(space.counters) for name, space in self._by_name.items()}
+        return {name: _stats(space) for name, space in self._by_name.items()}
 
     def totals(self) -> tuple[int, int]:
         """Returns the hits and misses of all namespaces together."""
@@ -170,9 +186,11 @@ class Spaces:
         return True
 
 
-_COUNTED = tuple(one.name for one in fields(NamespaceStats) if one.name != "hits")
+_COUNTED = tuple(field.name for field in fields(Counters) if field.name != "remote_hits")
 
 
-def _stats(counters: Counters) -> NamespaceStats:
+def _stats(space: Space) -> NamespaceStats:
+    counters = space.counters
     counted = {name: getattr(counters, name) for name in _COUNTED}
-    return NamespaceStats(hits=counters.local_hits + counters.remote_hits, **counted)
+    hits = counters.local_hits + counters.remote_hits
+    return NamespaceStats(hits=hits, ttl_override_s=space.ttl_s, **counted)

@@ -1,0 +1,1 @@
+"""The first minute after a deploy and after a flush, cold and warmed."""
