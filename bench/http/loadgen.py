@@ -18,6 +18,7 @@ import uvloop
 from bench.http.measures import Job, Seen
 
 _LENGTH = b"content-length: "
+_LENGTH_OF_NGINX = b"Content-Length: "
 _MOST_LATENCIES = 2_000_000
 
 
@@ -108,6 +109,8 @@ class Lane(asyncio.Protocol):
             length = 0
         else:
             at = data.find(_LENGTH, 0, end)
+            if at < 0:
+                at = data.find(_LENGTH_OF_NGINX, 0, end)
             length = int(data[at + len(_LENGTH) : data.find(b"\r\n", at)]) if at >= 0 else -1
         self._missing = end + 4 + length - len(data)
         load.first = data[:end] if not load.counting else load.first

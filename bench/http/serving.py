@@ -69,6 +69,7 @@ def _nginx(origin: int) -> Iterator[Server]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="valtier-nginx-") as name:
         folder = Path(name)
+        folder.chmod(0o755)  # started by root, nginx works as somebody else
         config = folder / "nginx.conf"
         config.write_text(_NGINX.format(folder=folder, port=port, origin=origin))
         command = [binary, "-p", name, "-c", str(config), "-e", str(folder / "error.log")]

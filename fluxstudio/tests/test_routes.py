@@ -137,13 +137,13 @@ async def test_the_mailbox_shows_mail_and_runs_nothing_that_is_in_it(
 ) -> None:
     eve = await database.person("<b>Eve</b><script>alert(1)</script>")
     await database.connection.execute(
-        "UPDATE users SET email = $2 WHERE id = $1", eve.id, f"eve.{eve.id}@example.org"
+        "UPDATE users SET email = $2 WHERE id = $1", eve.id, f"mailed.{eve.id}@example.org"
     )
     expect(
-        await Caller(limited).call("POST", "/api/forgot-password", {"email": f"eve.{eve.id}@example.org"}),
+        await Caller(limited).call("POST", "/api/forgot-password", {"email": f"mailed.{eve.id}@example.org"}),
         202,
     )
-    mail = await inbox.letter(f"eve.{eve.id}@example.org")
+    mail = await inbox.letter(f"mailed.{eve.id}@example.org")
     page = await Caller(limited).get("/dev/mail")
     assert f'href="/dev/mail/{mail.name}"' in page
     letter = await Caller(limited).get(f"/dev/mail/{mail.name}")
