@@ -86,6 +86,7 @@ async def with_tier(database_url: str) -> AsyncIterator[Names]:
         api = Starlette()
         yield {
             "tier": tier,
+            "cache": tier.cache,
             "pool": pool,
             "connection": connection,
             "database_url": database_url,

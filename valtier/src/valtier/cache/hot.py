@@ -79,6 +79,7 @@ class HotKeys:
         self.note_all = self._ring.extend
         self._summary = Summary()
         self._untold = Summary()
+        self._kept_here: set[str] = set()
         self._monotonic = monotonic
         self._aged_at = monotonic()
 
@@ -89,10 +90,16 @@ class HotKeys:
         self.add(noted)
         return noted
 
+    def keep_here(self, namespace: str) -> None:
+        """Leaves a namespace out of the fleet's list: nobody can load its keys again, and they would take others' places."""
+        self._kept_here.add(namespace)
+
     def add(self, counts: Mapping[str, int]) -> None:
         """Counts reads."""
         if counts:
             self._summary.add(counts)
+            if here := self._kept_here:
+                counts = {key: count for key, count in counts.items() if key.partition(":")[0] not in here}
             self._untold.add(counts)
 
     def age(self) -> None:

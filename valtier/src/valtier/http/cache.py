@@ -124,6 +124,7 @@ class ResponseCache:
         now = self._now = engine.wall if clock is None else clock.wall
         policy = Policy(local=local, local_ttl=local_ttl).rules
         space = engine.spaces.define(NAMESPACE, policy)
+        engine.hot.keep_here(NAMESPACE)
         reader: Reader | None = None
         if engine.store is not None:
             reader = Reader(engine.store, engine.mirror, order=engine.order, clock=engine.clock, wall=now)
