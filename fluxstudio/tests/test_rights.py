@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from fluxstudio.db.installation import fetch_installation
+from fluxstudio.rights import rules
 from fluxstudio.testing import (
     Browser,
     Caller,
@@ -18,12 +19,9 @@ from fluxstudio.testing import (
     settings_for,
     with_mail,
 )
-from valtier import codes, limits, presence, sessions, socketio
 from valtier.embedded import EmbeddedValkey
 
 PASSWORD = "correct horse"
-CACHE = ("get", "mget", "set", "time", "unlink", "del", "getrange", "pexpire", "eval", "evalsha")
-CONNECTION = ("ping", "info", "client|setinfo", "client|tracking")
 
 
 async def test_43_a_restricted_user_runs_everything(
@@ -32,16 +30,7 @@ async def test_43_a_restricted_user_runs_everything(
     connection = await asyncpg.connect(shared_database_url)
     prefix = f"flux:{await fetch_installation(connection)}"
     await connection.close()
-    rules = [
-        f"~{prefix}:*",
-        *(f"+{name}" for name in (*CACHE, *CONNECTION)),
-        *sessions.acl(prefix),
-        *limits.acl_rule(prefix).split(),
-        *codes.acl(prefix),
-        *presence.acl(prefix),
-        *socketio.acl(prefix),
-    ]
-    own_valkey.call("ACL", "SETUSER", "studio", "reset", "on", ">secret", "-@all", *rules)
+    own_valkey.call("ACL", "SETUSER", "studio", "reset", "on", ">secret", "-@all", *rules(prefix))
     own_valkey.call("ACL", "LOG", "RESET")
     url = own_valkey.url.replace(f":{own_valkey.password}@", "studio:secret@")
     ada = await database.person("Ada", password=PASSWORD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -36,6 +37,7 @@ from fluxstudio.db.counter import QueryCounter
 from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import Connection, Pool, create_pool
 from fluxstudio.db.secrets import fetch_secrets
+from fluxstudio.drain import Drain, closing, send_on
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.limits import install_limits
@@ -106,6 +108,10 @@ class Application(FastAPI):
         )
         self.settings = settings
         self.counters = Counters()
+        self.worker = secrets.token_hex(4)
+        """The name of this worker: another one after each start."""
+        self.drain = Drain(wait_s=settings.drain_wait_s, grace_s=settings.drain_grace_s)
+        self.drains_at_sigterm = False
         self.studio: Studio | None = None
         self.routers = routers_of(settings)
         for router in self.routers:
@@ -118,7 +124,20 @@ class Application(FastAPI):
             self.add_exception_handler(kind, self._edge.explain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
+        if scope["type"] != "http":
+            await self._serve(scope, receive, send)
+            return
+        drain = self.drain
+        drain.in_flight += 1
+        try:
+            await self._serve(scope, receive, closing(send) if drain.draining else send)
+        finally:
+            drain.left()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.drain.draining and scope["type"] != "lifespan" and (status := self.drain.sends_away(scope)):
+            await send_on(scope, receive, send, status)
+        elif scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
             await self.studio.realtime(scope, receive, send)
         elif scope["type"] == "http" and self._static.answers(scope):
             await self._static(scope, receive, send)
@@ -161,7 +180,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise TypeError("this lifespan is FluxStudio's")
     settings = app.settings
     async with AsyncExitStack() as stack:
-        app.studio = await _open_studio(settings, app.counters, stack)
+        app.studio = await _open_studio(app, stack)
+        stack.push_async_callback(app.drain.stop)
+        if app.drains_at_sigterm:
+            app.drain.listen(app.studio.realtime.move)
         limited = install_limits(app.entrance, app.studio.tier, app.routers, settings)
         app.entrance = SecurityHeaders(
             limited,
@@ -177,13 +199,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.entrance = app._edge  # noqa: SLF001
 
 
-async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitStack) -> Studio:
+async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
     """Opens what the application needs; `stack` closes it again, the last first."""
+    settings, counters = app.settings, app.counters
     pool = await create_pool(settings)
     stack.push_async_callback(pool.close)
     async with pool.acquire() as connection:
         installation = await fetch_installation(connection)
-        secrets = await _fetch_secrets(connection)
+        keys = await _fetch_secrets(connection)
     tier = await stack.enter_async_context(
         Tier.from_url(
             settings.redis_url,
@@ -215,11 +238,11 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     sessions = await stack.enter_async_context(_sessions(settings, side_pool, tier))
     post = Post(pool)
     if settings.use_redis:
-        codes = AccountCodes.of(tier, secrets["codes"])
+        codes = AccountCodes.of(tier, keys["codes"])
     else:
-        codes = AccountCodes.of(tier, secrets["codes"], functools.partial(PostgresCodes, pool))
+        codes = AccountCodes.of(tier, keys["codes"], functools.partial(PostgresCodes, pool))
     postage = Postage(tier.limiter("mail-to", points=10, duration="1h", on_outage="closed"))
-    login = tier.limits.login(secret=secrets["devices"])
+    login = tier.limits.login(secret=keys["devices"])
     projects = Projects(pool, cache, writes)
     boards = Boards(pool, writes, projects=projects)
     stack.push_async_callback(boards.stop)
@@ -254,6 +277,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         boards=boards,
         origins=[],
         use_redis=settings.use_redis,
+        worker=app.worker,
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
@@ -272,7 +296,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
             postage=postage,
             login=login,
             factors=factors,
-            secret=secrets["tickets"],
+            secret=keys["tickets"],
         ),
         recovery=Recovery(
             pool,
@@ -294,7 +318,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         images=images,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
-        operations=Operations(tier, probe),
+        operations=Operations(tier, probe, app.drain, counters, pool, app.worker),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from fluxstudio.db.pool import Pool
+from fluxstudio.drain import Drain
 from fluxstudio.http.answers import encode
 from fluxstudio.ops.counters import Counters
 from fluxstudio.ops.probe import DatabaseProbe
@@ -20,23 +21,32 @@ from valtier import Tier
 class Operations:
     """What operators and load balancers ask."""
 
-    def __init__(self, tier: Tier, probe: DatabaseProbe) -> None:
+    def __init__(
+        self, tier: Tier, probe: DatabaseProbe, drain: Drain, counters: Counters, pool: Pool, worker: str
+    ) -> None:
         self._tier = tier
+        self._drain = drain
+        self._counters = counters
+        self._pool = pool
+        self._worker = worker
         self._probe = probe
 
     async def health(self) -> bytes:
         """Returns how this worker is, as JSON; within a second, whatever is away or frozen."""
         latency_s, tier = await asyncio.gather(self._probe.latency_s(), self._tier.health())
         latency_ms = None if latency_s is None else round(latency_s * 1000, 3)
-        database = DatabaseHealth(connected=latency_s is not None, latency_ms=latency_ms)
-        return encode(Health(_version(), tier["cache"], database))
+        count = self._pool.queries
+        database = DatabaseHealth(latency_s is not None, latency_ms, count.reads + count.writes)
+        return encode(Health(_version(), self._worker, self._counters.requests, tier["cache"], database))
 
     async def ready(self) -> bytes:
         """Returns that this worker can answer requests.
 
         Raises:
-            Problem: 503, the database does not answer.
+            Problem: 503, the database does not answer, or this worker is about to end.
         """
+        if self._drain.draining:
+            raise unavailable("draining", "This worker is about to end: ask another one.")
         if await self._probe.latency_s() is None:
             raise unavailable("database-unavailable", "The database does not answer now.")
         return encode(Ready(ready=True))

@@ -76,7 +76,9 @@ class Realtime:
         boards: Boards,
         origins: list[str],
         use_redis: bool,
+        worker: str,
     ) -> None:
+        self._worker = worker
         self._pool = pool
         self._writes = writes
         self._door = door
@@ -118,6 +120,10 @@ class Realtime:
         self._messages.announce = self._message_posted
         self._projects.expel = self._expel_member
         self._writes.told = self.changed
+
+    async def move(self) -> None:
+        """Sends the clients to other workers, where they recover, and takes no new ones; what they have asked is finished."""
+        await self.sio.drain()
 
     async def stop(self) -> None:
         """Ends the connections; clients go to another worker and recover there."""
@@ -300,6 +306,7 @@ class Realtime:
             "board:leave": self._leave_board,
             "board:change": self._change_board,
             "cursor": self._cursor,
+            "worker": self._tell_worker,
         }
         for name, handler in handlers.items():
             self.sio.on(name, self._answering(handler))
@@ -387,6 +394,10 @@ class Realtime:
             raise not_found("board")
         self.sio.tick(room, person.sid, {**person.card(), **cursor(data)}, event="cursors")
         return {}
+
+    async def _tell_worker(self, person: Person, data: Any) -> dict[str, Any]:
+        """Tells which worker this is, as /api/health names it: for `fluxstudio verify`."""
+        return {"worker": self._worker}
 
     # -- what is told --------------------------------------------------------------------------------------
 
