@@ -9,6 +9,7 @@ import shutil
 import ssl
 import uuid
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from fluxstudio.drain import Drain
 from fluxstudio.http.static import ROOT
 from fluxstudio.testing import Database, Person, World, make_world
-from fluxstudio.testing_proxy import Nginx
+from fluxstudio.testing_proxy import Balancer, Nginx
 from fluxstudio.testing_stage import WEB
 from fluxstudio.testing_workers import StudioWorker, visiting
 from valtier.embedded import EmbeddedValkey
@@ -78,7 +79,7 @@ class Crowd:
             if await self._ask("POST", path, json={"body": body}):
                 self.written.append(body)
             turn += 1
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.01)
 
 
 class Talker:
@@ -142,28 +143,43 @@ def own_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
+@pytest.mark.parametrize("proxy", ["nginx", "balancer"])
 async def test_both_workers_restart_under_load_and_no_request_fails_and_no_message_is_lost(
-    studio_workers: list[StudioWorker], own_certificates: Certificates, database: Database, tmp_path: Path
+    proxy: str,
+    studio_workers: list[StudioWorker],
+    own_certificates: Certificates,
+    database: Database,
+    tmp_path: Path,
 ) -> None:
-    """Requests of all kinds, and a socket, through the shipped nginx while one worker after the other is restarted."""
+    """Requests of all kinds, and a socket, while one worker after the other is restarted.
+
+    Through nginx as it is shipped; and through a balancer that goes by /api/ready and sends nothing twice, as those of
+    clouds do.
+    """
     assert (ROOT / "index.html").exists(), "the browser's side is not built; run: make web"
     world = await make_world(database)
     trusted = ssl.create_default_context(cafile=str(own_certificates.ca))
     await asyncio.gather(*(worker.start() for worker in studio_workers))
     try:
-        async with Nginx(tmp_path, studio_workers, own_certificates) as nginx:
-            crowd = Crowd(nginx.url, trusted, world.ada, world)
-            talker = await Talker.start(nginx.url, world.ben.token, world.project, own_certificates.ca)
+        async with AsyncExitStack() as stack:
+            if proxy == "nginx":
+                nginx = await stack.enter_async_context(Nginx(tmp_path, studio_workers, own_certificates))
+                url, comes_to = nginx.url, nginx.comes_to
+            else:
+                balancer = Balancer(studio_workers, ready_every_s=0.1)
+                url, comes_to = await stack.enter_async_context(balancer.open()), balancer.comes_to
+            crowd = Crowd(url, trusted, world.ada, world)
+            talker = await Talker.start(url, world.ben.token, world.project, own_certificates.ca)
             try:
                 await eventually(lambda: bool(talker.of("joined")), LONG_S)
-                crowd.start(readers=4, writers=2)
+                crowd.start(readers=4, writers=4)
                 for worker in studio_workers:
-                    await nginx.comes_to(worker)
+                    await comes_to(worker)
                     assert await worker.stop(LONG_S) == 0
                     said = len(talker.of("said"))
                     await eventually(lambda said=said: len(talker.of("said")) > said + 1, LONG_S)
                     await worker.start()
-                    await nginx.comes_to(worker)
+                    await comes_to(worker)
                 await crowd.stop()
                 await talker.be_quiet()
                 spoken = [body for [body] in talker.of("said")]

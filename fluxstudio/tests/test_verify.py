@@ -15,10 +15,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from rich.console import Console
 
 from fluxstudio.testing import Inbox, World, value
+from fluxstudio.testing_proxy import Balancer
 from fluxstudio.testing_workers import StudioWorker
 from fluxstudio.verify import Finding, Mark, Options, VerifyError, command, verify
 from valtier.embedded import EmbeddedValkey, free_port
@@ -43,69 +43,6 @@ def told(findings: list[Finding]) -> str:
 
 def marks(findings: list[Finding]) -> dict[str, Mark]:
     return {finding.name: finding.mark for finding in findings}
-
-
-class Front:
-    """A proxy that spreads what it is given over workers, and may take headers away."""
-
-    def __init__(self, workers: list[StudioWorker], strips: tuple[str, ...] = ()) -> None:
-        self._workers, self._strips, self._turn = workers, strips, 0
-        self.port = free_port()
-        self._runner: web.AppRunner | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @asynccontextmanager
-    async def open(self, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-        application = web.Application()
-        application.router.add_route("*", "/{rest:.*}", self._pass)
-        runner = web.AppRunner(application)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=context).start()
-        async with aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
-        ) as session:
-            self._session = session
-            try:
-                yield self.url if context is None else self.url.replace("http:", "https:")
-            finally:
-                await runner.cleanup()
-
-    async def _pass(self, request: web.Request) -> web.StreamResponse:
-        self._turn += 1
-        base = self._workers[self._turn % len(self._workers)].url
-        kept = {name: text for name, text in request.headers.items() if name in {"Cookie", "Content-Type"}}
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._pass_socket(request, base, kept)
-        async with self._session.request(
-            request.method,
-            base + request.raw_path,
-            headers=kept,
-            data=await request.read(),
-            allow_redirects=False,
-        ) as answer:
-            body = await answer.read()
-            response = web.Response(status=answer.status, body=body)
-            response.headers.popall("Content-Type", None)
-            for name, text in answer.headers.items():
-                if name.lower() not in {"content-length", "transfer-encoding", "connection", *self._strips}:
-                    response.headers.add(name, text)
-            return response
-
-    async def _pass_socket(self, request: web.Request, base: str, kept: dict[str, str]) -> web.StreamResponse:
-        here = web.WebSocketResponse()
-        async with self._session.ws_connect(base + request.raw_path, headers=kept) as there:
-            await here.prepare(request)
-
-            async def copy(source: Any, target: Any) -> None:
-                async for message in source:
-                    await target.send_str(message.data)
-                await target.close()
-
-            await asyncio.gather(copy(here, there), copy(there, here))
-        return here
 
 
 @asynccontextmanager
@@ -134,7 +71,7 @@ async def test_a_site_that_is_well_passes_everything_and_keeps_nothing_of_it(
         f"pathlib.Path({str(wish)!r}).touch()\n"
         f"while not pathlib.Path({str(done)!r}).exists(): time.sleep(0.05)\n"
     )
-    async with studio(shared_database_url, valkey.url, inbox) as workers, Front(workers).open() as url:
+    async with studio(shared_database_url, valkey.url, inbox) as workers, Balancer(workers).open() as url:
 
         async def restart() -> None:
             await eventually(wish.exists, 60)
@@ -158,7 +95,7 @@ async def test_without_an_account_it_only_reads(
     shared_database_url: str, valkey: EmbeddedValkey, world: World
 ) -> None:
     count = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM sign_ups)"
-    async with studio(shared_database_url, valkey.url) as workers, Front(workers).open() as url:
+    async with studio(shared_database_url, valkey.url) as workers, Balancer(workers).open() as url:
         before = value(shared_database_url, count)
         found = await verify(options(url, page=world.slug))
         assert value(shared_database_url, count) == before
@@ -172,13 +109,13 @@ async def test_what_is_broken_is_named(
     shared_database_url: str, own_valkey: EmbeddedValkey, world: World
 ) -> None:
     """Valkey is gone; then it is not wanted at all, and the limits are off."""
-    async with studio(shared_database_url, own_valkey.url) as workers, Front(workers).open() as url:
+    async with studio(shared_database_url, own_valkey.url) as workers, Balancer(workers).open() as url:
         own_valkey.kill()
         await eventually(lambda: _cache_is_down(url), 30)
         found = await verify(options(url, page=world.slug))
         assert "cache connected and ready" in failed(found), told(found)
         assert "no timeout errors" in failed(found), told(found)
-    async with studio(shared_database_url, None, API_LIMIT="off") as workers, Front(workers).open() as url:
+    async with studio(shared_database_url, None, API_LIMIT="off") as workers, Balancer(workers).open() as url:
         found = await verify(options(url, page=world.slug, version="9.9"))
         assert failed(found) >= {"cache connected and ready", "rate limiting active", "version"}, told(found)
         assert "USE_REDIS" in next(one.advice for one in found if one.name == "cache connected and ready")
@@ -195,19 +132,19 @@ async def test_a_proxy_that_strips_headers_or_has_no_tls_is_named(
     strips = ("content-security-policy", "x-content-type-options", "ratelimit", "ratelimit-policy")
     certificates = make_certificates(tmp_path)
     async with studio(shared_database_url, valkey.url, SECURE_COOKIES="true") as workers:
-        async with Front(workers, strips).open() as url:
+        async with Balancer(workers, strips).open() as url:
             monkeypatch.setattr(Options, "local", False)  # as if it were another machine
             found = await verify(options(url))
             assert failed(found) >= {"security headers", "rate limiting active", "TLS"}, told(found)
             monkeypatch.undo()
             assert "TLS" not in failed(await verify(options(url)))
-        front = Front(workers)
+        front = Balancer(workers)
         async with front.open(_context(certificates, "server")) as url:
             found = await verify(options(url, ca=certificates.ca))
             assert failed(found) <= {"TLS"}, told(found)  # a certificate of the test run does not last long
             assert marks(found)["HSTS"] is Mark.PASSED
             assert failed(await verify(options(url))) >= {"TLS", "reachable"}  # nobody trusts it
-        async with Front(workers).open(_context(certificates, "expired")) as url:
+        async with Balancer(workers).open(_context(certificates, "expired")) as url:
             assert "expired" in told(await verify(options(url, ca=certificates.ca)))
 
 

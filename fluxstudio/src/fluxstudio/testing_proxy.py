@@ -1,13 +1,19 @@
-"""nginx as it is shipped (`deploy/nginx.conf`), before a test's workers."""
+"""Proxies before a test's workers: nginx as it is shipped (`deploy/nginx.conf`), and a plain balancer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
+import ssl
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
 
 from fluxstudio.testing_workers import StudioWorker
 from valtier.embedded import free_port
@@ -96,3 +102,99 @@ class Nginx:
             except subprocess.TimeoutExpired:
                 self._process.terminate()
                 await asyncio.to_thread(self._process.wait, 10)
+
+
+class Balancer:
+    """A load balancer of the plainest kind: each request goes to the next worker, and none is sent twice.
+
+    With `ready_every_s` it asks each worker so often whether it is ready, and sends it nothing if not. It may take headers
+    away (`strips`).
+    """
+
+    def __init__(
+        self, workers: list[StudioWorker], strips: tuple[str, ...] = (), *, ready_every_s: float | None = None
+    ) -> None:
+        self._workers, self._strips, self._every_s = workers, strips, ready_every_s
+        self._ready = list(workers)
+        self._turn = 0
+        self.port = free_port()
+
+    @asynccontextmanager
+    async def open(self, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+        """Serves, by https if it is given a context; gives the address."""
+        application = web.Application(client_max_size=2**24)
+        application.router.add_route("*", "/{rest:.*}", self._pass)
+        runner = web.AppRunner(application, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=context).start()
+        jar = aiohttp.DummyCookieJar()
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(
+            cookie_jar=jar, auto_decompress=False, connector=connector
+        ) as session:
+            self._session = session
+            asking = asyncio.create_task(self._ask()) if self._every_s is not None else None
+            try:
+                yield f"{'http' if context is None else 'https'}://127.0.0.1:{self.port}"
+            finally:
+                if asking is not None:
+                    asking.cancel()
+                    await asyncio.gather(asking, return_exceptions=True)
+                await runner.cleanup()
+
+    async def comes_to(self, worker: StudioWorker) -> None:
+        """Returns when requests are sent to a worker again."""
+        await eventually(lambda: worker in self._ready, 60)
+
+    async def _ask(self) -> None:
+        while True:
+            self._ready = [worker for worker in self._workers if await self._is_ready(worker)]
+            await asyncio.sleep(self._every_s or 0)
+
+    async def _is_ready(self, worker: StudioWorker) -> bool:
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            async with self._session.get(
+                f"{worker.url}/api/ready", headers={"Connection": "close"}
+            ) as answer:
+                return answer.status == 200
+        return False
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        self._turn += 1
+        if not self._ready:
+            return web.Response(status=502)
+        base = self._ready[self._turn % len(self._ready)].url
+        wanted = {"Cookie", "Content-Type"}
+        kept = {name: text for name, text in request.headers.items() if name in wanted}
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._pass_socket(request, base, kept)
+        body = await request.read()
+        address = base + request.raw_path
+        async with self._session.request(
+            request.method, address, headers=kept, data=body, allow_redirects=False
+        ) as answer:
+            response = web.Response(status=answer.status, body=await answer.read())
+            response.headers.popall("Content-Type", None)
+            for name, text in answer.headers.items():
+                if name.lower() not in {"content-length", "transfer-encoding", "connection", *self._strips}:
+                    response.headers.add(name, text)
+            return response
+
+    async def _pass_socket(self, request: web.Request, base: str, kept: dict[str, str]) -> web.StreamResponse:
+        here = web.WebSocketResponse()
+        async with self._session.ws_connect(base + request.raw_path, headers=kept) as there:
+            await here.prepare(request)
+            ways = [asyncio.create_task(_copy(here, there)), asyncio.create_task(_copy(there, here))]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+                await here.close()
+        return here
+
+
+async def _copy(source: Any, target: Any) -> None:
+    async for message in source:
+        await target.send_str(message.data)
