@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from fluxstudio.app import ROUTERS
 from fluxstudio.settings import Settings
+from valtier.testing.certificates import make_certificates
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
@@ -146,8 +147,7 @@ def test_what_deployments_set_is_what_settings_know(name: str, tmp_path: Path) -
         re.findall(r'"([A-Z][A-Z_]+)"', (REPOSITORY / "fluxstudio/src/fluxstudio/settings.py").read_text())
     )
     assert environment.keys() <= known
-    authority = tmp_path / "ca.crt"
-    authority.write_text("")
+    authority = make_certificates(tmp_path).ca
     environment["REDIS_URL"] = environment["REDIS_URL"].replace("/tls/ca.crt", str(authority))
     settings = Settings.from_env(environment)
     assert settings.use_redis

@@ -151,6 +151,14 @@ def routes() -> None:
 
 
 @app.command()
+def acl() -> None:
+    """Prints the users that Valkey needs, with what each may do: deploy/users.acl."""
+    from fluxstudio.rights import users_file
+
+    print(users_file(), end="")
+
+
+@app.command()
 def openapi() -> None:
     """Prints the OpenAPI document, from which the browser's API client is generated."""
     import msgspec

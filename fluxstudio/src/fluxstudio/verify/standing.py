@@ -84,7 +84,10 @@ def timeouts(before: dict[str, Health], after: dict[str, Health]) -> Finding:
     known = [(before[name]["cache"], after[name]["cache"]) for name in before.keys() & after.keys()]
     missed = sum(now.get("missed_deadlines", 0) - then.get("missed_deadlines", 0) for then, now in known)
     lost = sum(now.get("reconnects", 0) - then.get("reconnects", 0) for then, now in known)
-    breakers = {str(one["cache"].get("breaker", "closed")) for one in after.values()}
+    caches = [one["cache"] for one in after.values()]
+    breakers = {str(cache.get("breaker", "closed")) for cache in caches}
+    if any(not cache.get("connected") for cache in caches):
+        return judged("no timeout errors", False, "Valkey does not answer", "get the cache ready first")
     return judged(
         "no timeout errors",
         not missed and not lost and breakers == {"closed"},
