@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def server(made: Path, binary: Path, *, tls: bool) -> Iterator[int]:
         yield port
         assert child.exit_code is None, child.tail()
     finally:
-        child.end((15, 10.0))
+        child.end((signal.SIGTERM, 10.0))
 
 
 async def answers(url: str) -> bool:
@@ -117,11 +118,9 @@ async def test_by_tls_with_the_certificate_that_the_set_up_makes(made: Path) -> 
         url = f"rediss://studio:{PASSWORD}@localhost:{port}/0?tls_ca={made}/tls/ca.crt"
         await eventually(lambda: answers(url), 30)
         assert not await answers(f"rediss://studio:{PASSWORD}@localhost:{port}/0")
-    shown = await asyncio.to_thread(
-        subprocess.run,
-        ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", made / "tls" / "valkey.crt"],
-        check=True,
-        capture_output=True,
-        text=True,
+    looking = await asyncio.create_subprocess_exec(
+        *("openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", str(made / "tls" / "valkey.crt")),
+        stdout=asyncio.subprocess.PIPE,
     )
-    assert "DNS:valkey" in shown.stdout
+    shown, _ = await looking.communicate()
+    assert b"DNS:valkey" in shown

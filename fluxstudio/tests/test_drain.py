@@ -112,6 +112,11 @@ class Talker:
     def of(self, kind: str) -> list[list[Any]]:
         return [words[1:] for words in self.told if words[0] == kind]
 
+    async def goes_on(self) -> None:
+        """Returns when it has said something more."""
+        said = len(self.of("said"))
+        await eventually(lambda: len(self.of("said")) > said + 1, LONG_S)
+
     async def be_quiet(self) -> None:
         """Returns when it has said all that it began to say."""
         assert self._process.stdin is not None
@@ -176,8 +181,7 @@ async def test_both_workers_restart_under_load_and_no_request_fails_and_no_messa
                 for worker in studio_workers:
                     await comes_to(worker)
                     assert await worker.stop(LONG_S) == 0
-                    said = len(talker.of("said"))
-                    await eventually(lambda said=said: len(talker.of("said")) > said + 1, LONG_S)
+                    await talker.goes_on()
                     await worker.start()
                     await comes_to(worker)
                 await crowd.stop()

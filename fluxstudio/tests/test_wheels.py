@@ -62,7 +62,7 @@ class Environment:
             if ".." not in file.parts and "__pycache__" not in file.parts:
                 link = self.site / file
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(found.locate_file(file))
+                link.symlink_to(str(found.locate_file(file)))
 
     def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603

@@ -44,7 +44,7 @@ def health(options: Options, workers: dict[str, Health], ready: Answer) -> list[
     """Judges what the workers say of themselves."""
     versions = sorted({str(one.get("version")) for one in workers.values()})
     caches = [one["cache"] for one in workers.values()]
-    states = sorted({str(cache.get("status")) for cache in caches})
+    states = sorted({str(told.get("status")) for told in caches})
     warnings = _warnings(workers)
     return [
         judged(
@@ -67,7 +67,7 @@ def health(options: Options, workers: dict[str, Health], ready: Answer) -> list[
         ),
         judged(
             "cache connected and ready",
-            states == ["ready"] and all(cache.get("connected") for cache in caches),
+            states == ["ready"] and all(told.get("connected") for told in caches),
             f"status {', '.join(states)}",
             'set USE_REDIS="true", and check REDIS_URL: `valtier ping` says what is wrong'
             if "disabled" in states
@@ -85,8 +85,8 @@ def timeouts(before: dict[str, Health], after: dict[str, Health]) -> Finding:
     missed = sum(now.get("missed_deadlines", 0) - then.get("missed_deadlines", 0) for then, now in known)
     lost = sum(now.get("reconnects", 0) - then.get("reconnects", 0) for then, now in known)
     caches = [one["cache"] for one in after.values()]
-    breakers = {str(cache.get("breaker", "closed")) for cache in caches}
-    if any(not cache.get("connected") for cache in caches):
+    breakers = {str(told.get("breaker", "closed")) for told in caches}
+    if any(not told.get("connected") for told in caches):
         return judged("no timeout errors", False, "Valkey does not answer", "get the cache ready first")
     return judged(
         "no timeout errors",
@@ -101,11 +101,11 @@ def _warnings(workers: dict[str, Health]) -> list[str]:
     for one in workers.values():
         for warning in one.get("warnings") or ():
             told[str(warning.get("detail", warning)) if isinstance(warning, dict) else str(warning)] = None
-        cache = one["cache"]
-        if cache.get("undelivered_invalidations"):
-            told[f"{cache['undelivered_invalidations']} invalidations are not delivered"] = None
-        if cache.get("last_refusal"):
-            told[f"Valkey refused a command: {cache['last_refusal']}"] = None
+        report = one["cache"]
+        if report.get("undelivered_invalidations"):
+            told[f"{report['undelivered_invalidations']} invalidations are not delivered"] = None
+        if report.get("last_refusal"):
+            told[f"Valkey refused a command: {report['last_refusal']}"] = None
     return list(told)
 
 

@@ -669,7 +669,7 @@ export interface paths {
         };
         /**
          * Read Readiness
-         * @description Tells a load balancer whether to send requests: 200, or 503 without a database.
+         * @description Tells a load balancer whether to send requests: 200, or 503 without a database or before its end.
          */
         get: operations["read_readiness_api_ready_get"];
         put?: never;
@@ -1020,6 +1020,8 @@ export interface components {
             connected: boolean;
             /** Latency Ms */
             latency_ms: number | null;
+            /** Queries */
+            queries: number;
         };
         /**
          * Device
@@ -1134,8 +1136,12 @@ export interface components {
                 [key: string]: unknown;
             };
             database: components["schemas"]["DatabaseHealth"];
+            /** Requests */
+            requests: number;
             /** Version */
             version: string;
+            /** Worker */
+            worker: string;
         };
         /**
          * Image
@@ -3227,8 +3233,8 @@ export interface operations {
     search_api_search_get: {
         parameters: {
             query: {
-                q: string;
                 limit?: number;
+                q: string;
             };
             header?: never;
             path?: never;
