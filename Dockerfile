@@ -25,7 +25,8 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./valtier ./flu
  && /opt/fluxstudio/bin/pip uninstall -y pip
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/fluxstudio --create-home fluxstudio
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/fluxstudio --create-home fluxstudio \
+ && install -d -o fluxstudio -g fluxstudio /var/lib/fluxstudio/assets
 COPY --from=build /opt/fluxstudio /opt/fluxstudio
 ENV PATH=/opt/fluxstudio/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -1,6 +1,7 @@
 """Writes the parts of requirements.lock that an image needs: deploy/requirements.lock to run, deploy/build.lock to build.
 
-`--check` only tells whether they are up to date; `--list NAME[EXTRA]` prints what a package needs to run. What depends on
+`--check` only tells whether they are up to date; `--list NAME[EXTRA]` prints what a package needs to run, `--part NAME…`
+the part of the lock that these need. What depends on
 what is read from the distributions that are installed here, so run it with the project's own Python: `make lock` does.
 """
 
@@ -60,6 +61,9 @@ def part_of_lock(names: set[str]) -> str:
 def main() -> int:
     if sys.argv[1:2] == ["--list"]:
         print("\n".join(sorted(needs(sys.argv[2]))))  # noqa: T201 - a command line
+        return 0
+    if sys.argv[1:2] == ["--part"]:
+        print(part_of_lock(set().union(*map(needs, sys.argv[2:]))), end="")  # noqa: T201
         return 0
     stale = [name for name, wish in PARTS.items() if _write(ROOT / name, part_of_lock(needs(wish)))]
     if stale and "--check" in sys.argv:

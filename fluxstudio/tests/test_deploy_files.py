@@ -16,6 +16,8 @@ from msgspec import Meta, Struct
 
 from fluxstudio.app import ROUTERS
 from fluxstudio.settings import Settings
+from fluxstudio.testing_proxy import Nginx
+from fluxstudio.testing_workers import StudioWorker
 from valtier.testing.certificates import make_certificates
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,6 +116,14 @@ def test_workers_of_compose_are_those_of_the_proxy() -> None:
         environment = compose["services"][name]["environment"]
         assert environment["TRUSTED_PROXIES"] == proxy
         assert int(environment["FLUXSTUDIO_WORKERS"]) == len(workers)
+
+
+def test_nginx_reads_its_configuration(tmp_path: Path) -> None:
+    """What it does with it under load is in test_drain.py."""
+    workers = [StudioWorker("postgresql://nowhere/none", None) for _ in range(2)]
+    done = Nginx(tmp_path, workers, make_certificates(tmp_path)).check()
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr.replace('the "user" directive', ""), done.stderr
 
 
 def environments() -> dict[str, dict[str, str]]:

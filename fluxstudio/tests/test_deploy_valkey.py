@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from valtier import Tier
 from valtier.embedded import ChildProcess, free_port
 from valtier.embedded._valkey_binaries import valkey_91
 from valtier.testing import eventually
-from valtier.testing.debian import ensure_redis
+from valtier.testing.debian import ensure_program, ensure_redis
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PASSWORD = "0123456789abcdef"
@@ -29,8 +28,7 @@ PASSWORD = "0123456789abcdef"
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """What deploy/certificates.sh makes."""
-    openssl = shutil.which("openssl")
-    assert openssl is not None, "this test needs openssl"
+    ensure_program("openssl", "openssl")
     places = {name: tmp_path / name.lower() for name in ("TLS", "SITE", "USERS")}
     for place in places.values():
         place.mkdir()
