@@ -112,6 +112,7 @@ def verify(
     email: Annotated[str | None, typer.Option(help="Where the account's mail goes.")] = None,
     link_command: Annotated[str | None, typer.Option(help="Prints the mail to $VERIFY_EMAIL.")] = None,
     restart_command: Annotated[str | None, typer.Option(help="Restarts all workers.")] = None,
+    ask_restart: Annotated[bool, typer.Option("--ask-restart", help="Ask you to restart them.")] = False,
     ca: Annotated[Path | None, typer.Option(help="An authority to trust, as a PEM file.")] = None,
     max_ms: Annotated[float, typer.Option(help="What a cached answer may take.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -133,6 +134,7 @@ def verify(
             email=email,
             link_command=link_command,
             restart_command=restart_command,
+            ask_restart=ask_restart,
             ca=ca,
             max_ms=max_ms,
         )

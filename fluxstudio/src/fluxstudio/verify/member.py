@@ -152,10 +152,14 @@ async def persistence(options: Options, member: Member) -> list[Finding]:
             "all workers need the same DATABASE_URL and REDIS_URL",
         )
     ]
-    if options.restart_command is None:
-        return [*found, skipped("sessions persist over a restart", "give --restart-command")]
+    if options.restart_command is None and not options.ask_restart:
+        needs = "give --restart-command, or --ask-restart"
+        return [*found, skipped("sessions persist over a restart", needs)]
     before = await look(options)
-    await _run(options.restart_command)
+    if options.restart_command is not None:
+        await _run(options.restart_command)
+    else:
+        await asyncio.to_thread(input, "Restart all workers, then press Enter: ")
     after = await _restarted(options, set(before))
     status = (await member.visit.get("/api/me")).status
     good = status == 200 and not before.keys() & after

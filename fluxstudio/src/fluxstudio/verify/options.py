@@ -30,6 +30,8 @@ class Options:
     """Prints the text of the newest mail to $VERIFY_EMAIL, so that nobody has to paste its link."""
     restart_command: str | None = None
     """Restarts all workers; the session has to outlive it."""
+    ask_restart: bool = False
+    """Ask whoever verifies to restart them."""
     ca: Path | None = None
     """An authority to trust besides the system's."""
     max_ms: float = 10.0
