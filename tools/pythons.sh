@@ -3,7 +3,7 @@
 # the locked versions of what these tests need. Without arguments: the core tests. PYTHON is the one of the project.
 set -eu
 
-core="valtier/tests/test_durations.py valtier/tests/test_keys.py valtier/tests/test_client.py valtier/tests/test_cache.py
+core="valtier/tests/test_durations.py valtier/tests/test_keys.py valtier/tests/test_handshake.py valtier/tests/test_cache.py
 valtier/tests/test_limits_algorithms.py valtier/tests/test_outbox.py valtier/tests/test_socketio_bus.py"
 [ $# -gt 0 ] || set -- $core
 
