@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: docs help setup web web-check run test check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime bench-warming staleness soak lock clean
+.PHONY: docs help setup web web-check run test test-pythons check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime bench-warming staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ run: setup web  ## Starts PostgreSQL, Valkey and FluxStudio. Options: PORT=8000 
 test: setup web  ## Runs every test; starts the servers it needs on free ports.
 	@$(BIN)/python tools/chromium.py || true
 	@$(BIN)/pytest $(ARGS)
+
+test-pythons: setup  ## Runs valtier's core tests with the other Pythons, 3.11 to 3.13, that are here. Options: ARGS=valtier/tests
+	@PYTHON="$(BIN)/python" sh tools/pythons.sh $(ARGS)
 
 check: setup format-check lint types imports web-check test  ## What CI runs.
 
@@ -96,6 +99,7 @@ docs: setup  ## Builds the site of the docs into site/, strictly.
 
 lock:  ## Resolves requirements.in anew into requirements.lock; KEEP=1 only adds what is new.
 	@PYTHON="$(PYTHON)" KEEP="$(KEEP)" sh tools/lock.sh
+	@echo "Now: make setup && $(BIN)/python tools/runtime_lock.py"
 
 clean:  ## Removes what `make` has made, but not the data.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

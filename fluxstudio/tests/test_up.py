@@ -301,7 +301,7 @@ def test_servers_that_are_given_are_used_and_left_running(
 
 
 def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, database_url: str) -> None:
-    environ = os.environ | {"DATABASE_URL": database_url, "USE_REDIS": "false"}
+    environ = os.environ | {"DATABASE_URL": database_url, "USE_REDIS": "false", "DRAIN_WAIT": "0"}
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "fluxstudio.cli", "serve", "--port", str(free_port())],

@@ -10,6 +10,7 @@ import pytest
 
 from fluxstudio import keys, warming
 from fluxstudio.db.pool import create_pool
+from fluxstudio.drain import Drain
 from fluxstudio.ops.service import Operations
 from fluxstudio.problems import Problem
 from fluxstudio.settings import Settings, SettingsError
@@ -160,7 +161,15 @@ async def test_a_worker_is_not_ready_while_it_is_warmed(monkeypatch: pytest.Monk
     nothing: Any = None
     probe: Any = NoProbe()
     operations = Operations(
-        nothing, probe, nothing, is_warm=lambda: warmth.is_ready, guard=nothing, files=None
+        nothing,
+        probe,
+        nothing,
+        counters=nothing,
+        worker="w",
+        drain=Drain(wait_s=0, grace_s=0),
+        is_warm=lambda: warmth.is_ready,
+        guard=nothing,
+        files=None,
     )
     await warmth.start()
     assert cache.limit == 3.0

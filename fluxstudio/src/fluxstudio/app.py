@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import secrets
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +39,7 @@ from fluxstudio.db.counter import QueryCounter
 from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import Connection, Pool, create_pool
 from fluxstudio.db.secrets import fetch_secrets
+from fluxstudio.drain import Drain, closing, send_on
 from fluxstudio.http.edge import Edge
 from fluxstudio.http.gate import Gate
 from fluxstudio.http.lean import Lanes, LeanRoute
@@ -122,6 +124,10 @@ class Application(FastAPI):
         self.counters = Counters()
         self.request_ids = RequestIds(settings.trusted_proxies)
         self.traffic = Traffic(self.request_ids)
+        self.worker = secrets.token_hex(4)
+        """The name of this worker: another one after each start."""
+        self.drain = Drain(wait_s=settings.drain_wait_s, grace_s=settings.drain_grace_s)
+        self.drains_at_sigterm = False
         self.studio: Studio | None = None
         self.routers = routers_of(settings)
         for router in self.routers:
@@ -134,7 +140,20 @@ class Application(FastAPI):
             self.add_exception_handler(kind, self._edge.explain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
+        if scope["type"] != "http":
+            await self._serve(scope, receive, send)
+            return
+        drain = self.drain
+        drain.in_flight += 1
+        try:
+            await self._serve(scope, receive, closing(send) if drain.draining else send)
+        finally:
+            drain.left()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.drain.draining and scope["type"] != "lifespan" and (status := self.drain.sends_away(scope)):
+            await send_on(scope, receive, send, status)
+        elif scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
             await self.studio.realtime(scope, receive, send)
         elif scope["type"] == "http" and self._static.answers(scope):
             await self.traffic(self._static, scope, receive, send)
@@ -176,9 +195,11 @@ def _lanes(routers: Iterable[APIRouter]) -> Lanes:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not isinstance(app, Application):
         raise TypeError("this lifespan is FluxStudio's")
-    settings = app.settings
     async with AsyncExitStack() as stack:
-        app.studio = await _open_studio(settings, app.counters, app.traffic, stack)
+        app.studio = await _open_studio(app, stack)
+        stack.push_async_callback(app.drain.stop)
+        if app.drains_at_sigterm:
+            app.drain.listen(app.studio.realtime.move)
         app.entrance = _entrance(app, app.studio, stack)
         if tracing.configured():
             stack.callback(tracing.instrument(app.studio.tier))
@@ -215,15 +236,14 @@ def _entrance(app: Application, studio: Studio, stack: AsyncExitStack) -> App:
     return Together(headers)
 
 
-async def _open_studio(
-    settings: Settings, counters: Counters, traffic: Traffic, stack: AsyncExitStack
-) -> Studio:
+async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
     """Opens what the application needs; `stack` closes it again, the last first."""
+    settings, counters = app.settings, app.counters
     pool = await create_pool(settings)
     stack.push_async_callback(pool.close)
     async with pool.acquire() as connection:
         installation = await fetch_installation(connection)
-        secrets = await _fetch_secrets(connection)
+        keys = await _fetch_secrets(connection)
     tier = await stack.enter_async_context(
         Tier.from_url(
             settings.redis_url,
@@ -254,16 +274,16 @@ async def _open_studio(
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
-    add_numbers(tier, counters, traffic, {"requests": pool, "background": side_pool})
+    add_numbers(tier, counters, app.traffic, {"requests": pool, "background": side_pool})
     files = None if settings.metrics_dir is None else VitalsFiles(settings.metrics_dir, tier.vitals)
     sessions = await stack.enter_async_context(_sessions(settings, side_pool, tier))
     post = Post(pool)
     if settings.use_redis:
-        codes = AccountCodes.of(tier, secrets["codes"])
+        codes = AccountCodes.of(tier, keys["codes"])
     else:
-        codes = AccountCodes.of(tier, secrets["codes"], functools.partial(PostgresCodes, pool))
+        codes = AccountCodes.of(tier, keys["codes"], functools.partial(PostgresCodes, pool))
     postage = Postage(tier.limiter("mail-to", points=10, duration="1h", on_outage="closed"))
-    login = tier.limits.login(secret=secrets["devices"])
+    login = tier.limits.login(secret=keys["devices"])
     projects = Projects(pool, cache, writes)
     boards = Boards(pool, writes, projects=projects)
     stack.push_async_callback(boards.stop)
@@ -301,6 +321,7 @@ async def _open_studio(
         use_redis=settings.use_redis,
         client=ClientAddress(settings.trusted_proxies),
         connects_a_minute=None if settings.api_limit is None else _CONNECTS_A_MINUTE,
+        worker=app.worker,
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
@@ -326,7 +347,7 @@ async def _open_studio(
             postage=postage,
             login=login,
             factors=factors,
-            secret=secrets["tickets"],
+            secret=keys["tickets"],
         ),
         recovery=Recovery(
             pool,
@@ -349,7 +370,15 @@ async def _open_studio(
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
         operations=Operations(
-            tier, probe, pool, is_warm=lambda: warmth.is_ready, guard=OperatorGuard(settings), files=files
+            tier,
+            probe,
+            pool,
+            counters=counters,
+            worker=app.worker,
+            drain=app.drain,
+            is_warm=lambda: warmth.is_ready,
+            guard=OperatorGuard(settings),
+            files=files,
         ),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),

@@ -1,4 +1,4 @@
-"""The command line: fluxstudio up · serve · migrate · seed · warm · sign-out · routes · bench."""
+"""The command line: fluxstudio up · serve · migrate · seed · warm · sign-out · verify · routes · bench."""
 
 import os
 import sys
@@ -42,6 +42,8 @@ def up(port: Port = 8000, data_dir: DataDir = Path(".data"), workers: Workers = 
     """
     from fluxstudio import up as supervisor
 
+    if missing := supervisor.missing_parts():
+        sys.exit(f"fluxstudio: `up` needs {' and '.join(missing)}: pip install 'fluxstudio[up]'")
     options = supervisor.UpOptions(port=port, data_dir=data_dir, workers=workers)
     raise typer.Exit(supervisor.up(options))
 
@@ -126,11 +128,64 @@ def warm(
 
 
 @app.command()
+def verify(
+    url: Annotated[
+        str, typer.Argument(help="Where people reach the studio, such as https://studio.example.org.")
+    ],
+    full: Annotated[bool, typer.Option("--full", help="With an account that is deleted again.")] = False,
+    page: Annotated[
+        str | None, typer.Option(help="A public page's slug, to read without an account.")
+    ] = None,
+    expect_version: Annotated[str | None, typer.Option(help="The version that has to run there.")] = None,
+    email: Annotated[str | None, typer.Option(help="Where the account's mail goes.")] = None,
+    link_command: Annotated[str | None, typer.Option(help="Prints the mail to $VERIFY_EMAIL.")] = None,
+    restart_command: Annotated[str | None, typer.Option(help="Restarts all workers.")] = None,
+    ask_restart: Annotated[bool, typer.Option("--ask-restart", help="Ask you to restart them.")] = False,
+    ca: Annotated[Path | None, typer.Option(help="An authority to trust, as a PEM file.")] = None,
+    max_ms: Annotated[float, typer.Option(help="What a cached answer may take.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again until nothing fails.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 5.0,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds until --watch gives up.")] = 600.0,
+) -> None:
+    """Walks the deployment checklist against a live site. Reads only, unless --full."""
+    try:
+        from fluxstudio.verify import Options, VerifyError, command
+    except ImportError as exc:
+        sys.exit(f"fluxstudio: {exc}")
+    try:
+        options = Options(
+            url=url,
+            full=full,
+            page=page,
+            version=expect_version,
+            email=email,
+            link_command=link_command,
+            restart_command=restart_command,
+            ask_restart=ask_restart,
+            ca=ca,
+            max_ms=max_ms,
+        )
+        code = command.run(options, as_json=as_json, watch=watch, every_s=every, patience_s=patience)
+    except VerifyError as exc:
+        sys.exit(f"fluxstudio: {exc}")
+    raise typer.Exit(code)
+
+
+@app.command()
 def routes() -> None:
     """Lists every route with its limit, who may call it and who may keep its answers, as Markdown."""
     from fluxstudio.http.route_list import list_routes
 
     print(list_routes(), end="")
+
+
+@app.command()
+def acl() -> None:
+    """Prints the users that Valkey needs, with what each may do: deploy/users.acl."""
+    from fluxstudio.rights import users_file
+
+    print(users_file(), end="")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """serve: FluxStudio's workers behind one port, until a signal ends them."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -14,20 +15,20 @@ from granian.log import LogLevels
 
 from fluxstudio.settings import Settings
 
-_GRACE_S = 10
-"""What a worker gets to finish the requests that it has when it is asked to end."""
+_STOP_S = 10
+"""What a worker gets to stop when it has drained."""
 
 
 def serve(*, host: str, port: int, workers: int, log_level: str = "info") -> None:
     """Runs the application with so many worker processes; returns after SIGINT or SIGTERM."""
     os.environ.setdefault("FLUXSTUDIO_WORKERS", str(workers))
-    Settings.from_env()  # a mistake in the environment is told once, before each worker trips over it
+    settings = Settings.from_env()  # a mistake is told once, before each worker trips over it
     with tempfile.TemporaryDirectory(prefix="fluxstudio-metrics-", ignore_cleanup_errors=True) as directory:
         os.environ.setdefault("METRICS_DIR", directory)
-        _serve(host=host, port=port, workers=workers, log_level=log_level)
+        _serve(host=host, port=port, workers=workers, log_level=log_level, settings=settings)
 
 
-def _serve(*, host: str, port: int, workers: int, log_level: str) -> None:
+def _serve(*, host: str, port: int, workers: int, log_level: str, settings: Settings) -> None:
     server = Granian(
         "fluxstudio.app:create_app",
         address=host,
@@ -40,7 +41,7 @@ def _serve(*, host: str, port: int, workers: int, log_level: str) -> None:
         log_level=LogLevels(log_level),
         log_access=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=_GRACE_S,
+        workers_kill_timeout=_end_s(settings),
     )
     server.serve(target_loader=create_worker_app, wrap_loader=False)
 
@@ -50,7 +51,14 @@ def create_worker_app() -> Any:
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     from fluxstudio.app import create_app
 
-    return create_app()
+    app = create_app()
+    app.drains_at_sigterm = True
+    return app
+
+
+def _end_s(settings: Settings) -> int:
+    """What a worker gets in all, from SIGTERM on."""
+    return math.ceil(settings.drain_wait_s + settings.drain_grace_s) + _STOP_S
 
 
 def _end_with_parent() -> None:
@@ -59,5 +67,5 @@ def _end_with_parent() -> None:
         return
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_S)
+    time.sleep(_end_s(Settings.from_env()))
     os.kill(os.getpid(), signal.SIGKILL)

@@ -97,6 +97,10 @@ class Settings:
     """ASSETS_URL: where images are stored: `file:///directory`, `s3://bucket/prefix`."""
     web: bool = True
     """FLUXSTUDIO_WEB: false serves the API only, and no screens."""
+    drain_wait_s: float = 5.0
+    """DRAIN_WAIT: how long a worker that was asked to end goes on to serve, so that load balancers see it; `0` to `10m`."""
+    drain_grace_s: float = 10.0
+    """DRAIN_GRACE: how long it then waits for requests that are not done."""
     log_json: bool | None = None
     """LOG_JSON: one JSON object a line, for machines; by default where nobody looks, in other words not in a terminal."""
 
@@ -136,6 +140,8 @@ class Settings:
             statsd_url=_statsd_url(given),
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             web=_flag(given, "FLUXSTUDIO_WEB", default=True),
+            drain_wait_s=_drain_s(given, "DRAIN_WAIT", default="5s"),
+            drain_grace_s=_drain_s(given, "DRAIN_GRACE", default="10s"),
             log_json=_flag(given, "LOG_JSON", default=False) if "LOG_JSON" in given else None,
         )
 
@@ -189,6 +195,15 @@ def _session_ttl_s(given: Mapping[str, str]) -> int:
             f"SESSION_TTL is {text!r}; set it to seconds, or such as 30m, 24h, 7d; to {_MAX_SESSION_DAYS}d at most"
         )
     return seconds
+
+
+def _drain_s(given: Mapping[str, str], name: str, *, default: str) -> float:
+    text = given.get(name, default)
+    match = re.fullmatch(r"([0-9]{1,4})([sm]?)", text)
+    seconds = int(match[1]) * _UNIT_S[match[2]] if match else -1
+    if not 0 <= seconds <= 600:
+        raise SettingsError(f"{name} is {text!r}; set it to seconds, or such as 5s; to 10m at most")
+    return float(seconds)
 
 
 def _redis_url(given: Mapping[str, str], *, used: bool) -> str:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
@@ -25,7 +24,7 @@ _START_S = 60
 
 
 class StudioWorker:
-    """One Granian process with one worker, killed and started as a test wants."""
+    """`fluxstudio serve` with one worker, killed and started as a test wants."""
 
     def __init__(self, database_url: str, redis_url: str | None, **environment: str) -> None:
         with socket.socket() as probe:
@@ -39,6 +38,7 @@ class StudioWorker:
             "SECURE_COOKIES": "false",
             "DB_POOL_SIZE": "4",
             "ASSETS_URL": "memory:",
+            "DRAIN_WAIT": "0",
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,10 +54,9 @@ class StudioWorker:
 
     async def start(self) -> None:
         """Returns when it answers."""
-        granian = Path(sys.executable).with_name("granian")
-        options = ["--interface", "asgi", "--factory", "--loop", "uvloop", "--log-level", "error"]
+        options = ["--port", str(self.port), "--workers", "1", "--log-level", "error"]
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - it returns at once
-            [granian, *options, "--port", str(self.port), "fluxstudio.app:create_app"],
+            [sys.executable, "-m", "fluxstudio.cli", "serve", *options],
             env=self._environment,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
@@ -79,15 +78,17 @@ class StudioWorker:
             self._process.wait()
             self._process = None
 
-    async def stop(self) -> None:
-        """Ends it in good order."""
+    async def stop(self, patience_s: float = 15) -> int | None:
+        """Ends it in good order. Returns the exit code; None if it did not run, or had to be killed."""
+        code = None
         if self._process is not None:
             self._process.terminate()
             try:
-                await asyncio.to_thread(self._process.wait, 15)
+                code = await asyncio.to_thread(self._process.wait, patience_s)
             except subprocess.TimeoutExpired:
                 self.kill()
             self._process = None
+        return code
 
     async def __aenter__(self) -> Self:
         await self.start()

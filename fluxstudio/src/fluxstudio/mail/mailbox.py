@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.policy import default
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import SMTP, Envelope, Session
 
 _NAME = re.compile(r"[0-9]{19}-[0-9a-f]{8}")
 _MOST = 200
@@ -86,6 +86,10 @@ class MailboxServer:
     """The SMTP server, on 127.0.0.1, in a thread of its own."""
 
     def __init__(self, directory: Path, port: int) -> None:
+        try:
+            from aiosmtpd.controller import Controller
+        except ModuleNotFoundError as exc:
+            raise ImportError("the mailbox needs aiosmtpd: pip install 'fluxstudio[up]'") from exc
         self.url = f"smtp://127.0.0.1:{port}"
         self._controller = Controller(_Keeper(Mailbox(directory)), hostname="127.0.0.1", port=port)
 

@@ -38,5 +38,5 @@ async def read_metrics(request: Request) -> Response:
 @router.get("/api/ready", responses=documented(Ready))
 @policy("anyone", limit="none")
 async def read_readiness(request: Request) -> Response:
-    """Tells a load balancer whether to send requests: 200, or 503 without a database or while the cache is warmed."""
+    """Tells a load balancer whether to send requests: 200, or 503 without a database, before it is warm and before its end."""
     return Json(await studio_of(request).operations.ready())

@@ -12,6 +12,8 @@ class DatabaseHealth:
 
     connected: bool
     latency_ms: float | None
+    queries: int
+    """How many this worker has sent since it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Health:
     """How this worker is. Being reached means that it lives; `connected` says what else it reaches."""
 
     version: str
+    worker: str
+    """Another name for each worker, and after each start."""
+    requests: int
+    """How many this worker has had since it started."""
     cache: dict[str, Any]
     """`connected`, `status` (ready, down, slow, connecting, disabled), hits and misses, …"""
     database: DatabaseHealth

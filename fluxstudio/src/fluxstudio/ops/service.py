@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fluxstudio.db.pool import Pool
+from fluxstudio.drain import Drain
 from fluxstudio.http.answers import encode
 from fluxstudio.ops.counters import Counters
 from fluxstudio.ops.guard import OperatorGuard
@@ -36,12 +37,18 @@ class Operations:
         probe: DatabaseProbe,
         pool: Pool,
         *,
+        counters: Counters,
+        worker: str,
+        drain: Drain,
         is_warm: Callable[[], bool],
         guard: OperatorGuard,
         files: VitalsFiles | None,
     ) -> None:
         self.guard = guard
         self._tier = tier
+        self._counters = counters
+        self._worker = worker
+        self._drain = drain
         self._is_warm = is_warm
         self._probe = probe
         self._pool = pool
@@ -99,15 +106,18 @@ class Operations:
     async def _health(self) -> Health:
         latency_s, tier = await asyncio.gather(self._probe.latency_s(), self._tier.health())
         latency_ms = None if latency_s is None else round(latency_s * 1000, 3)
-        database = DatabaseHealth(connected=latency_s is not None, latency_ms=latency_ms)
-        return Health(_version(), tier["cache"], database)
+        count = self._pool.queries
+        database = DatabaseHealth(latency_s is not None, latency_ms, count.reads + count.writes)
+        return Health(_version(), self._worker, self._counters.requests, tier["cache"], database)
 
     async def ready(self) -> bytes:
         """Returns that this worker can answer requests.
 
         Raises:
-            Problem: 503, the database does not answer, or the cache is still being warmed.
+            Problem: 503, the database does not answer, the cache is still being warmed, or this worker is about to end.
         """
+        if self._drain.draining:
+            raise unavailable("draining", "This worker is about to end: ask another one.")
         if not self._is_warm():
             raise unavailable("warming", "The cache is being warmed.")
         if await self._probe.latency_s() is None:

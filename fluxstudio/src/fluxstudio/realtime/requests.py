@@ -37,6 +37,7 @@ class Requests:
         people: People,
         persons: dict[str, Person],
         chat: Limiter,
+        worker: str,
     ) -> None:
         self._sio = sio
         self._projects = projects
@@ -46,6 +47,7 @@ class Requests:
         self._people = people
         self._persons = persons
         self._chat = chat
+        self._worker = worker
 
     def register(self) -> None:
         """Lets the server call them."""
@@ -59,6 +61,7 @@ class Requests:
             "board:leave": self._leave_board,
             "board:change": self._change_board,
             "cursor": self._cursor,
+            "worker": self._tell_worker,
         }
         for name, handler in handlers.items():
             self._sio.on(name, self._answering(handler))
@@ -144,3 +147,7 @@ class Requests:
             raise not_found("board")
         self._sio.tick(room, person.sid, {**person.card(), **cursor(data)}, event="cursors")
         return {}
+
+    async def _tell_worker(self, person: Person, data: Any) -> dict[str, Any]:
+        """Tells which worker this is, as /api/health names it: for `fluxstudio verify`."""
+        return {"worker": self._worker}

@@ -50,6 +50,7 @@ class Realtime:
         use_redis: bool,
         client: ClientAddress,
         connects_a_minute: int | None,
+        worker: str,
     ) -> None:
         self._writes = writes
         self._projects = projects
@@ -99,6 +100,7 @@ class Realtime:
             people=self.people,
             persons=persons,
             chat=tier.limiter("chat", points=30, duration=10),
+            worker=worker,
         ).register()
         self.app = socketio.ASGIApp(self.sio)
 
@@ -115,6 +117,10 @@ class Realtime:
         self._messages.announce = self._telling.message_posted
         self._projects.expel = self._access.expel_member
         self._writes.told = self._telling.changed
+
+    async def move(self) -> None:
+        """Sends the clients to other workers, where they recover, and takes no new ones; what they have asked is finished."""
+        await self.sio.drain()
 
     async def stop(self) -> None:
         """Ends the connections; clients go to another worker and recover there."""

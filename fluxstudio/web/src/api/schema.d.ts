@@ -669,7 +669,7 @@ export interface paths {
         };
         /**
          * Read Readiness
-         * @description Tells a load balancer whether to send requests: 200, or 503 without a database or while the cache is warmed.
+         * @description Tells a load balancer whether to send requests: 200, or 503 without a database, before it is warm and before its end.
          */
         get: operations["read_readiness_api_ready_get"];
         put?: never;
@@ -1020,6 +1020,8 @@ export interface components {
             connected: boolean;
             /** Latency Ms */
             latency_ms: number | null;
+            /** Queries */
+            queries: number;
         };
         /**
          * Device
@@ -1135,8 +1137,12 @@ export interface components {
             };
             database: components["schemas"]["DatabaseHealth"];
             detail?: components["schemas"]["HealthDetail"] | null;
+            /** Requests */
+            requests: number;
             /** Version */
             version: string;
+            /** Worker */
+            worker: string;
         };
         /**
          * HealthDetail

@@ -55,6 +55,7 @@ export function connect(token: string | null = null): Socket {
   const made = io({
     transports: ["websocket", "polling"],
     auth: (give) => give(token === null ? {} : { share: token }),
+    reconnectionDelay: 300,
     reconnectionDelayMax: 5_000,
     withCredentials: true,
   });

@@ -37,10 +37,12 @@ class Dispatching(socketio.AsyncServer):  # type: ignore[misc]
     _handlers_running: dict[str, asyncio.Semaphore]
     _tasks: set[asyncio.Task[Any]]
     _resumption: Resumption | None
+    _deaf = False
+    """Whether packets are dropped: the worker is about to end, and their sender is told so by the end of the connection."""
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         environ = self.environ.get(eio_sid)
-        if environ is None:
+        if environ is None or self._deaf:
             return
         if self._limit is not None and not await self._limit(eio_sid, environ):
             self._refuse_connection(eio_sid, "too many packets")

@@ -103,9 +103,19 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         elif self.sockets:
             await asyncio.gather(*[socket.close() for socket in list(self.sockets.values())])
 
+    def refuse(self) -> None:
+        """Takes no new sessions from now on."""
+        self._down = True
+
+    async def send_away(self) -> None:
+        """Ends all sessions when what waits for them has left; their clients take it for a broken line."""
+        reason = self.reason.TRANSPORT_CLOSE
+        sockets = list(self.sockets.values())
+        await asyncio.gather(*[socket.close(reason=reason) for socket in sockets], return_exceptions=True)
+
     async def shutdown(self) -> None:
         """Ends all sessions; takes no new ones."""
-        self._down = True
+        self.refuse()
         if self.sockets:
             sockets = list(self.sockets.values())
             reason = self.reason.TRANSPORT_CLOSE

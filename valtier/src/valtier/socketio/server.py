@@ -238,6 +238,20 @@ class Server(Connecting):
         """
         await self.manager.disconnect_room(room, namespace or "/")
 
+    async def drain(self, timeout: Duration = 5.0) -> None:
+        """Sends the clients to other workers: what comes before the end of a process that others outlive.
+
+        Takes no more clients and no more packets, lets handlers that run finish (for `timeout` at most), sends what waits,
+        and ends the connections as a broken line does: the official client comes back by itself, and recovers on another
+        worker. The bus goes on until `shutdown`. No round trip.
+        """
+        patience_s = seconds(timeout, name="timeout")
+        self._deaf = True
+        self.eio.refuse()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=patience_s)
+        await self.eio.send_away()
+
     async def shutdown(self) -> None:
         """Takes no more clients, ends the connections (clients recover elsewhere) and leaves the bus."""
         await self.eio.shutdown()

@@ -6,6 +6,8 @@ Revises: 0003
 
 from alembic import op
 
+from fluxstudio.migrations.online import add_index
+
 revision = "0004"
 down_revision = "0003"
 
@@ -87,13 +89,19 @@ _UPGRADE = (
     )
     """,
     "CREATE INDEX board_images_sha256 ON board_images (sha256)",
-    # The sender's own id of a message: sent twice, it is one message.
-    "ALTER TABLE messages ADD COLUMN client_id uuid",
-    "CREATE UNIQUE INDEX messages_client ON messages (author_id, project_id, client_id) WHERE client_id IS NOT NULL",
 )
 
 
 def upgrade() -> None:
+    # The sender's own id of a message: sent twice, it is one message. In steps of their own, each of which may be there
+    # already: the table is in use.
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE messages ADD COLUMN IF NOT EXISTS client_id uuid")
+        add_index(
+            "messages_client",
+            "messages (author_id, project_id, client_id) WHERE client_id IS NOT NULL",
+            unique=True,
+        )
     for statement in _UPGRADE:
         op.execute(statement)
 
