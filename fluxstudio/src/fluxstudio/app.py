@@ -42,6 +42,8 @@ from fluxstudio.http.limits import install_limits
 from fluxstudio.http.openapi import describe_problems
 from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
+from fluxstudio.invitations import routes as invitations
+from fluxstudio.invitations.service import Invitations
 from fluxstudio.mail import routes as mail
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Courier, Post
@@ -77,6 +79,7 @@ _SESSION_DEADLINE_S = 5.0
 
 ROUTERS = (
     projects.router,
+    invitations.router,
     messages.router,
     accounts.router,
     security.router,
@@ -287,6 +290,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         factors=factors,
         accounts=accounts,
         projects=projects,
+        invitations=Invitations(pool, writes, post, projects=projects, postage=postage),
         messages=messages,
         search=Search(pool, cache),
         showcase=Showcase(pool, cache, writes, projects=projects),

@@ -56,9 +56,9 @@ def members(project_id: int) -> str:
     return f"members:{project_id}"
 
 
-def messages(project_id: int, before: int | None, limit: int) -> str:
-    """One page of a project's messages."""
-    return f"messages:{project_id}:{before or 'newest'}:{limit}"
+def messages(project_id: int, place: str, message_id: int, limit: int) -> str:
+    """One page of a project's messages: `newest`, or before, after or around a message."""
+    return f"messages:{project_id}:{place}:{message_id}:{limit}"
 
 
 def messages_tag(project_id: int) -> str:

@@ -15,6 +15,7 @@ from fluxstudio.assets.service import Assets
 from fluxstudio.boards.images import Images
 from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
+from fluxstudio.invitations.service import Invitations
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Post
 from fluxstudio.messages.service import Messages
@@ -40,6 +41,7 @@ class Studio:
     factors: Factors
     accounts: Accounts
     projects: Projects
+    invitations: Invitations
     messages: Messages
     search: Search
     showcase: Showcase

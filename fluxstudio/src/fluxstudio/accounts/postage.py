@@ -23,6 +23,10 @@ class Postage:
             CodesUnavailableError, LimitUnavailableError: nobody can tell.
         """
         await codes.admit(email, address=visitor.address)
+        await self.count(email)
+
+    async def count(self, email: str) -> None:
+        """Counts a mail to an address, without a cooldown. Raises as `admit`."""
         decision = await self._to_one_address.hit(email)
         if not decision.allowed:
             raise too_many(decision.retry_after_s)

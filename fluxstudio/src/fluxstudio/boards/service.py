@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from asyncpg import Record
 
+from fluxstudio import staleness
 from fluxstudio.boards import access, queries, revisions
 from fluxstudio.boards.access import Actor, new_token
-from fluxstudio.boards.elements import MAX_ELEMENTS, Element
+from fluxstudio.boards.elements import MAX_ELEMENTS, Element, may_have_words
 from fluxstudio.boards.schemas import (
     Applied,
     Board,
+    BoardChange,
     BoardList,
     Guest,
     Link,
@@ -60,6 +62,14 @@ Expel = Callable[[bytes, int], Awaitable[None]]
 """Given the hash of a link's token and its board, before it is committed that it opens nothing any more."""
 
 
+Listed = Callable[[int, int | None], Awaitable[None]]
+"""Given a project whose list of boards has changed, and the board that is gone, if one is."""
+
+
+async def _list_nothing(_: int, __: int | None) -> None:
+    return
+
+
 async def _tell_nobody(_: BoardChanged) -> None:
     return
 
@@ -79,6 +89,8 @@ class Boards:
         """Tells those who look at a board that it has changed; set by the realtime side."""
         self.expel: Expel = _expel_nobody
         """Ends the connections of those who came by a link; set by the realtime side."""
+        self.listed: Listed = _list_nothing
+        """Tells those who are in a project that its boards are others now; set by the realtime side."""
         self._looked_at: dict[int, float] = {}  # when this worker last asked whether a revision is due
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,50 +106,48 @@ class Boards:
         await self._projects.role(user_id, project_id)
         async with self._pool.acquire() as connection:
             rows = await queries.fetch_boards(connection, project_id)
-        return encode(
-            BoardList(
-                [
-                    Board(row["id"], project_id, row["title"], row["version"], row["updated_at"])
-                    for row in rows
-                ]
-            )
-        )
+        return encode(BoardList([_board(row) for row in rows]))
 
-    async def create(self, user_id: int, project_id: int, title: str) -> tuple[int, bytes]:
+    async def create(self, user_id: int, project_id: int, title: str, folder: str = "") -> tuple[int, bytes]:
         """Makes an empty board. Returns its id, and it as JSON.
 
         Raises:
-            Problem: 404, the user is not a member; 403, they may only look; 409, the project has too many.
+            Problem: 404, the user is not a member; 403, they may only look; 409, the project is archived or has too many.
         """
 
         async def change(connection: Connection) -> tuple[tuple[int, bytes], Stale]:
-            await self._projects.require_writer(connection, user_id, project_id)
+            roles = await self._projects.require_writer(connection, user_id, project_id)
             if len(await queries.fetch_boards(connection, project_id)) >= MAX_BOARDS:
                 raise conflict("too-many-boards", f"A project has {MAX_BOARDS} boards at most: delete some.")
-            row = await queries.insert_board(connection, project_id, user_id, title)
-            return (row["id"], encode(_board(row))), NOTHING
+            row = await queries.insert_board(connection, project_id, user_id, title, folder)
+            return (row["id"], encode(_board(row))), staleness.board_found(roles)
 
-        return await self._writes.run(change)
+        created = await self._writes.run(change)
+        await self.listed(project_id, None)
+        return created
 
-    async def rename(self, user_id: int, board_id: int, title: str) -> bytes:
-        """Renames a board and returns it as JSON. Raises problems as `apply` does."""
+    async def change(self, user_id: int, board_id: int, form: BoardChange) -> bytes:
+        """Renames a board, moves it to a folder, or both, and returns it as JSON. Raises problems as `apply` does."""
 
-        async def change(connection: Connection) -> tuple[bytes, Stale]:
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
-            await queries.rename_board(connection, board_id, title)
-            return encode(await _fetch(connection, board_id)), NOTHING
+        async def change(connection: Connection) -> tuple[Board, Stale]:
+            project_id = await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            await queries.update_board(connection, board_id, form.title, form.folder)
+            stale = staleness.board_found(await self._projects.member_ids(connection, project_id))
+            return await _fetch(connection, board_id), stale
 
-        return await self._writes.run(change)
+        board = await self._writes.run(change)
+        await self.listed(board.project_id, None)
+        return encode(board)
 
     async def delete(self, user_id: int, board_id: int) -> None:
         """Deletes a board with all its revisions. Raises problems as `apply` does."""
 
-        async def change(connection: Connection) -> tuple[None, Stale]:
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+        async def change(connection: Connection) -> tuple[int, Stale]:
+            project_id = await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
             await queries.delete_board(connection, board_id)
-            return None, NOTHING
+            return project_id, staleness.board_found(await self._projects.member_ids(connection, project_id))
 
-        await self._writes.run(change)
+        await self.listed(await self._writes.run(change), board_id)
 
     # -- the scene -----------------------------------------------------------------------------------------
 
@@ -169,8 +179,9 @@ class Boards:
         """
 
         async def change(connection: Connection) -> tuple[Applied, Stale]:
-            await access.require(connection, self._projects, actor, board_id, edit=True)
-            return await self._merge(connection, board_id, elements), NOTHING
+            project_id = await access.require(connection, self._projects, actor, board_id, edit=True)
+            applied = await self._merge(connection, board_id, elements)
+            return applied, await self._rewritten(connection, project_id, board_id, applied, elements)
 
         applied = await self._writes.run(change)
         await self._changed(actor, board_id, applied, elements, origin)
@@ -192,6 +203,23 @@ class Boards:
             )
         await queries.set_version(connection, board_id, version)
         return Applied(version, sorted(accepted))
+
+    async def _rewritten(
+        self,
+        connection: Connection,
+        project_id: int,
+        board_id: int,
+        applied: Applied,
+        elements: Sequence[Element],
+    ) -> Stale:
+        """Notes what is written on the board now. Returns what that makes stale; mostly nothing: people draw."""
+        if (
+            applied.accepted
+            and may_have_words(elements)
+            and await queries.refresh_words(connection, board_id)
+        ):
+            return staleness.board_found(await self._projects.member_ids(connection, project_id))
+        return NOTHING
 
     async def _changed(
         self,
@@ -274,7 +302,7 @@ class Boards:
         actor = Actor(user_id)
 
         async def change(connection: Connection) -> tuple[tuple[Applied, list[Element]], Stale]:
-            await access.require(connection, self._projects, actor, board_id, edit=True)
+            project_id = await access.require(connection, self._projects, actor, board_id, edit=True)
             row = await queries.lock_board(connection, board_id)
             packed = await queries.fetch_scene(connection, board_id, revision_id)
             if row is None or packed is None:
@@ -282,7 +310,9 @@ class Boards:
             now = await queries.fetch_elements(connection, board_id)
             await revisions.write(connection, board_id, row["version"], None, user_id)
             back = revisions.back_to(revisions.unpack(packed), now)
-            return (await self._merge(connection, board_id, back), back), NOTHING
+            applied = await self._merge(connection, board_id, back)
+            stale = await self._rewritten(connection, project_id, board_id, applied, back)
+            return (applied, back), stale
 
         applied, back = await self._writes.run(change)
         await self._changed(actor, board_id, applied, back)
@@ -347,7 +377,9 @@ async def _fetch(connection: Connection, board_id: int) -> Board:
 
 
 def _board(row: Record) -> Board:
-    return Board(row["id"], row["project_id"], row["title"], row["version"], row["updated_at"])
+    return Board(
+        row["id"], row["project_id"], row["title"], row["version"], row["updated_at"], row["folder"]
+    )
 
 
 def _link(row: Record) -> Link:

@@ -116,7 +116,9 @@ class Realtime:
         self._boards.announce = self._board_changed
         self._boards.expel = self._expel_guests
         self._messages.announce = self._message_posted
+        self._boards.listed = self._boards_listed
         self._projects.expel = self._expel_member
+        self._projects.tell_read = self._message_read
         self._writes.told = self.changed
 
     async def stop(self) -> None:
@@ -207,8 +209,11 @@ class Realtime:
 
     # -- rooms ---------------------------------------------------------------------------------------------
 
-    async def _enter_project(self, person: Person, project_id: int) -> str:
-        """Lets a person into a project's room. Raises a 404 problem."""
+    async def _enter_project(self, person: Person, project_id: int) -> tuple[str, dict[int, int]]:
+        """Lets a person into a project's room. Returns their role, and who has read up to which message.
+
+        Raises a 404 problem.
+        """
         if person.actor.user_id is None:
             raise not_found("project")
         async with self._pool.acquire() as connection, connection.transaction():
@@ -217,7 +222,8 @@ class Realtime:
             if role is None:
                 raise not_found("project")
             await self.sio.enter_room(person.sid, project_room(project_id))
-        return role
+            # Read in the room: what is read from now on is told.
+            return role, await self._projects.read_marks(connection, project_id)
 
     async def _enter_board(self, person: Person, board_id: int) -> None:
         """Lets a person into a board's room. Raises a 404 problem."""
@@ -322,8 +328,8 @@ class Realtime:
 
     async def _join_project(self, person: Person, data: Any) -> dict[str, Any]:
         project_id = number(data, "project_id")
-        role = await self._enter_project(person, project_id)
-        return {"role": role, **await self.people.enter(person, project_room(project_id))}
+        role, read = await self._enter_project(person, project_id)
+        return {"role": role, "read": {str(user): at for user, at in read.items()}, **await self.people.enter(person, project_room(project_id))}
 
     async def _leave_project(self, person: Person, data: Any) -> dict[str, Any]:
         await self._leave(person, project_room(number(data, "project_id")))
@@ -401,6 +407,16 @@ class Realtime:
     async def _message_posted(self, project_id: int, body: bytes) -> None:
         told = {"project_id": project_id, "message": msgspec.Raw(body)}
         await self._emit("message:new", told, project_room(project_id))
+
+    async def _message_read(self, project_id: int, user_id: int, message_id: int) -> None:
+        told = {"project_id": project_id, "user_id": user_id, "message_id": message_id}
+        room = project_room(project_id)
+        await self.sio.emit("message:read", told, room=room, latest=f"message:read:{room}:{user_id}")
+
+    async def _boards_listed(self, project_id: int, gone: int | None) -> None:
+        await self._hint("boards:changed", project_room(project_id), {"project_id": project_id})
+        if gone is not None:
+            await self._emit("board:gone", {"board_id": gone}, board_room(gone))
 
     async def changed(self, stale: Stale) -> None:
         """Tells people that a list or a project of theirs is not what they have read any more."""
