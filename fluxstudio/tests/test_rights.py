@@ -18,7 +18,7 @@ from fluxstudio.testing import (
     settings_for,
     with_mail,
 )
-from valtier import codes, limits, presence, sessions, socketio
+from valtier import codes, limits, presence, sessions, socketio, vitals
 from valtier.embedded import EmbeddedValkey
 
 PASSWORD = "correct horse"
@@ -40,6 +40,7 @@ async def test_43_a_restricted_user_runs_everything(
         *codes.acl(prefix),
         *presence.acl(prefix),
         *socketio.acl(prefix),
+        *vitals.acl(prefix),
     ]
     own_valkey.call("ACL", "SETUSER", "studio", "reset", "on", ">secret", "-@all", *rules)
     own_valkey.call("ACL", "LOG", "RESET")
@@ -72,4 +73,7 @@ async def test_43_a_restricted_user_runs_everything(
         await realtime.sio.emit("cursor", room="nobody", volatile=True)
         assert await realtime.sio.participants("nobody") == ([], True)
         assert app.studio.tier.cache.totals()[0] > 0
+        assert await app.studio.tier.vitals.publish()
+        [report] = await vitals.fleet(app.studio.tier.valkey, prefix)
+        assert (report.name, report.sections["socketio"]["sockets"]) == ("fluxstudio", 0)
     assert own_valkey.call("ACL", "LOG") == []

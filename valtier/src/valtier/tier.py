@@ -24,6 +24,8 @@ from valtier.sessions import Sessions
 from valtier.sessions.opening import open_sessions
 from valtier.settings import Settings
 from valtier.telemetry import Telemetry
+from valtier.vitals import Vitals
+from valtier.vitals.report import Number
 from valtier.wire import Status, Valkey, WireOptions, parse_url
 
 log = logging.getLogger("valtier")
@@ -46,6 +48,7 @@ class Tier:
         canary: Duration = 5.0,
         report_every: Duration = 60.0,
         workers: int = 1,
+        vitals_every: Duration = 2.0,
         **wire: Any,
     ) -> None:
         """Prepares a tier; nothing is opened yet.
@@ -59,6 +62,7 @@ class Tier:
             canary: within this time it is noticed that Valkey's messages about changes do not arrive any more.
             report_every: how often the hit rate is logged.
             workers: how many processes like this one there are: they share a limit's points while Valkey can't be asked.
+            vitals_every: how often this worker's report is published for `valtier.vitals.fleet`; 0 publishes nothing.
             wire: options of the transport, as in the URL's query: `deadline` (the longest that a command waits for its
                 reply, 100 ms), `connect_timeout` (1 s), `client_name`, `cluster`, `tls_ca`, …; `parse_url` lists them.
                 A keyword beats the URL.
@@ -84,6 +88,10 @@ class Tier:
         self.limits = Limits(self._valkey, prefix=settings.prefix, workers=workers)
         self._sessions: WeakSet[Sessions[Any]] = WeakSet()
         self._codes: WeakSet[Codes | OneTimeCodes] = WeakSet()
+        self._outboxes: WeakSet[Outbox] = WeakSet()
+        self._presences: WeakSet[Presence] = WeakSet()
+        self.vitals = self._take_vitals(vitals_every)
+        """What this worker has counted, and what the application adds to it; published at intervals."""
         self._report_every_s = seconds(report_every, name="report_every")
         self._reported = (0, 0)
         self._reporter: asyncio.TimerHandle | None = None
@@ -119,7 +127,9 @@ class Tier:
 
         `options` are those of `Outbox`: `schema`, `drain_every`, `listen`. Close it before the tier.
         """
-        return Outbox(self.cache, database_url, valkey=self._valkey, **options)
+        made = Outbox(self.cache, database_url, valkey=self._valkey, **options)
+        self._outboxes.add(made)
+        return made
 
     def presence(self, **options: Any) -> Presence:
         """Returns who is here, by room and overall, over all workers; open it with `async with`.
@@ -127,7 +137,9 @@ class Tier:
         `options` are those of `Presence`: `ttl` (how often a device beats), `lease`, `debounce`, `may_see`, …. Close it
         before the tier.
         """
-        return Presence(self._valkey, **{"prefix": self._prefix, **options})
+        made = Presence(self._valkey, **{"prefix": self._prefix, **options})
+        self._presences.add(made)
+        return made
 
     @overload
     def codes(self, purpose: str, *, digits: None = None, **options: Any) -> Codes: ...
@@ -198,6 +210,7 @@ class Tier:
             if self._valkey.available:
                 log.info("Redis cache initialized")
             await self.cache.start()
+            self.vitals.start()
         if self._reporter is None:
             self._schedule_report()
 
@@ -205,6 +218,7 @@ class Tier:
         """Stops what runs in the background and closes the connection."""
         if self._reporter is not None:
             self._reporter.cancel()
+        await self.vitals.stop()
         await self.cache.stop()
         if self._valkey is not None:
             await self._valkey.close()
@@ -243,6 +257,56 @@ class Tier:
                 for codes in self._codes
             },
         }
+
+    # -- vitals --------------------------------------------------------------------------------------------
+
+    def _take_vitals(self, every: Duration) -> Vitals:
+        name = "" if self._valkey is None else self._valkey.options.client_name
+        vitals = Vitals(self._valkey, prefix=self._prefix, name=name, version=_version(), every=every)
+        vitals.cache = self._cache_numbers
+        vitals.local = self._local_numbers
+        vitals.slow = self.cache.slow_loads
+        vitals.add("limits", self._limit_numbers, levels=("blocked_here",))
+        vitals.add("sessions", self._session_numbers, levels=("kept_here", "believes_valkey", "undelivered"))
+        vitals.add("codes", self._code_numbers)
+        vitals.add("outbox", self._outbox_numbers)
+        vitals.add("presence", self._presence_numbers, levels=("devices", "rooms", "deferred"))
+        return vitals
+
+    def _cache_numbers(self) -> dict[str, dict[str, Number]]:
+        numbers: dict[str, dict[str, Number]] = {}
+        for name, stats in self.cache.stats().items():
+            counted = asdict(stats)
+            counted["valkey_hits"] = counted.pop("hits") - stats.local_hits
+            numbers[name] = {counter: value for counter, value in counted.items() if value}
+        return numbers
+
+    def _local_numbers(self) -> dict[str, Number]:
+        numbers: dict[str, Number] = {**self.cache.local, "undelivered": self.cache.undelivered}
+        lag_s = self.cache.invalidation_lag_s
+        return numbers if lag_s is None else numbers | {"invalidation_lag_s": lag_s}
+
+    def _limit_numbers(self) -> dict[str, Number]:
+        numbers: dict[str, Number] = {"blocked_here": self.limits.blocked_here}
+        for name, stats in self.limits.stats().items():
+            numbers |= {f"{name}.{counter}": value for counter, value in asdict(stats).items()}
+        return numbers
+
+    def _session_numbers(self) -> dict[str, int | bool]:
+        return _sums(sessions.health() for sessions in self._sessions)
+
+    def _code_numbers(self) -> dict[str, Number]:
+        return {
+            f"{codes.purpose}.{counter}": value
+            for codes in self._codes
+            for counter, value in asdict(codes.stats).items()
+        }
+
+    def _outbox_numbers(self) -> dict[str, int | bool]:
+        return _sums(asdict(outbox.stats()) for outbox in self._outboxes)
+
+    def _presence_numbers(self) -> dict[str, int | bool]:
+        return _sums(asdict(presence.stats()) for presence in self._presences)
 
     @staticmethod
     async def _ask(valkey: Valkey) -> dict[str, Any]:

@@ -435,6 +435,15 @@ class Cache:
             "canary_failures": 0 if self._engine.canary is None else self._engine.canary.failures,
         }
 
+    @property
+    def invalidation_lag_s(self) -> float | None:
+        """From a write to Valkey's message about it, as the canary measured it last; `None` before that."""
+        return None if self._engine.canary is None else self._engine.canary.lag_s
+
+    def slow_loads(self) -> list[tuple[str, float]]:
+        """Returns the keys whose loads took longest within the last minutes, with the seconds; the slowest first."""
+        return self._engine.loading.slow.slowest(self._monotonic())
+
     async def stop(self) -> None:
         """Ends the loads and deliveries that run in the background."""
         await self._engine.stop()

@@ -30,6 +30,8 @@ class Canary:
     def __init__(self, store: Store, mirror: Mirror, *, interval_s: float, clock: Clock) -> None:
         self.failures = 0
         """How often a message did not come."""
+        self.lag_s: float | None = None
+        """From a write to the message about it, when that was measured last: of the slowest server."""
         self.offset_s = 0.0
         """How far Valkey's clock is ahead of this process's."""
         self._store = store
@@ -38,6 +40,7 @@ class Canary:
         self._patience_s = min(_PATIENCE_S, interval_s / 4)
         self._pause_s = interval_s - 2 * self._patience_s
         self._token = secrets.token_hex(6)
+        self._lags: list[float] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,7 +74,10 @@ class Canary:
 
     async def sing(self) -> bool:
         """Tries once, on every server. Returns whether every message came; if not, all that is kept is dropped."""
+        self._lags.clear()
         came = all(await asyncio.gather(*map(self._try, self._suffixes())))
+        if self._lags:
+            self.lag_s = max(self._lags)
         mirror = self._mirror
         if not came:
             self.failures += 1
@@ -105,12 +111,19 @@ class Canary:
         store, mirror = self._store, self._mirror
         drops = mirror.drops
         told = asyncio.Event()
-        name = b""
+        name, sent_at = b"", 0.0
+
+        def hear() -> None:
+            if sent_at and not told.is_set():
+                self._lags.append(self._clock.monotonic() - sent_at)
+            told.set()
+
         try:
             text = store.name(suffix)
             name = text.encode()
-            mirror.watch(name, told.set)
+            mirror.watch(name, hear)
             await store.valkey.call_tracked("GET", text)
+            sent_at = self._clock.monotonic()
             await store.valkey.call("SET", text, b"1", "PX", 60_000)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience_s):
@@ -118,5 +131,5 @@ class Canary:
         except ValkeyError:
             return True  # not what is tried here: the wire notices and drops the connection
         finally:
-            mirror.unwatch(name, told.set)
+            mirror.unwatch(name, hear)
         return told.is_set() or mirror.drops != drops or not mirror.tracks

@@ -23,6 +23,7 @@ from valtier.cache.lease import Lease
 from valtier.cache.mirror import Mirror
 from valtier.cache.policy import Rules
 from valtier.cache.reading import Ask, Found, Reader
+from valtier.cache.slow import SlowLoads
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
 from valtier.cache.throttle import Throttle
@@ -96,6 +97,7 @@ class Loading:
     ) -> None:
         self.flights = Flights()
         self.throttle = Throttle(clock.monotonic)
+        self.slow = SlowLoads()
         self._store = store
         self._reader = reader
         self._mirror = mirror
@@ -369,6 +371,7 @@ class Loading:
             counter.loads += 1
         call = _Call(frozenset(ask.key for ask in asks), _innermost())
         token = _under_way.set(call)
+        began = self._clock.monotonic()
         try:
             return await loader()
         except AbsentError:
@@ -385,6 +388,10 @@ class Loading:
         finally:
             call.runs = False
             _under_way.reset(token)
+            took_s = self._clock.monotonic() - began
+            for counter in counters:
+                counter.load_s += took_s
+            self.slow.note(asks[0].key, took_s, began)
 
 
 def refuse_cycle(key: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from valtier.cache.policy import Rules
 from valtier.errors import ReplyError, ValkeyError
@@ -21,6 +21,7 @@ class Counters:
     stale_hits: int = 0
     misses: int = 0
     loads: int = 0
+    load_s: float = 0.0
     load_errors: int = 0
     refreshes: int = 0
     waits: int = 0
@@ -45,6 +46,8 @@ class NamespaceStats:
     """Reads that the cache could not answer."""
     loads: int = 0
     """Calls of a loader: fewer than misses where reads shared one. Background refreshes are among them."""
+    load_s: float = field(default=0.0, compare=False)
+    """Seconds spent in loaders."""
     load_errors: int = 0
     """Loaders that raised."""
     refreshes: int = 0
@@ -167,7 +170,7 @@ class Spaces:
         return True
 
 
-_COUNTED = tuple(field.name for field in fields(NamespaceStats) if field.name != "hits")
+_COUNTED = tuple(one.name for one in fields(NamespaceStats) if one.name != "hits")
 
 
 def _stats(counters: Counters) -> NamespaceStats:

@@ -8,6 +8,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Protocol, Self
 
 from valtier.durations import Duration, seconds
@@ -138,6 +139,9 @@ class ValkeyManager(Remote):
             deliver=self._deliver_tick,
             publish=None if self._ephemeral is None else self._publish_tick,
         )
+        vitals = getattr(tier, "vitals", None)
+        if vitals is not None:
+            vitals.add("socketio", self._numbers, levels=_LEVELS)
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -424,7 +428,13 @@ class ValkeyManager(Remote):
             **totals,
         )
 
+    def _numbers(self) -> dict[str, float]:
+        """Returns the snapshot for the worker's report, without what is not known."""
+        numbers = asdict(self.snapshot())
+        return {name: value for name, value in numbers.items() if isinstance(value, int | float)}
 
+
+_LEVELS = ("workers", "sockets", "rooms", "bus_lag_s", "outbox", "outbox_bytes")
 _TOTALS = ("outbox", "outbox_bytes", "sent", "resent", "gaps", "duplicates", "read_failures", "rewinds")
 
 
