@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web web-check run test check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime staleness soak lock clean
+.PHONY: help setup web web-check run test check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime bench-web staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -81,6 +81,10 @@ bench-http: setup  ## The response cache, other libraries' and the bare server, 
 
 bench-realtime: setup  ## Socket.IO on two processes, the stock manager and Node, in one run. Options: ARGS="--short"
 	@$(BIN)/python -m bench.realtime $(ARGS)
+
+bench-web: setup web  ## The studio in Chromium: visits, weight, frames, cursors. Options: ARGS="--short"
+	@$(BIN)/python tools/chromium.py || true
+	@$(BIN)/python -m bench.web $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)

@@ -388,3 +388,19 @@ async def test_images_outlive_the_worker_on_a_disk(
     async with running(settings) as two:
         served = expect(await Caller(two, world.cy).call("GET", f"/api/boards/{made['id']}/images/f"), 200)
         assert served.content == png(7, 7, "navy")
+
+
+# -- folders -----------------------------------------------------------------------------------------------
+
+
+async def test_a_board_is_in_a_folder_that_has_one_spelling(
+    app: Application, world: World, board: int
+) -> None:
+    ben, path = Caller(app, world.ben), f"/api/boards/{board}"
+    moved = await ben.patch(path, {"folder": " Campaign //Print  run/ "})
+    assert (moved["title"], moved["folder"]) == ("Sketches", "Campaign/Print run")
+    assert (await ben.patch(path, {"title": "Final"}))["folder"] == "Campaign/Print run"
+    assert (await ben.patch(path, {"folder": ""}))["folder"] == ""
+    for folder in ("a/b/c/d/e/f/g", "x" * 61, "a\x07b", "nul\0", None, 7):
+        await ben.patch(path, {"folder": folder}, status=422)
+    await ben.patch(path, {}, status=422)

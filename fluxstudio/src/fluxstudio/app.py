@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from fastapi import APIRouter, FastAPI
@@ -52,8 +53,10 @@ from fluxstudio.messages import routes as messages
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops import routes as ops
 from fluxstudio.ops.counters import Counters
+from fluxstudio.ops.demo import DemoSwitch, SwitchedCache
 from fluxstudio.ops.logs import configure_logging
 from fluxstudio.ops.probe import DatabaseProbe
+from fluxstudio.ops.pulse import Pulse
 from fluxstudio.ops.service import Operations, snapshot
 from fluxstudio.ops.stats_file import StatsFile
 from fluxstudio.problems import Problem
@@ -67,7 +70,7 @@ from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.writes import Writes
-from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier
+from valtier import Cache, ConfigurationError, SecurityHeaders, SessionCookie, Tier
 from valtier.asgi import App
 from valtier.limits import ClientAddress
 
@@ -127,7 +130,11 @@ class Application(FastAPI):
             await self._static(scope, receive, send)
         elif scope["type"] == "http":
             scope["app"] = self
-            await self.entrance(scope, receive, send)
+            began = time.perf_counter()
+            try:
+                await self.entrance(scope, receive, send)
+            finally:
+                self.counters.latency.record(time.perf_counter() - began)
         else:
             await super().__call__(scope, receive, send)
 
@@ -173,6 +180,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             referrer_policy="no-referrer",
             behind_tls_proxy=settings.secure_cookies,
         )
+        if settings.demo:
+            app.entrance = DemoSwitch(app.entrance, app.studio.is_operator)
         try:
             yield
         finally:
@@ -211,7 +220,7 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         stats.start()
         stack.push_async_callback(stats.stop)
 
-    cache = tier.cache
+    cache = cast("Cache", SwitchedCache(tier.cache)) if settings.demo else tier.cache
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
@@ -299,6 +308,14 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
         operations=Operations(tier, probe),
+        pulse=Pulse(
+            tier,
+            counters,
+            pool,
+            prefix=f"flux:{installation}",
+            uses_valkey=settings.use_redis,
+            demo=settings.demo,
+        ),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

@@ -173,6 +173,7 @@ class _Supervisor:
             self._mailbox.start()
         self._environment["SMTP_URL"] = self._mailbox.url
         self._environment["MAILBOX_DIR"] = str(directory.absolute())
+        self._environment.setdefault("FLUXSTUDIO_DEMO", "true")
         self._go_on()
 
     def _run_command(self, *arguments: str) -> None:

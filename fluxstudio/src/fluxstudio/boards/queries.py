@@ -14,7 +14,6 @@ from asyncpg import Record
 from fluxstudio.boards.elements import Element
 from fluxstudio.db.pool import Connection
 
-
 _BOARD = "id, project_id, title, version, updated_at, folder"
 
 

@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 
 from fluxstudio.http.inputs import Change, Input, Title, check_text
 
-
 MAX_LEVELS = 6
 MAX_FOLDER_NAME = 60
 

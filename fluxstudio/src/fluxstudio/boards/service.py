@@ -377,9 +377,7 @@ async def _fetch(connection: Connection, board_id: int) -> Board:
 
 
 def _board(row: Record) -> Board:
-    return Board(
-        row["id"], row["project_id"], row["title"], row["version"], row["updated_at"], row["folder"]
-    )
+    return Board(row["id"], row["project_id"], row["title"], row["version"], row["updated_at"], row["folder"])
 
 
 def _link(row: Record) -> Link:

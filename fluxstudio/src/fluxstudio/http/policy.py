@@ -15,7 +15,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Limit = Literal["api", "sign-in", "mail", "code", "none"]
 """`api`: the general one, by address. The others besides it: `sign-in`, attempts by address, account and device; `mail`,
 cooldowns by the address that is typed and the client's; `code`, failures by account and by code. `none`: exempt."""
-Auth = Literal["anyone", "signed in", "sudo", "member or guest"]
+Auth = Literal["anyone", "signed in", "sudo", "member or guest", "operator"]
 
 _ATTRIBUTE = "__policy__"
 

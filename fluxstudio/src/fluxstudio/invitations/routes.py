@@ -22,9 +22,7 @@ async def list_invitations(request: Request, project_id: Id) -> Response:
     return Json(await studio.invitations.list_of(await studio.caller(request), project_id))
 
 
-@router.post(
-    "/api/projects/{project_id}/invitations", status_code=202, responses=documented(Invitation, 202)
-)
+@router.post("/api/projects/{project_id}/invitations", status_code=202, responses=documented(Invitation, 202))
 @policy("signed in", limit="mail")
 async def invite(request: Request, project_id: Id, form: NewInvitation) -> Response:
     """Invites an address to a project, and writes to it. The same for addresses that have an account. For owners."""

@@ -38,7 +38,9 @@ class Place:
     def parse(cls, before: int | None, after: int | None, around: int | None) -> Place:
         """Raises a 422 problem where more than one is given."""
         given = [
-            (kind, value) for kind, value in (("before", before), ("after", after), ("around", around)) if value
+            (kind, value)
+            for kind, value in (("before", before), ("after", after), ("around", around))
+            if value
         ]
         if len(given) > 1:
             raise invalid([FieldError(f"query.{given[1][0]}", f"can't be given together with {given[0][0]}")])
@@ -123,7 +125,9 @@ async def _fetch_page(connection: Connection, project_id: int, place: Place, lim
     if place.kind == "after":
         newer = await queries.fetch_newer(connection, project_id, at, limit + 1)
         rows = newer[:limit][::-1]
-        return _page(project_id, rows, more=bool(rows), next_after=rows[0]["id"] if len(newer) > limit else None)
+        return _page(
+            project_id, rows, more=bool(rows), next_after=rows[0]["id"] if len(newer) > limit else None
+        )
     older = await queries.fetch_messages(connection, project_id, at + 1, (limit + 1) // 2 + 1)
     if not older or older[0]["id"] != at:
         raise not_found("message")

@@ -329,7 +329,11 @@ class Realtime:
     async def _join_project(self, person: Person, data: Any) -> dict[str, Any]:
         project_id = number(data, "project_id")
         role, read = await self._enter_project(person, project_id)
-        return {"role": role, "read": {str(user): at for user, at in read.items()}, **await self.people.enter(person, project_room(project_id))}
+        return {
+            "role": role,
+            "read": {str(user): at for user, at in read.items()},
+            **await self.people.enter(person, project_room(project_id)),
+        }
 
     async def _leave_project(self, person: Person, data: Any) -> dict[str, Any]:
         await self._leave(person, project_room(number(data, "project_id")))

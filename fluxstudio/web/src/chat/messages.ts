@@ -23,8 +23,8 @@ export function useMessages(project: number, around: number | null) {
         api.GET("/api/projects/{project_id}/messages", { params: { path: { project_id: project }, query: pageParam } }),
       ),
     initialPageParam: (around === null ? {} : { around }) as Place,
-    getNextPageParam: (page) => (page.next_before === null ? undefined : { before: page.next_before }),
-    getPreviousPageParam: (page) => (page.next_after == null ? undefined : { after: page.next_after }),
+    getNextPageParam: (page): Place | undefined => (page.next_before === null ? undefined : { before: page.next_before }),
+    getPreviousPageParam: (page): Place | undefined => (page.next_after == null ? undefined : { after: page.next_after }),
   });
 }
 

@@ -29,7 +29,7 @@ _UPGRADE = (
     """,
     """
     ALTER TABLE boards ADD COLUMN search tsvector GENERATED ALWAYS AS (
-        setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', folder), 'B')
+        setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', translate(folder, '/', ' ')), 'B')
         || setweight(to_tsvector('english', words), 'C')
     ) STORED
     """,
