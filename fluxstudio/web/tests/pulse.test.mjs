@@ -12,7 +12,7 @@ async function operator(world, name = "Ada") {
   await page.waitForSelector(".tile");
   await until(async () => (await page.evaluate(async () => (await fetch("/api/me")).json())).operator);
   await page.goto("/pulse");
-  await page.waitForSelector(".chart path[d]");
+  await page.waitForSelector(".chart path[d^=M]", { state: "attached" });
   return page;
 }
 
