@@ -153,7 +153,11 @@ async def test_viewers_read_everything_and_change_nothing(
 
 async def test_a_removed_member_reads_nothing_more(app: Application, world: World) -> None:
     ben = Caller(app, world.ben)
-    reads = [call(endpoint, world, world.ada) for endpoint in GUARDED if endpoint.startswith("GET")]
+    reads = [
+        call(endpoint, world, world.ada)
+        for endpoint in GUARDED
+        if endpoint.startswith("GET") and not endpoint.endswith("/invitations")  # which owners read
+    ]
     for _, path in reads:
         await ben.get(path)
     await Caller(app, world.ada).delete(f"/api/projects/{world.project}/members/{world.ben.id}")

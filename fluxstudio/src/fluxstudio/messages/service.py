@@ -27,24 +27,29 @@ async def _tell_nobody(_: int, __: bytes) -> None:
     return
 
 
+Kind = Literal["newest", "before", "after", "around"]
+_KINDS: tuple[Kind, ...] = ("before", "after", "around")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in a conversation a page is."""
 
-    kind: Literal["newest", "before", "after", "around"] = "newest"
+    kind: Kind = "newest"
     message_id: int = 0
 
     @classmethod
     def parse(cls, before: int | None, after: int | None, around: int | None) -> Place:
         """Raises a 422 problem where more than one is given."""
         given = [
-            (kind, value)
-            for kind, value in (("before", before), ("after", after), ("around", around))
-            if value
+            cls(kind, message_id)
+            for kind, message_id in zip(_KINDS, (before, after, around), strict=True)
+            if message_id is not None
         ]
         if len(given) > 1:
-            raise invalid([FieldError(f"query.{given[1][0]}", f"can't be given together with {given[0][0]}")])
-        return cls(*given[0]) if given else cls()
+            first, second = given[:2]
+            raise invalid([FieldError(f"query.{second.kind}", f"can't be given together with {first.kind}")])
+        return given[0] if given else cls()
 
 
 class Messages:
