@@ -27,7 +27,7 @@ ROUTES = [
     if isinstance(route, APIRoute)
     for method in sorted(route.methods or ())
 ]
-EXEMPT = {"/api/health", "/api/ready"}
+EXEMPT = {"/api/health", "/api/ready", "/metrics"}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
@@ -41,8 +41,10 @@ from fluxstudio.http.edge import Edge
 from fluxstudio.http.lean import Lanes, LeanRoute
 from fluxstudio.http.limits import install_limits
 from fluxstudio.http.openapi import describe_problems
+from fluxstudio.http.request_ids import RequestIds
 from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
+from fluxstudio.http.traffic import Traffic
 from fluxstudio.invitations import routes as invitations
 from fluxstudio.invitations.service import Invitations
 from fluxstudio.mail import routes as mail
@@ -54,11 +56,14 @@ from fluxstudio.messages.service import Messages
 from fluxstudio.ops import routes as ops
 from fluxstudio.ops.counters import Counters
 from fluxstudio.ops.demo import DemoSwitch, SwitchedCache
+from fluxstudio.ops.guard import OperatorGuard
 from fluxstudio.ops.logs import configure_logging
+from fluxstudio.ops.numbers import add_numbers
 from fluxstudio.ops.probe import DatabaseProbe
 from fluxstudio.ops.pulse import Pulse
 from fluxstudio.ops.service import Operations, snapshot
 from fluxstudio.ops.stats_file import StatsFile
+from fluxstudio.ops.vitals_files import VitalsFiles
 from fluxstudio.problems import Problem
 from fluxstudio.projects import routes as projects
 from fluxstudio.projects.service import Projects
@@ -70,9 +75,10 @@ from fluxstudio.showcase import routes as showcase
 from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.writes import Writes
-from valtier import Cache, ConfigurationError, SecurityHeaders, SessionCookie, Tier
+from valtier import Cache, ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
 from valtier.asgi import App
 from valtier.limits import ClientAddress
+from valtier.vitals.statsd import Statsd, StatsdOptions
 
 log = logging.getLogger("fluxstudio")
 
@@ -109,9 +115,12 @@ class Application(FastAPI):
             docs_url=None,
             redoc_url=None,
             redirect_slashes=False,
+            telemetry={"tracing": False},  # the lean lanes pass it by: `valtier.tracing` sees all
         )
         self.settings = settings
         self.counters = Counters()
+        self.request_ids = RequestIds(settings.trusted_proxies)
+        self.traffic = Traffic(self.request_ids)
         self.studio: Studio | None = None
         self.routers = routers_of(settings)
         for router in self.routers:
@@ -127,14 +136,10 @@ class Application(FastAPI):
         if scope["type"] in {"http", "websocket"} and self.studio and self.studio.realtime.answers(scope):
             await self.studio.realtime(scope, receive, send)
         elif scope["type"] == "http" and self._static.answers(scope):
-            await self._static(scope, receive, send)
+            await self.traffic(self._static, scope, receive, send)
         elif scope["type"] == "http":
             scope["app"] = self
-            began = time.perf_counter()
-            try:
-                await self.entrance(scope, receive, send)
-            finally:
-                self.counters.latency.record(time.perf_counter() - began)
+            await self.traffic(self.entrance, scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -151,7 +156,8 @@ def create_app(settings: Settings | None = None) -> Application:
     """
     if settings is None:
         settings = Settings.from_env()
-        configure_logging(as_json=settings.log_json)
+        as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
+        configure_logging(as_json=as_json)
     return Application(settings)
 
 
@@ -171,7 +177,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise TypeError("this lifespan is FluxStudio's")
     settings = app.settings
     async with AsyncExitStack() as stack:
-        app.studio = await _open_studio(settings, app.counters, stack)
+        app.studio = await _open_studio(settings, app.counters, app.traffic, stack)
         limited = install_limits(app.entrance, app.studio.tier, app.routers, settings)
         app.entrance = SecurityHeaders(
             limited,
@@ -182,6 +188,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         if settings.demo:
             app.entrance = DemoSwitch(app.entrance, app.studio.is_operator)
+        if tracing.configured():
+            stack.callback(tracing.instrument(app.studio.tier))
+            app.entrance = tracing.TraceRequests(app.entrance, trusts=app.request_ids.trusts)
         try:
             yield
         finally:
@@ -189,7 +198,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.entrance = app._edge  # noqa: SLF001
 
 
-async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitStack) -> Studio:
+async def _open_studio(
+    settings: Settings, counters: Counters, traffic: Traffic, stack: AsyncExitStack
+) -> Studio:
     """Opens what the application needs; `stack` closes it again, the last first."""
     pool = await create_pool(settings)
     stack.push_async_callback(pool.close)
@@ -224,6 +235,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
+    add_numbers(tier, counters, traffic, {"requests": pool, "background": side_pool})
+    files = None if settings.metrics_dir is None else VitalsFiles(settings.metrics_dir, tier.vitals)
     sessions = await stack.enter_async_context(_sessions(settings, side_pool, tier))
     post = Post(pool)
     if settings.use_redis:
@@ -269,6 +282,11 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
     )
     await realtime.start()
     stack.push_async_callback(realtime.stop)
+    if settings.statsd_url is not None:
+        await stack.enter_async_context(Statsd(tier.vitals, StatsdOptions.parse(settings.statsd_url)))
+    if files is not None:  # last, so that it ends first: while all that counts is still there
+        files.start()
+        stack.push_async_callback(files.stop)
     return Studio(
         pool=pool,
         tier=tier,
@@ -307,15 +325,8 @@ async def _open_studio(settings: Settings, counters: Counters, stack: AsyncExitS
         images=images,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
-        operations=Operations(tier, probe),
-        pulse=Pulse(
-            tier,
-            counters,
-            pool,
-            prefix=f"flux:{installation}",
-            uses_valkey=settings.use_redis,
-            demo=settings.demo,
-        ),
+        operations=Operations(tier, probe, pool, guard=OperatorGuard(settings), files=files),
+        pulse=Pulse(tier, prefix=f"flux:{installation}", uses_valkey=settings.use_redis, demo=settings.demo),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

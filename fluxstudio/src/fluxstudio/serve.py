@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from typing import Any
@@ -21,6 +22,12 @@ def serve(*, host: str, port: int, workers: int, log_level: str = "info") -> Non
     """Runs the application with so many worker processes; returns after SIGINT or SIGTERM."""
     os.environ.setdefault("FLUXSTUDIO_WORKERS", str(workers))
     Settings.from_env()  # a mistake in the environment is told once, before each worker trips over it
+    with tempfile.TemporaryDirectory(prefix="fluxstudio-metrics-", ignore_cleanup_errors=True) as directory:
+        os.environ.setdefault("METRICS_DIR", directory)
+        _serve(host=host, port=port, workers=workers, log_level=log_level)
+
+
+def _serve(*, host: str, port: int, workers: int, log_level: str) -> None:
     server = Granian(
         "fluxstudio.app:create_app",
         address=host,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parseaddr
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from fluxstudio.mail.smtp import SmtpServer
 from valtier import ConfigurationError, Tier
 from valtier.limits import ClientAddress, Rule
+from valtier.vitals.statsd import StatsdOptions
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
@@ -75,12 +77,21 @@ class Settings:
     """FLUXSTUDIO_WORKERS: how many processes share the limits while Valkey is away; `fluxstudio serve` sets it."""
     stats_dir: Path | None = None
     """FLUXSTUDIO_STATS_DIR: a directory in which each worker writes its counters."""
+    metrics_dir: Path | None = None
+    """METRICS_DIR: where the workers of this machine keep their reports, for /metrics; `fluxstudio serve` makes one."""
+    metrics_token: str | None = field(default=None, repr=False)
+    """METRICS_TOKEN: what operators and Prometheus show, as `Authorization: Bearer …`, for /metrics and detailed health."""
+    metrics_from: tuple[str, ...] | None = None
+    """METRICS_FROM: the networks that need no token, if there is none; by default this machine, or nobody with
+    SECURE_COOKIES."""
+    statsd_url: str | None = None
+    """STATSD_URL: where each worker sends its numbers too: `statsd://host:8125`, or `datadog://…` with tags."""
     assets_url: str = DEFAULT_ASSETS_URL
     """ASSETS_URL: where images are stored: `file:///directory`, `s3://bucket/prefix`."""
     web: bool = True
     """FLUXSTUDIO_WEB: false serves the API only, and no screens."""
-    log_json: bool = False
-    """LOG_JSON: one JSON object a line, for machines."""
+    log_json: bool | None = None
+    """LOG_JSON: one JSON object a line, for machines; by default where nobody looks, in other words not in a terminal."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -109,9 +120,13 @@ class Settings:
             api_limit=_api_limit(given),
             workers=_number(given, "FLUXSTUDIO_WORKERS", default=1, most=10_000),
             stats_dir=Path(stats_dir) if stats_dir else None,
+            metrics_dir=Path(given["METRICS_DIR"]) if "METRICS_DIR" in given else None,
+            metrics_token=_metrics_token(given),
+            metrics_from=_metrics_from(given),
+            statsd_url=_statsd_url(given),
             assets_url=given.get("ASSETS_URL", DEFAULT_ASSETS_URL),
             web=_flag(given, "FLUXSTUDIO_WEB", default=True),
-            log_json=_flag(given, "LOG_JSON", default=False),
+            log_json=_flag(given, "LOG_JSON", default=False) if "LOG_JSON" in given else None,
         )
 
 
@@ -232,6 +247,39 @@ def _trusted_proxies(given: Mapping[str, str]) -> tuple[str, ...]:
     except ConfigurationError as exc:
         raise SettingsError(f"TRUSTED_PROXIES can't be used: {exc}") from None
     return names
+
+
+def _metrics_token(given: Mapping[str, str]) -> str | None:
+    token = given.get("METRICS_TOKEN")
+    if token is not None and not re.fullmatch(r"[\x21-\x7e]{16,512}", token):
+        raise SettingsError(
+            "METRICS_TOKEN has 16 to 512 printable characters; make one with `openssl rand -hex 24`"
+        )
+    return token
+
+
+def _metrics_from(given: Mapping[str, str]) -> tuple[str, ...] | None:
+    if "METRICS_FROM" not in given:
+        return None
+    names = tuple(name.strip() for name in given["METRICS_FROM"].split(",") if name.strip())
+    try:
+        for name in names:
+            ip_network(name, strict=False)
+    except ValueError as exc:
+        raise SettingsError(
+            f"METRICS_FROM is a list of addresses and networks, such as 10.0.0.0/8: {exc}"
+        ) from None
+    return names
+
+
+def _statsd_url(given: Mapping[str, str]) -> str | None:
+    url = given.get("STATSD_URL")
+    if url is not None:
+        try:
+            StatsdOptions.parse(url)
+        except ConfigurationError as exc:
+            raise SettingsError(f"STATSD_URL can't be used: {exc}") from None
+    return url
 
 
 def _api_limit(given: Mapping[str, str]) -> str | None:

@@ -286,8 +286,8 @@ def _signals_to_handle() -> list[signal.Signals]:
 
 
 def _app_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the application is told: all that we were told, and that this is plain http on one machine."""
-    return {"SECURE_COOKIES": "false", "PYTHONUNBUFFERED": "1"} | dict(environ)
+    """What the application is told: all that we were told, and that this is plain http on one machine, before a person."""
+    return {"SECURE_COOKIES": "false", "LOG_JSON": "false", "PYTHONUNBUFFERED": "1"} | dict(environ)
 
 
 def _preferred(port: int) -> int:

@@ -118,6 +118,11 @@ class Tier:
         return self._valkey
 
     @property
+    def wire(self) -> Valkey | None:
+        """As `valkey`; `None` where `USE_REDIS` is false."""
+        return self._valkey
+
+    @property
     def telemetry(self) -> Telemetry:
         """What the transport has counted: commands, latencies, bytes, reconnects, breaker, in flight. No round trip."""
         return Telemetry() if self._valkey is None else self._valkey.telemetry
@@ -293,7 +298,7 @@ class Tier:
         return numbers
 
     def _session_numbers(self) -> dict[str, int | bool]:
-        return _sums(sessions.health() for sessions in self._sessions)
+        return _sums({**asdict(sessions.stats), **sessions.health()} for sessions in self._sessions)
 
     def _code_numbers(self) -> dict[str, Number]:
         return {

@@ -9,6 +9,7 @@ from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 from fluxstudio.db.counter import QueryCounter
 from fluxstudio.db.errors import DatabaseUnavailableError, connecting
 from fluxstudio.settings import Settings
+from valtier import tracing
 
 if TYPE_CHECKING:
     _Pool = asyncpg.Pool[asyncpg.Record]
@@ -108,6 +109,38 @@ class CountingConnection(_Connection):
         return await super().copy_from_query(query, *args, **options)
 
 
+class TracedConnection(CountingConnection):
+    """A connection whose statements are spans. Used where OpenTelemetry's SDK is configured."""
+
+    __slots__ = ()
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        with tracing.query_span(query):
+            return await super().execute(query, *args, timeout=timeout)
+
+    async def executemany(
+        self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> None:
+        with tracing.query_span(command):
+            await super().executemany(command, args, timeout=timeout)
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        with tracing.query_span(query):
+            return await super().fetch(query, *args, **options)
+
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        with tracing.query_span(query):
+            return await super().fetchval(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        with tracing.query_span(query):
+            return await super().fetchrow(query, *args, **options)
+
+    async def fetchmany(self, query: str, args: Iterable[Sequence[Any]], **options: Any) -> Any:
+        with tracing.query_span(query):
+            return await super().fetchmany(query, args, **options)
+
+
 class Pool(_Pool):
     """asyncpg's pool, with the count of what went through it.
 
@@ -150,7 +183,8 @@ async def create_pool(
 
 
 def _make_pool(url: str, size: int, queries: QueryCounter) -> Pool:
-    counting = type("CountingConnection", (CountingConnection,), {"__slots__": (), "queries": queries})
+    kind = TracedConnection if tracing.configured() else CountingConnection
+    counting = type("CountingConnection", (kind,), {"__slots__": (), "queries": queries})
     return Pool(
         url,
         connection_class=counting,

@@ -30,6 +30,7 @@ class Edge:
         method = scope["method"]
         if method in {"GET", "HEAD"} and (found := self._lanes.find(scope["path"])):
             lane, segments = found
+            scope["route"] = lane
             try:
                 response = await lane(Request(scope, receive), segments)
             except Exception as exc:  # noqa: BLE001 - the edge: every exception becomes an answer

@@ -53,6 +53,9 @@ class _Kept:
 class Static:
     """ASGI for GET and HEAD. Files are read once and kept, unless they are large."""
 
+    path = "static"
+    """What all of it is called where requests are counted by route."""
+
     def __init__(self, root: Path | None) -> None:
         self._kept: dict[Path, _Kept] = {}
         names = [path for path in root.rglob("*") if path.is_file()] if root is not None else []
@@ -71,6 +74,7 @@ class Static:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
         await self._response(scope)(scope, receive, send)
 
     def _response(self, scope: Scope) -> Response:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from valtier.telemetry import Histogram
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -14,5 +12,3 @@ class Counters:
     requests: int = 0
     failures: int = 0
     """Answers of 500 and above."""
-    latency: Histogram = field(default_factory=Histogram)
-    """How long requests took, all that answers them included; neither files nor sockets."""

@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from fluxstudio.http.request_ids import add_request_id
+
 
 def configure_logging(*, as_json: bool) -> None:
     """Sends the records of FluxStudio and valtier to standard error, from INFO on; one JSON object a line, or text."""
@@ -19,6 +21,8 @@ def configure_logging(*, as_json: bool) -> None:
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            add_request_id,
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -8,104 +8,77 @@ worker that answers.
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Iterable
 
-from fluxstudio.db.pool import Pool
 from fluxstudio.http.answers import encode
-from fluxstudio.ops.counters import Counters
-from fluxstudio.ops.schemas import (
-    CacheCounts,
-    PulseReport,
-    ValkeyFacts,
-    WorkerPulse,
-)
+from fluxstudio.http.static import Static
+from fluxstudio.http.traffic import BOUNDS_S
+from fluxstudio.ops.schemas import CacheCounts, PulseReport, ValkeyFacts, WorkerPulse
 from valtier import Tier, ValkeyError
-from valtier.telemetry import Histogram
 from valtier.vitals import WorkerReport, fleet
+from valtier.vitals.server import ServerFacts, ask_servers
 
-_LATENCY = "requests"
-_INFO = {
-    "valkey_version": "version",
-    "redis_version": "version",
-    "used_memory": "memory_bytes",
-    "maxmemory": "memory_limit_bytes",
-    "connected_clients": "connections",
-    "total_commands_processed": "commands",
-    "evicted_keys": "evicted",
-    "expired_keys": "expired",
-    "uptime_in_seconds": "uptime_s",
-}
+_DURATIONS = "http_request_duration"
 
 
 class Pulse:
     """The numbers of the studio's workers."""
 
-    def __init__(
-        self, tier: Tier, counters: Counters, pool: Pool, *, prefix: str, uses_valkey: bool, demo: bool
-    ) -> None:
+    def __init__(self, tier: Tier, *, prefix: str, uses_valkey: bool, demo: bool) -> None:
         self._tier = tier
-        self._counters = counters
-        self._pool = pool
         self._prefix = prefix
         self._uses_valkey = uses_valkey
         self._demo = demo
-        tier.vitals.add("studio", self._numbers)
-
-    def _numbers(self) -> dict[str, int]:
-        """What this application adds to the worker's report: the durations of requests too, bucket by bucket."""
-        counters, queries = self._counters, self._pool.queries
-        latency = {
-            f"{_LATENCY}.{place}": count for place, count in enumerate(counters.latency.counts) if count
-        }
-        return {
-            "requests": counters.latency.count,
-            "failures": counters.failures,
-            "queries": queries.reads + queries.writes,
-            **latency,
-        }
 
     async def read(self) -> bytes:
-        """Returns all workers' numbers as JSON. Never fails for Valkey's sake. Three round trips."""
-        reports: list[WorkerReport] = []
-        valkey = None
+        """Returns all workers' numbers as JSON. Never fails for Valkey's sake. A few round trips."""
+        others: list[WorkerReport] = []
+        servers: list[ServerFacts] = []
+        complete = not self._uses_valkey
         if self._uses_valkey:
             try:
-                reports = list(await fleet(self._tier.valkey, self._prefix))
-                valkey = await self._valkey_facts()
+                others = list(await fleet(self._tier.valkey, self._prefix))
+                servers = await ask_servers(self._tier.valkey)
+                complete = True
             except ValkeyError:
-                reports = []
-        complete = bool(reports)
-        mine = self._tier.vitals.report()
-        # Its own numbers are those of now, not of the last report.
-        reports = [report for report in reports if report.worker != mine.worker] + [mine]
+                others = []
+        mine = self._tier.vitals.report()  # of now, not the last that was published
+        workers = [report for report in others if report.worker != mine.worker] + [mine]
         return encode(
             PulseReport(
                 at=time.time(),
                 demo=self._demo,
-                complete=complete or not self._uses_valkey,
-                valkey=valkey,
-                latency_bounds_s=_bounds_s(),
-                workers=[_worker(report) for report in reports],
+                complete=complete,
+                valkey=_valkey(servers) if servers else None,
+                latency_bounds_s=list(BOUNDS_S),
+                workers=[_worker(report) for report in workers],
             )
         )
 
-    async def _valkey_facts(self) -> ValkeyFacts:
-        answer: bytes = await self._tier.valkey.call("INFO", idempotent=True)
-        facts: dict[str, Any] = {}
-        for line in answer.decode("utf-8", "replace").splitlines():
-            name, _, value = line.partition(":")
-            if (field := _INFO.get(name)) is not None and (field != "version" or field not in facts):
-                facts[field] = value if field == "version" else int(value)
-        return ValkeyFacts(**{"version": "", **facts})
 
+def _valkey(servers: list[ServerFacts]) -> ValkeyFacts:
+    """Adds up all primaries."""
 
-def _bounds_s() -> list[float]:
-    return [round(bound, 9) for bound in Histogram().buckets() if bound != float("inf")]
+    def total(numbers: Iterable[int | None]) -> int:
+        return sum(number or 0 for number in numbers)
+
+    return ValkeyFacts(
+        version=servers[0].version or "",
+        memory_bytes=total(facts.used_memory for facts in servers),
+        memory_limit_bytes=total(facts.maxmemory for facts in servers),
+        connections=total(facts.clients for facts in servers),
+        commands_per_s=total(facts.commands_per_s for facts in servers),
+        evicted=total(facts.evicted for facts in servers),
+    )
 
 
 def _worker(report: WorkerReport) -> WorkerPulse:
-    studio, socketio = report.sections.get("studio", {}), report.sections.get("socketio", {})
-    buckets = [int(studio.get(f"{_LATENCY}.{place}", 0)) for place in range(len(Histogram().counts))]
+    sections = report.sections
+
+    def number(section: str, name: str) -> int:
+        return int(sections.get(section, {}).get(name, 0))
+
+    latency = _latency(report)
     lag_s = report.local.get("invalidation_lag_s")
     breakers = [link.breaker for link in report.wire]
     return WorkerPulse(
@@ -116,14 +89,14 @@ def _worker(report: WorkerReport) -> WorkerPulse:
         taken_at=report.taken_at,
         status=report.status,
         breaker=next((state for state in breakers if state != "closed"), "closed"),
-        requests=int(studio.get("requests", 0)),
-        failures=int(studio.get("failures", 0)),
-        queries=int(studio.get("queries", 0)),
-        sockets=int(socketio.get("sockets", 0)),
-        rooms=int(socketio.get("rooms", 0)),
+        requests=sum(latency),
+        failures=number("http", "failures"),
+        queries=number("database", "read.queries") + number("database", "write.queries"),
+        sockets=number("socketio", "sockets"),
+        rooms=number("socketio", "rooms"),
         invalidation_lag_ms=None if lag_s is None else round(lag_s * 1000, 3),
         undelivered=int(report.local.get("undelivered", 0)),
-        latency=buckets,
+        latency=latency,
         cache={
             name: CacheCounts(
                 hits=int(counted.get("local_hits", 0) + counted.get("valkey_hits", 0)),
@@ -133,3 +106,15 @@ def _worker(report: WorkerReport) -> WorkerPulse:
             for name, counted in report.cache.items()
         },
     )
+
+
+def _latency(report: WorkerReport) -> list[int]:
+    """Returns the requests by how long they took, over all routes; without files, which are answered from memory."""
+    counts = [0] * (len(BOUNDS_S) + 1)
+    family = report.durations.get(_DURATIONS)
+    if family is None or len(family.bounds_s) != len(BOUNDS_S):
+        return counts
+    for series in family.series:
+        if series.labels[0] != Static.path:
+            counts = [one + other for one, other in zip(counts, series.counts, strict=True)]
+    return counts

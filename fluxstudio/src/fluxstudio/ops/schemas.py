@@ -15,6 +15,36 @@ class DatabaseHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolHealth:
+    """The connections to PostgreSQL that requests share."""
+
+    connections: int
+    in_use: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that is set up badly."""
+
+    code: str
+    text: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthDetail:
+    """What operators see besides."""
+
+    worker: str
+    invalidation_lag_ms: float | None
+    """From a write to Valkey's message about it."""
+    pool: PoolHealth
+    servers: list[dict[str, Any]]
+    """Each primary of Valkey that answers: version, used_memory, maxmemory, policy, clients, commands_per_s, evicted, …"""
+    warnings: list[Warned]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How this worker is. Being reached means that it lives; `connected` says what else it reaches."""
 
@@ -22,6 +52,8 @@ class Health:
     cache: dict[str, Any]
     """`connected`, `status` (ready, down, slow, connecting, disabled), hits and misses, …"""
     database: DatabaseHealth
+    detail: HealthDetail | None = None
+    """With `?detail=1`, for operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +106,16 @@ class WorkerPulse:
 
 @dataclass(frozen=True, slots=True)
 class ValkeyFacts:
-    """How Valkey is, as it says itself."""
+    """How Valkey is, as it says itself; a cluster's primaries added up."""
 
     version: str
     memory_bytes: int = 0
     memory_limit_bytes: int = 0
     """0: none."""
     connections: int = 0
-    commands: int = 0
+    commands_per_s: int = 0
+    """A level, of the last moment."""
     evicted: int = 0
-    expired: int = 0
-    uptime_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,7 @@ export interface paths {
         };
         /**
          * Read Health
-         * @description Tells how this worker is. 200 as long as it lives, whatever else is away.
+         * @description Tells how this worker is. 200 as long as it lives, whatever else is away. With `detail`, for operators only.
          */
         get: operations["read_health_api_health_get"];
         put?: never;
@@ -1308,8 +1308,26 @@ export interface components {
                 [key: string]: unknown;
             };
             database: components["schemas"]["DatabaseHealth"];
+            detail?: components["schemas"]["HealthDetail"] | null;
             /** Version */
             version: string;
+        };
+        /**
+         * HealthDetail
+         * @description What operators see besides.
+         */
+        HealthDetail: {
+            /** Invalidation Lag Ms */
+            invalidation_lag_ms: number | null;
+            pool: components["schemas"]["PoolHealth"];
+            /** Servers */
+            servers: {
+                [key: string]: unknown;
+            }[];
+            /** Warnings */
+            warnings: components["schemas"]["Warned"][];
+            /** Worker */
+            worker: string;
         };
         /**
          * Image
@@ -1639,6 +1657,16 @@ export interface components {
         PersonList: {
             /** People */
             people: components["schemas"]["Author"][];
+        };
+        /**
+         * PoolHealth
+         * @description The connections to PostgreSQL that requests share.
+         */
+        PoolHealth: {
+            /** Connections */
+            connections: number;
+            /** In Use */
+            in_use: number;
         };
         /**
          * ProblemDetails
@@ -2058,14 +2086,14 @@ export interface components {
         };
         /**
          * ValkeyFacts
-         * @description How Valkey is, as it says itself.
+         * @description How Valkey is, as it says itself; a cluster's primaries added up.
          */
         ValkeyFacts: {
             /**
-             * Commands
+             * Commands Per S
              * @default 0
              */
-            commands: number;
+            commands_per_s: number;
             /**
              * Connections
              * @default 0
@@ -2077,11 +2105,6 @@ export interface components {
              */
             evicted: number;
             /**
-             * Expired
-             * @default 0
-             */
-            expired: number;
-            /**
              * Memory Bytes
              * @default 0
              */
@@ -2091,13 +2114,20 @@ export interface components {
              * @default 0
              */
             memory_limit_bytes: number;
-            /**
-             * Uptime S
-             * @default 0
-             */
-            uptime_s: number;
             /** Version */
             version: string;
+        };
+        /**
+         * Warned
+         * @description Something that is set up badly.
+         */
+        Warned: {
+            /** Code */
+            code: string;
+            /** Server */
+            server: string;
+            /** Text */
+            text: string;
         };
         /**
          * WorkerPulse
@@ -2667,7 +2697,9 @@ export interface operations {
     };
     read_health_api_health_get: {
         parameters: {
-            query?: never;
+            query?: {
+                detail?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -115,13 +115,12 @@ export class Rates {
       this.valkey = [];
       return [null, null];
     }
-    if ((this.valkey.at(-1)?.facts.commands ?? 0) > facts.commands) this.valkey = []; // it was started anew
+    if ((this.valkey.at(-1)?.facts.evicted ?? 0) > facts.evicted) this.valkey = []; // it was started anew
     this.valkey.push({ at: report.at, facts });
     while (this.valkey.length > 2 && (this.valkey[1]?.at ?? 0) <= report.at - WINDOW_S) this.valkey.shift();
     const old = this.valkey[0];
     const span = old ? report.at - old.at : 0;
-    if (!old || span <= 0) return [null, null];
-    return [(facts.commands - old.facts.commands) / span, (facts.evicted - old.facts.evicted) / span];
+    return [facts.commands_per_s, old && span > 0 ? (facts.evicted - old.facts.evicted) / span : null];
   }
 }
 

@@ -64,6 +64,8 @@ class Vitals:
         self.published = 0
         self.unpublished = 0
         """Reports that Valkey did not take."""
+        self.loop_lag_s = 0.0
+        """How much too late this process's event loop woke up last, for its timer: it is busy, or something blocks it."""
         self.cache: Callable[[], dict[str, dict[str, Number]]] = dict
         """Where `WorkerReport.cache` comes from; as the next three, set by whoever has it."""
         self.local: Callable[[], Mapping[str, Number]] = dict
@@ -79,7 +81,7 @@ class Vitals:
         self._sources = Sources()
         self._task: asyncio.Task[None] | None = None
         self._refusal = ""
-        self.add("vitals", self._numbers)
+        self.add("vitals", self._numbers, levels=("loop_lag_s",))
 
     # -- what is counted -----------------------------------------------------------------------------------
 
@@ -121,14 +123,16 @@ class Vitals:
             cache=_bounded(sources.ask("cache", self.cache, {})),
             local=dict(sources.ask("local", self.local, {})),
             sections=sources.sections(),
-            levels=sources.levels() | {"local": ["bytes", "entries", "invalidation_lag_s", "max_bytes", "undelivered"]},
+            levels=sources.levels()
+            | {"local": ["bytes", "entries", "invalidation_lag_s", "max_bytes", "undelivered"]},
             durations=sources.durations(),
             hot=list(sources.ask("hot", self.hot, ()))[:_MOST_KEYS],
             slow=list(sources.ask("slow", self.slow, ()))[:_MOST_KEYS],
         )
 
-    def _numbers(self) -> dict[str, int]:
+    def _numbers(self) -> dict[str, Number]:
         return {
+            "loop_lag_s": self.loop_lag_s,
             "published": self.published,
             "unpublished": self.unpublished,
             "source_errors": self._sources.errors,
@@ -174,9 +178,12 @@ class Vitals:
         return False
 
     async def _run(self, valkey: Valkey) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
             await self.publish()
+            before = clock()
             await asyncio.sleep(self._every_s)
+            self.loop_lag_s = max(0.0, clock() - before - self._every_s)
 
     async def _write(self, valkey: Valkey) -> None:
         life_ms = int(max(_LIVES * self._every_s, _LEAST_LIFE_S) * 1000)
