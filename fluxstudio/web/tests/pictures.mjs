@@ -121,16 +121,19 @@ await page.screenshot({ path: place("search") });
 const messages = page.locator("[role=option]").filter({ hasNot: page.locator("small", { hasText: /^(board|project)$/ }) });
 await messages.first().click();
 await page.waitForSelector(".message[data-found=true]");
-await page.waitForSelector(".board[data-ready=true]");
 await pause(page);
 await page.screenshot({ path: place("found") });
 await page.goto("/pulse");
 await page.waitForSelector(".chart path[d^=M]", { state: "attached" });
-for (let round = 0; round < 8; round += 1) {
-  await page.getByRole("button", { name: "Click for me" }).click();
-  await pause(page, 2_000);
-}
-await page.setViewportSize({ width: 1200, height: 1150 });
+await page.getByRole("button", { name: "Click for me" }).click();
+await page.waitForSelector(".last-clicks li");
+await page.evaluate(async () => {
+  for (let n = 0; n < 400; n += 1) {
+    await fetch(["/api/projects", "/api/me", "/api/people", "/api/search?q=poster"][n % 4]);
+    await new Promise((resolve) => setTimeout(resolve, 60 + 50 * Math.sin(n / 25)));
+  }
+});
+await page.setViewportSize({ width: 1200, height: 1250 });
 await pause(page);
 await page.screenshot({ path: place("pulse") });
 await page.setViewportSize({ width: 1200, height: 750 });

@@ -91,7 +91,7 @@ def _worker(report: WorkerReport) -> WorkerPulse:
         breaker=next((state for state in breakers if state != "closed"), "closed"),
         requests=sum(latency),
         failures=number("http", "failures"),
-        queries=number("database", "read.queries") + number("database", "write.queries"),
+        queries=number("database", "read.queries"),
         sockets=number("socketio", "sockets"),
         rooms=number("socketio", "rooms"),
         invalidation_lag_ms=None if lag_s is None else round(lag_s * 1000, 3),

@@ -90,6 +90,7 @@ class WorkerPulse:
     requests: int
     failures: int
     queries: int
+    """Those that read."""
     sockets: int
     """A level."""
     rooms: int

@@ -6,7 +6,7 @@ import { tellProblem } from "../ui/toasts";
 import { milliseconds } from "./chart";
 import { choose, forgetClicks, useChoice, useClicks, type Cache, type Click } from "./clicks";
 
-const ROUNDS = 8;
+const ROUNDS = 4;
 
 export function Clicks() {
   const choice = useChoice();
@@ -57,7 +57,7 @@ export function Clicks() {
           <Side name="With the cache" cache="on" clicks={clicks} />
         </tbody>
       </table>
-      <ol className="last-clicks" aria-label="Your last reads">
+      <ol className="last-clicks" aria-label="Your last reads" hidden={clicks.length === 0}>
         {clicks
           .slice(-6)
           .reverse()
@@ -83,7 +83,7 @@ function Side({ name, cache, clicks }: { name: string; cache: Cache; clicks: rea
       <th scope="row">{name}</th>
       <td>{mine.length}</td>
       <td>
-        <span className="bar" aria-hidden="true">
+        <span className="meter" aria-hidden="true">
           <span style={{ width: `${slowest > 0 ? ((server ?? 0) / slowest) * 100 : 0}%` }} />
         </span>
         {milliseconds(server)}

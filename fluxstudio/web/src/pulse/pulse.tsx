@@ -9,6 +9,7 @@ import { Rates, type Sample } from "./rates";
 
 const EVERY_MS = 2_000;
 const MOST = 150;
+const LEAST = 30;
 
 export default function Pulse() {
   const { data: report, error } = useQuery({
@@ -79,8 +80,7 @@ function Health({ report, unreachable }: { report: Schemas["PulseReport"] | unde
 function Charts({ samples, now, limit }: { samples: readonly Sample[]; now: Sample; limit: number }) {
   const outages = samples.map((sample) => sample.outage);
   const of = (name: keyof Sample) => samples.map((sample) => sample[name] as number | null);
-  const shared = { outages, most: MOST };
-  const reads = now.saved !== null && now.queries !== null ? now.saved + now.queries : 0;
+  const shared = { outages, most: Math.max(LEAST, samples.length) };
   return (
     <div className="charts">
       <Chart
@@ -114,7 +114,7 @@ function Charts({ samples, now, limit }: { samples: readonly Sample[]; now: Samp
         {...shared}
         title="Queries saved a second"
         now={<span data-number="saved">{number(now.saved)}</span>}
-        note={reads > 0 ? `${percent((now.saved ?? 0) / reads)} of what would have been asked` : undefined}
+        note={`${number(now.queries, 1)} made, the studio’s own among them`}
         series={[
           { name: "saved", values: of("saved") },
           { name: "made", values: of("queries"), dash: "2 3" },
@@ -185,7 +185,7 @@ function Spaces({ now, samples }: { now: Sample; samples: readonly Sample[] }) {
                 <th scope="row">{space.name}</th>
                 <td>{number(space.reads, 1)}</td>
                 <td>
-                  <span className="bar" aria-hidden="true">
+                  <span className="meter" aria-hidden="true">
                     <span style={{ width: `${(rate ?? 0) * 100}%` }} />
                   </span>
                   {percent(rate)}

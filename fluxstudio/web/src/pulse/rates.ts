@@ -124,14 +124,18 @@ export class Rates {
   }
 }
 
-/** Returns the upper bound, in ms, of the bucket that holds a quantile; `null`: there is nothing. */
+/** Returns a quantile in ms, as if a bucket's durations were spread evenly in it; `null`: there is nothing. */
 export function quantile(boundsS: readonly number[], counts: readonly number[], share: number): number | null {
-  const total = counts.reduce((sum, count) => sum + count, 0);
-  if (total <= 0) return null;
+  const wanted = share * counts.reduce((sum, count) => sum + count, 0);
+  if (wanted <= 0) return null;
   let seen = 0;
   for (const [place, count] of counts.entries()) {
+    if (count > 0 && seen + count >= wanted) {
+      const low = place === 0 ? 0 : (boundsS[place - 1] ?? 0);
+      const high = boundsS[place] ?? low;
+      return (low + (high - low) * ((wanted - seen) / count)) * 1000;
+    }
     seen += count;
-    if (count > 0 && seen >= share * total) return (boundsS[Math.min(place, boundsS.length - 1)] ?? 0) * 1000;
   }
   return null;
 }
