@@ -12,6 +12,7 @@ from fluxstudio.testing import Caller, Database, Person, World, expect
 PUBLIC = {
     "GET /api/health",
     "GET /api/ready",
+    "GET /metrics",  # for operators, who need no session: test_metrics
     "GET /p/{slug}",
     "POST /api/sign-up",
     "POST /api/verify-email",
