@@ -185,6 +185,7 @@ async def test_boards_are_found_by_title_folder_and_what_is_written_on_them(
     assert await found("kingfisher") == []
     text = {"id": "t", "type": "text", "version": 1, "versionNonce": 1, "text": "A kingfisher\nblue"}
     await ben.post(path, {"elements": [text]}, status=200)
+    assert await found("kingfisher") == [("board", made["id"])]
     [one] = (await cy.get("/api/search?q=kingfishers%20colour"))["results"]
     assert (one["kind"], one["board_id"], one["message_id"]) == ("board", made["id"], None)
     assert hits(one["excerpt"]) == {"kingfisher"}
