@@ -38,3 +38,13 @@ export function add(project: number, message: Message): void {
     return { ...known, pages: [{ ...first, messages }, ...older] };
   });
 }
+
+/** Returns when a message of one's own is in the list; reads it anew if it was not read yet, or is on its way without it. */
+export async function settle(project: number, message: Message): Promise<void> {
+  add(project, message);
+  const shown = queries
+    .getQueriesData<Pages>({ queryKey: ["messages", project] })
+    .some(([, known]) => known?.pages.some((page) => page.messages.some((one) => one.id === message.id)));
+  if (!shown) await queries.invalidateQueries({ queryKey: ["messages", project] });
+  await new Promise((resolve) => setTimeout(resolve)); // whoever watches a query is told in the next turn
+}

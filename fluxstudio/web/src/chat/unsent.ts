@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "react";
 import { Problem } from "../api/client";
 import { ask } from "../realtime/socket";
 import { useAccount } from "../session";
-import { add, type Message } from "./messages";
+import { settle, type Message } from "./messages";
 
 export interface Unsent {
   client_id: string;
@@ -47,7 +47,7 @@ export function useUnsent(project: number): Outgoing {
           body: next.body,
           client_id: next.client_id,
         });
-        add(project, message);
+        await settle(project, message);
         setUnsent((before) => before.filter((one) => one.client_id !== next.client_id));
       } catch (error) {
         const final = error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429;
