@@ -80,6 +80,7 @@ async def test_any_worker_tells_the_sums_of_all_and_one_that_ended_takes_nothing
         alone = await scraped(one)
         assert value(alone, "valtier_workers") == 1
         assert requests_of(alone, "/api/projects") == 7
+        assert any(name == "valtier_server_used_memory_bytes" for name, _ in alone)
         gone_back = {key for key, number in counters(both).items() if counters(alone)[key] < number}
         assert gone_back == set()
         assert value(alone, "valtier_socketio_sockets", worker=_worker(one)) == 0
@@ -104,10 +105,13 @@ async def test_metrics_are_there_while_valkey_is_away(
             tier = app.studio.tier
             await eventually(lambda: not tier.valkey.available)
             during = await scraped(app)
+            assert any(name == "valtier_server_clients" for name, _ in before)
+            assert not any(name.startswith("valtier_server") for name, _ in during)
             ready = [number for (name, _), number in during.items() if name == "valtier_valkey_ready"]
             assert ready
             assert not any(ready)
-            lost = {key for key, number in counters(before).items() if counters(during)[key] < number}
+            own = {key: number for key, number in counters(before).items() if "valtier_server_" not in key[0]}
+            lost = {key for key, number in own.items() if counters(during)[key] < number}
             assert lost == set()
 
 
@@ -286,6 +290,7 @@ async def test_an_answer_that_fails_is_counted_too() -> None:
     assert traffic.durations().series[0].labels == ["none", "GET", "none"]
 
 
+@pytest.mark.timeout(400)  # it may have to install Prometheus
 async def test_the_page_of_metrics_lists_all_of_them_and_no_other(
     shared_database_url: str, valkey: EmbeddedValkey, world: World
 ) -> None:
@@ -433,3 +438,6 @@ async def test_health_in_detail_is_told_while_valkey_is_away_and_without_any(
         assert (report["cache"]["connected"], report["detail"]["servers"]) == (False, [])
     async with running(settings_for(shared_database_url, None)) as app:
         assert (await Caller(app).get("/api/health?detail=1"))["detail"]["servers"] == []
+        found = await scraped(app)
+        assert value(found, "valtier_workers") == 1
+        assert not any(name.startswith("valtier_server") for name, _ in found)

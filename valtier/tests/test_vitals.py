@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
 
 import msgspec
 import pytest
@@ -43,6 +44,7 @@ async def test_a_report_tells_what_was_counted_and_asks_nobody(valkey: EmbeddedV
         assert report.sections["limits"]["api.allowed"] == 1
         assert report.sections["limits"]["api.denied"] == 1
         assert report.local["entries"] == 1
+        assert 0 < report.local["bytes"] < report.local["max_bytes"]
         assert report.status == "ready"
         commands_link = next(link for link in report.wire if link.purpose == "commands")
         assert commands_link.histogram().count == sum(commands_link.latency_counts) > 0
@@ -162,19 +164,40 @@ async def test_a_source_that_fails_takes_nothing_else_with_it(caplog: pytest.Log
 def test_being_counted_keeps_nobody_alive() -> None:
     class Queue:
         def numbers(self) -> dict[str, int]:
-            return {"waiting": 1}
+            return {"waiting": 1, "done": 10}
 
     vitals = Vitals(None)
     queues = [Queue(), Queue()]
-    for queue in queues:
-        vitals.add("queue", queue.numbers)
-    assert vitals.report().sections["queue"] == {"waiting": 2}
-    del queues[0], queue
+    alive = [weakref.ref(queue) for queue in queues]
+    removes = [vitals.add("queue", queue.numbers, levels=("waiting",)) for queue in queues]
+    assert vitals.report().sections["queue"] == {"waiting": 2, "done": 20}
+    del queues[0]
     gc.collect()
-    assert vitals.report().sections["queue"] == {"waiting": 1}
+    removes[0]()
+    assert vitals.report().sections["queue"] == {"waiting": 1, "done": 20}
     queues.clear()
     gc.collect()
-    assert "queue" not in vitals.report().sections
+    assert [reference() for reference in alive] == [None, None]
+    for _ in range(3):
+        assert vitals.report().sections["queue"] == {"done": 20}, "what was counted stays"
+
+
+def test_counters_stay_while_their_source_fails_and_when_it_is_removed() -> None:
+    vitals, fails = Vitals(None), False
+
+    def numbers() -> dict[str, int]:
+        if fails:
+            raise RuntimeError("not now")
+        return {"waiting": 1, "done": 10}
+
+    remove = vitals.add("queue", numbers, levels=("waiting",))
+    assert vitals.report().sections["queue"] == {"waiting": 1, "done": 10}
+    fails = True
+    assert vitals.report().sections["queue"] == {"done": 10}
+    fails = False
+    remove()
+    remove()
+    assert vitals.report().sections["queue"] == {"done": 10}
 
 
 def test_thousands_of_namespaces_are_summed_up_so_that_each_only_grows() -> None:

@@ -11,6 +11,7 @@ from valtier import Tier
 from valtier.embedded import EmbeddedValkey
 from valtier.vitals import Durations, LinkReport, Timed, WorkerReport
 from valtier.vitals.prometheus import exposition
+from valtier.vitals.server import ServerFacts
 from valtier.vitals.totals import total
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -82,6 +83,9 @@ def test_counters_are_sums_over_all_and_levels_are_each_workers_own() -> None:
 
 def test_who_has_ended_is_still_in_the_counters_and_in_no_level() -> None:
     ended = total([worker("w2", 10)], worker="ended")
+    assert ended.local == {"evictions": 10}
+    assert ended.sections["limits"] == {"api.v2.denied": 10}
+    assert ended.sections["queue"] == {"mail.done": 10, "busy_s": 5.0}
     found = samples(exposition([worker("w1")], ended=ended, application="shop"))
     assert value(found, "valtier_workers") == 1
     assert value(found, "valtier_cache_hits_total", namespace="user", layer="local") == 11
@@ -90,6 +94,19 @@ def test_who_has_ended_is_still_in_the_counters_and_in_no_level() -> None:
     assert [labels for name, labels in found if name == "valtier_local_bytes"] == [
         frozenset({("worker", "w1")})
     ]
+
+
+def test_servers_tell_what_they_know_and_what_is_set_up_badly() -> None:
+    servers = [
+        ServerFacts(server="a:1", used_memory=100, maxmemory=0, evicted=7, password=True, on_host=True),
+        ServerFacts(server="b:1", used_memory=50, password=True, on_host=True),
+    ]
+    found = samples(exposition([], servers=servers))
+    assert value(found, "valtier_server_used_memory_bytes", server="b:1") == 50
+    assert value(found, "valtier_server_evicted_keys_total", server="a:1") == 7
+    assert ("valtier_server_evicted_keys_total", frozenset({("server", "b:1")})) not in found
+    assert value(found, "valtier_server_warnings", server="a:1", code="no-maxmemory") == 1
+    assert sum(name == "valtier_server_warnings" for name, _ in found) == 1
 
 
 def test_buckets_grow_and_the_last_holds_all() -> None:

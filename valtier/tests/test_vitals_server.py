@@ -118,6 +118,9 @@ async def test_a_user_who_may_ask_little_gets_what_it_may(own_valkey: EmbeddedVa
         assert facts.policy
         assert facts.max_tracked_keys is None
         assert facts.password
+        own_valkey.call("ACL", "LOG", "RESET")
+        assert len(await ask_servers(tier.valkey)) == 1
+        assert own_valkey.call("ACL", "LOG") == [], "what was refused is not asked again"
     own_valkey.call("ACL", "SETUSER", "poor", "-info")
     async with Tier.from_url(url, vitals_every=0, local_bytes=0) as tier:
         assert await ask_servers(tier.valkey) == []

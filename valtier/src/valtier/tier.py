@@ -287,7 +287,11 @@ class Tier:
         return numbers
 
     def _local_numbers(self) -> dict[str, Number]:
-        numbers: dict[str, Number] = {**self.cache.local, "undelivered": self.cache.undelivered}
+        numbers: dict[str, Number] = {
+            **self.cache.local,
+            "max_bytes": self.cache.engine.mirror.local.max_bytes,
+            "undelivered": self.cache.undelivered,
+        }
         lag_s = self.cache.invalidation_lag_s
         return numbers if lag_s is None else numbers | {"invalidation_lag_s": lag_s}
 

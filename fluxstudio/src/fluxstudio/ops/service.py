@@ -63,9 +63,12 @@ class Operations:
     async def metrics(self) -> bytes:
         """Returns the metrics of all workers of this machine in Prometheus's text format; without METRICS_DIR, of this one.
 
+        And what Valkey tells of itself, if it answers within a deadline.
+
         Raises:
             Problem: 503, the workers' reports can't be read.
         """
+        servers = await self._servers()
         if self._files is None:
             living, ended = [self._tier.vitals.report()], None
         else:
@@ -75,7 +78,7 @@ class Operations:
                 log.warning("The vitals can't be read: %s", exc)
                 raise unavailable("metrics-unavailable", "The workers' reports can't be read now.") from exc
         return await asyncio.to_thread(
-            exposition, living, ended=ended, application="fluxstudio", labels=LABELS
+            exposition, living, ended=ended, application="fluxstudio", labels=LABELS, servers=servers
         )
 
     async def _servers(self) -> list[ServerFacts]:

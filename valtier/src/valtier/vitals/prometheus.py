@@ -15,6 +15,7 @@ from prometheus_client.utils import floatToGoString
 
 from valtier.telemetry import Histogram
 from valtier.vitals.report import COUNTERS, LinkReport, WorkerReport
+from valtier.vitals.server import ServerFacts, warnings
 from valtier.vitals.totals import total
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -49,6 +50,18 @@ _LOCAL_COUNTERS = {
     "drops": "How often all that a process keeps was dropped.",
     "canary_failures": "How often Valkey's message about a change did not come.",
 }
+_SERVER_LEVELS = (
+    ("used_memory_bytes", "used_memory", "Memory that Valkey uses."),
+    ("max_memory_bytes", "maxmemory", "Memory that Valkey may use; 0 has no limit."),
+    ("clients", "clients", "Connections to Valkey."),
+    ("commands_per_second", "commands_per_s", "Commands a second, as Valkey counts them."),
+    ("tracked_keys", "tracked_keys", "Keys of whose changes processes are told."),
+)
+_SERVER_COUNTERS = (
+    ("evicted_keys", "evicted", "Keys that Valkey removed to make room."),
+    ("expired_keys", "expired", "Keys that Valkey removed at the end of their TTL."),
+    ("rejected_connections", "rejected_connections", "Connections that Valkey refused, having too many."),
+)
 _EVERY_SECOND = slice(1, None, 2)
 """Buckets that double: half of ours."""
 
@@ -67,6 +80,8 @@ def exposition(
     ended: WorkerReport | None = None,
     application: str = "app",
     labels: Mapping[str, str] = LABELS,
+    servers: Sequence[ServerFacts] = (),
+    durable_sessions: bool = True,
 ) -> bytes:
     """Returns the metrics of these workers in Prometheus's text format; serve it as `CONTENT_TYPE`.
 
@@ -75,8 +90,15 @@ def exposition(
         ended: the totals of those that have ended, if anybody keeps them.
         application: what the names of metrics begin with that are not valtier's own.
         labels: by section, what the part of a name before its dot is called.
+        servers: what Valkey's primaries tell of themselves, as `ask_servers` returns it.
+        durable_sessions: as for `warnings`.
     """
-    found = _Collected(_metrics(workers, ended, application, {**LABELS, **labels}))
+    found = _Collected(
+        [
+            *_metrics(workers, ended, application, {**LABELS, **labels}),
+            *_of_servers(servers, durable_sessions),
+        ]
+    )
     return generate_latest(found)
 
 
@@ -185,6 +207,35 @@ def _of_wire(workers: Sequence[WorkerReport], sums: WorkerReport) -> Iterator[Me
             breaker.add_metric(where, {"closed": 0.0, "open": 1.0}.get(link.breaker, 0.5))
             flying.add_metric(where, link.in_flight)
     yield from (ready, breaker, flying)
+
+
+def _of_servers(servers: Sequence[ServerFacts], durable_sessions: bool) -> Iterator[Metric]:
+    if not servers:
+        return
+    for name, field, text in _SERVER_LEVELS:
+        level = GaugeMetricFamily(f"valtier_server_{name}", text, labels=["server"])
+        _fill(level, servers, field)
+        yield level
+    for name, field, text in _SERVER_COUNTERS:
+        counter = CounterMetricFamily(f"valtier_server_{name}", text, labels=["server"])
+        _fill(counter, servers, field)
+        yield counter
+    warned = GaugeMetricFamily(
+        "valtier_server_warnings", "1 for each thing that is set up badly.", labels=["server", "code"]
+    )
+    for facts in servers:
+        for found in warnings(facts, durable_sessions=durable_sessions):
+            warned.add_metric([facts.server, found.code], 1)
+    yield warned
+
+
+def _fill(
+    metric: GaugeMetricFamily | CounterMetricFamily, servers: Sequence[ServerFacts], field: str
+) -> None:
+    for facts in servers:
+        value = getattr(facts, field)
+        if value is not None:
+            metric.add_metric([facts.server], value)
 
 
 def _latency(link: LinkReport) -> list[tuple[str, float]]:

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import Any
+from weakref import WeakSet
 
-from valtier.errors import ValkeyError
+from valtier.errors import ReplyError, ValkeyError
 from valtier.wire import Link, Valkey
 
 _MOST_BYTES = 256 * 1024
 _SETTINGS = ("maxmemory", "maxmemory-policy", "maxclients", "tracking-table-max-keys", "save", "appendonly")
+
+_refusing: WeakSet[Link] = WeakSet()
+"""Those that have refused CONFIG GET; asking again would fill their ACL LOG."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +79,25 @@ async def ask_servers(valkey: Valkey) -> list[ServerFacts]:
 
 
 async def _ask(valkey: Valkey, link: Link) -> ServerFacts | None:
-    try:
-        info, config = await asyncio.gather(
-            link.send("INFO"), link.send("CONFIG", "GET", *_SETTINGS), return_exceptions=True
-        )
-    except ValkeyError:  # raised at once: there is no connection
+    asked = [link.send("INFO")] if link.available else []
+    if asked and link not in _refusing:
+        asked.append(link.send("CONFIG", "GET", *_SETTINGS))
+    if not asked:
         return None
+    info, config, *_ = [*await asyncio.gather(*asked, return_exceptions=True), None]
+    if isinstance(config, ReplyError):
+        _refusing.add(link)
     if not isinstance(info, bytes):
         if isinstance(info, BaseException) and not isinstance(info, ValkeyError):
             raise info
         info = b""
-        if isinstance(config, BaseException):
+        if config is None or isinstance(config, BaseException):
             return None
+    known = {} if config is None or isinstance(config, BaseException) else _pairs(config)
     address, endpoint = valkey.address, link.endpoint
     return read_facts(
         parse_info(info),
-        {} if isinstance(config, BaseException) else _pairs(config),
+        known,
         server=str(endpoint or address),
         tls=address.tls is not None,
         on_host=endpoint is not None and (endpoint.path is not None or is_loopback(endpoint.host)),

@@ -22,26 +22,43 @@ _MOST_NUMBERS = 5000
 _MOST_TEXT = 200
 
 
+class _Held:
+    """A source, and what it told last."""
+
+    __slots__ = ("last", "name", "source")
+
+    def __init__(self, name: str, source: Callable[[], Source | None]) -> None:
+        self.name = name
+        self.source = source
+        self.last: Mapping[str, Any] = {}
+
+
 class Sources:
-    """What was registered. Guarded by the event loop."""
+    """What was registered. Guarded by the event loop.
+
+    Counters only grow: what a source has counted stays in its section when it is gone, and while it fails.
+    """
 
     def __init__(self) -> None:
         self.errors = 0
         """Sources that raised, and were passed over."""
-        self._sections: list[tuple[str, Callable[[], Source | None]]] = []
+        self._sections: list[_Held] = []
+        self._left: dict[str, dict[str, Number | str]] = {}  # by those that are gone
         self._durations: dict[str, Callable[[], DurationsSource | None]] = {}
         self._levels: dict[str, set[str]] = {}
         self._told: set[str] = set()
 
     def add(self, name: str, source: Source, levels: Iterable[str]) -> Callable[[], None]:
         """Adds a source to a section; returns what removes it."""
-        entry = (_check(name), _hold(source))
-        self._sections.append(entry)
+        held = _Held(_check(name), _hold(source))
+        self._sections.append(held)
         self._levels.setdefault(name, set()).update(levels)
 
         def remove() -> None:
-            if entry in self._sections:
-                self._sections.remove(entry)
+            if held in self._sections:
+                self._numbers(held)
+            if held in self._sections:  # it was not gone already
+                self._drop(held)
 
         return remove
 
@@ -60,17 +77,37 @@ class Sources:
 
     def sections(self) -> dict[str, dict[str, Number | str]]:
         """Asks all. Numbers of several sources of one section are added up."""
-        sections: dict[str, dict[str, Number | str]] = {}
-        for entry in [*self._sections]:
-            name, held = entry
-            source = held()
-            if source is None:
-                self._sections.remove(entry)
-                continue
-            numbers = self._ask(name, source)
+        told = [(held.name, self._numbers(held)) for held in [*self._sections]]
+        sections = {name: dict(numbers) for name, numbers in self._left.items()}
+        for name, numbers in told:
             if numbers is not None:
                 _merge(sections.setdefault(name, {}), numbers)
         return sections
+
+    def _numbers(self, held: _Held) -> Mapping[str, Any] | None:
+        """Asks one; `None` if it is gone, or has nothing to tell."""
+        source = held.source()
+        if source is None:
+            self._drop(held)
+            return None
+        numbers: Mapping[str, Any] | None = self._ask(held.name, source)
+        if numbers is None:
+            return self._counters(held) or None
+        held.last = numbers
+        return numbers
+
+    def _drop(self, held: _Held) -> None:
+        self._sections.remove(held)
+        if counters := self._counters(held):
+            _merge(self._left.setdefault(held.name, {}), counters)
+
+    def _counters(self, held: _Held) -> dict[str, Any]:
+        levels = self._levels.get(held.name, ())
+        return {
+            name: value
+            for name, value in held.last.items()
+            if isinstance(value, int | float) and name.rpartition(".")[2] not in levels
+        }
 
     def durations(self) -> dict[str, Durations]:
         families: dict[str, Durations] = {}
