@@ -177,10 +177,14 @@ async function countFrames(page, what) {
       new Promise((resolve) => {
         const gaps = [];
         const before = window.cursorMessages;
+        // Chromium draws only what has changed: a dot that does so in each frame shows which frames could be drawn.
+        const dot = document.body.appendChild(document.createElement("div"));
+        dot.style.cssText = "position:fixed;left:0;bottom:0;width:2px;height:2px;z-index:9999";
         const end = performance.now() + seconds * 1000;
         let last = performance.now();
         const frame = (now) => {
           gaps.push(now - last);
+          dot.style.background = gaps.length % 2 ? "#000" : "#fff";
           last = now;
           if (now < end) requestAnimationFrame(frame);
           else resolve([gaps.slice(1), window.cursorMessages - before]);
