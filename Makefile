@@ -7,7 +7,7 @@ PORT     ?= 8000
 DATA_DIR ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: docs help setup web web-check run test test-pythons check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime bench-warming staleness soak lock clean
+.PHONY: docs help setup web web-check run test test-pythons check format lint types imports bench bench-wire bench-limits bench-cache bench-sessions bench-http bench-realtime bench-warming bench-web staleness soak lock clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -87,6 +87,10 @@ bench-realtime: setup  ## Socket.IO on two processes, the stock manager and Node
 
 bench-warming: setup  ## The first minute after a deploy and a flush, cold and warmed: a quarter of an hour. Options: ARGS="--short"
 	@$(BIN)/python -m bench.warming $(ARGS)
+
+bench-web: setup web  ## The studio in Chromium: visits, weight, frames, cursors. Options: ARGS="--short"
+	@$(BIN)/python tools/chromium.py || true
+	@$(BIN)/python -m bench.web $(ARGS)
 
 staleness: setup  ## valtier and its peers under random faults: who is ever stale. Options: ARGS="--short"
 	@$(BIN)/python -m bench.staleness $(ARGS)

@@ -450,3 +450,19 @@ async def test_a_change_that_is_sent_again_tells_others_which_version_there_is(
     await draw(ben, board, raw("x"))
     assert (await draw(ben, board, raw("x")))["accepted"] == []
     assert [(change.version, len(change.elements)) for change in told] == [(1, 1), (1, 0)]
+
+
+# -- folders -----------------------------------------------------------------------------------------------
+
+
+async def test_a_board_is_in_a_folder_that_has_one_spelling(
+    app: Application, world: World, board: int
+) -> None:
+    ben, path = Caller(app, world.ben), f"/api/boards/{board}"
+    moved = await ben.patch(path, {"folder": " Campaign //Print  run/ "})
+    assert (moved["title"], moved["folder"]) == ("Sketches", "Campaign/Print run")
+    assert (await ben.patch(path, {"title": "Final"}))["folder"] == "Campaign/Print run"
+    assert (await ben.patch(path, {"folder": ""}))["folder"] == ""
+    for folder in ("a/b/c/d/e/f/g", "x" * 61, "a\x07b", "nul\0", None, 7):
+        await ben.patch(path, {"folder": folder}, status=422)
+    await ben.patch(path, {}, status=422)

@@ -65,3 +65,32 @@ async def test_a_page_costs_no_query_when_it_is_cached(
         assert await caller.get(path) == first
         await database.connection.execute("DELETE FROM valtier_sessions WHERE subject = $1", str(world.cy.id))
         await signed_out(caller)
+
+
+async def test_a_page_around_a_message_goes_on_in_both_directions(
+    app: Application, world: World, database: Database
+) -> None:
+    ids = [await database.message(world.other_project, world.dora, f"Note {number}") for number in range(40)]
+    caller, path = Caller(app, world.dora), f"/api/projects/{world.other_project}/messages"
+    everything = [one["id"] for one in (await caller.get(f"{path}?limit=100"))["messages"]]
+    for sought in (ids[20], ids[0], ids[-1], everything[-1]):
+        page = await caller.get(f"{path}?around={sought}&limit=7")
+        seen = [one["id"] for one in page["messages"]]
+        assert sought in seen
+        assert seen == sorted(seen, reverse=True)
+        while page["next_after"] is not None:
+            page = await caller.get(f"{path}?after={page['next_after']}&limit=7")
+            seen = [one["id"] for one in page["messages"]] + seen
+        before = seen[-1]
+        while before is not None:
+            page = await caller.get(f"{path}?before={before}&limit=7")
+            seen += [one["id"] for one in page["messages"]]
+            before = page["next_before"]
+        assert seen == everything
+
+
+async def test_there_is_no_page_around_anothers_message(app: Application, world: World) -> None:
+    dora, path = Caller(app, world.dora), f"/api/projects/{world.other_project}/messages"
+    for sought in (world.first_message, 2**62):
+        assert (await dora.call("GET", f"{path}?around={sought}")).status_code == 404
+    assert (await dora.call("GET", f"{path}?around=1&before=2")).status_code == 422

@@ -137,3 +137,30 @@ def test_a_packed_role_is_found_for_its_project_only() -> None:
     assert {project: find_role(packed, project) for project in roles} == roles
     assert [find_role(packed, project) for project in (2, 11, 112, 121)] == [None] * 4
     assert find_role(pack_roles({}), 1) is None
+
+
+async def test_in_the_archive_everything_is_seen_and_nothing_changes(app: Application, world: World) -> None:
+    ada, ben, path = Caller(app, world.ada), Caller(app, world.ben), f"/api/projects/{world.project}"
+    await ben.patch(path, {"archived": True}, status=403)
+    assert (await ada.patch(path, {"archived": True}))["archived"] is True
+    for caller in (ada, ben, Caller(app, world.cy)):
+        assert [one["archived"] for one in (await caller.get("/api/projects"))["projects"]] == [True]
+        assert (await caller.get(path))["archived"] is True
+    board = f"/api/boards/{world.board.id}"
+    element = {"id": "b", "type": "line", "version": 1, "versionNonce": 1}
+    attempts = [
+        await ben.call("POST", f"{path}/messages", {"body": "Still here"}),
+        await ben.call("POST", f"{path}/boards", {"title": "Another"}),
+        await ben.call("PATCH", path, {"title": "Renamed"}),
+        await ben.call("PATCH", board, {"title": "Renamed"}),
+        await ben.call("POST", f"{board}/elements", {"elements": [element]}),
+        await ben.call("POST", f"{board}/links", {}),
+        await ben.call("DELETE", board),
+        await ben.call("PUT", f"{path}/showcase", {"slug": world.slug, "headline": "New"}),
+    ]
+    assert [(one.status_code, one.json()["code"]) for one in attempts] == [(409, "archived")] * len(attempts)
+    expect(await Caller(app, world.dora).call("POST", f"{path}/messages", {"body": "x"}), 404)
+    expect(await Caller(app, world.cy).call("POST", f"{path}/messages", {"body": "x"}), 403)
+    assert (await ada.get(f"{path}/messages"))["messages"][0]["id"] == world.newest_message
+    assert (await ada.patch(path, {"archived": False, "title": "Back"}))["title"] == "Back"
+    await ben.post(f"{path}/messages", {"body": "Here again"})

@@ -417,6 +417,6 @@ async def test_a_projects_boards_are_listed_anew_and_who_looks_at_one_that_is_de
         await eventually(lambda: len(ben.of("boards:changed")) == 2)
         await ben.ok("board:join", board_id=made["id"], since=0)
         assert (await ada.delete(f"/api/boards/{made['id']}")).status_code == 204
-        await eventually(lambda: ben.of("access:lost") == [{"board_id": made["id"]}])
+        await eventually(lambda: ben.of("board:gone") == [{"board_id": made["id"]}])
         await eventually(lambda: len(ben.of("boards:changed")) == 3)
         assert ben.of("boards:changed")[0] == {"project_id": world.project}

@@ -166,3 +166,35 @@ def test_segments_are_the_text_in_order(parts: list[tuple[str, bool]]) -> None:
     found = segments(headline)
     assert "".join(part.text for part in found) == "".join(text for text, _ in parts)
     assert [part.text for part in found if part.hit] == [text for text, hit in parts if hit]
+
+
+async def test_boards_are_found_by_title_folder_and_what_is_written_on_them(
+    app: Application, world: World
+) -> None:
+    ben, cy = Caller(app, world.ben), Caller(app, world.cy)
+    made = await ben.post(
+        f"/api/projects/{world.project}/boards", {"title": "Colour study", "folder": "Autumn / Print"}
+    )
+    path = f"/api/boards/{made['id']}/elements"
+
+    async def found(query: str, caller: Caller = cy) -> list[tuple[str, int | None]]:
+        answer = await caller.get(f"/api/search?q={quote(query)}")
+        return [(one["kind"], one["board_id"]) for one in answer["results"]]
+
+    assert await found("autumn study") == [("board", made["id"])]
+    assert await found("kingfisher") == []
+    text = {"id": "t", "type": "text", "version": 1, "versionNonce": 1, "text": "A kingfisher\nblue"}
+    await ben.post(path, {"elements": [text]}, status=200)
+    assert await found("kingfisher") == [("board", made["id"])]
+    [one] = (await cy.get("/api/search?q=kingfishers%20colour"))["results"]
+    assert (one["kind"], one["board_id"], one["message_id"]) == ("board", made["id"], None)
+    assert hits(one["excerpt"]) == {"kingfisher"}
+    assert hits(one["board_title"]) == {"Colour"}
+    assert "".join(part["text"] for part in one["board_title"]) == "Autumn/Print / Colour study"
+    assert await found("kingfisher", Caller(app, world.dora)) == []
+    await ben.post(path, {"elements": [text | {"version": 2, "isDeleted": True}]}, status=200)
+    assert await found("kingfisher") == []
+    await ben.patch(f"/api/boards/{made['id']}", {"title": "Kingfisher"})
+    assert await found("kingfisher") == [("board", made["id"])]
+    await ben.delete(f"/api/boards/{made['id']}")
+    assert await found("kingfisher") == []

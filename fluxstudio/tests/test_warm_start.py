@@ -101,8 +101,8 @@ async def test_every_template_spells_keys_as_the_services_do(
             (keys.projects(7), keys.PROJECTS_KEY),
             (keys.project(7, "editor"), keys.PROJECT_KEY),
             (keys.members(7), keys.MEMBERS_KEY),
-            (keys.messages(7, None, 20), keys.MESSAGES_KEY),
-            (keys.messages(7, 42, 20), keys.MESSAGES_KEY),
+            (keys.messages(7, "newest", 0, 20), keys.MESSAGES_KEY),
+            (keys.messages(7, "around", 42, 20), keys.MESSAGES_KEY),
             (keys.showcase("red-door"), keys.SHOWCASE_KEY),
             (keys.asset(7), keys.ASSET_KEY),
         ):

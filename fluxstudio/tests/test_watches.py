@@ -54,6 +54,8 @@ CHANGES: dict[str, str] = {
     "change a page": "UPDATE showcase_pages SET headline = 'Done' WHERE project_id = {w.project}",
     "move a page": "UPDATE showcase_pages SET slug = slug || '-moved' WHERE project_id = {w.project}",
     "withdraw a page": "DELETE FROM showcase_pages WHERE project_id = {w.project}",
+    "archive a project": "UPDATE projects SET archived_at = now() WHERE id = {w.project}",
+    "rename a board": "UPDATE boards SET title = 'Lighthouse' WHERE id = {w.board.id}",
 }
 
 KINDS: dict[str, set[str]] = {
@@ -72,6 +74,8 @@ KINDS: dict[str, set[str]] = {
     "change a page": {"showcase"},
     "move a page": {"showcase", "project"},
     "withdraw a page": {"showcase", "project"},
+    "archive a project": {"project", "lists#"},
+    "rename a board": {"lists#"},
 }
 """Which kinds of entries each change must make stale: namespaces of keys, and of tags with a #."""
 
@@ -161,7 +165,7 @@ async def test_it_is_seen_within_the_drain_interval(studios: Studios) -> None:
 
 
 NOT_CACHED = {
-    "boards",
+    "invitations",
     "board_elements",  # people draw many times a second, and each change is told to whoever looks
     "board_revisions",
     "board_links",

@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from fastapi import APIRouter, FastAPI
@@ -49,6 +49,8 @@ from fluxstudio.http.request_ids import RequestIds
 from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
 from fluxstudio.http.traffic import Traffic
+from fluxstudio.invitations import routes as invitations
+from fluxstudio.invitations.service import Invitations
 from fluxstudio.mail import routes as mail
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Courier, Post
@@ -57,10 +59,12 @@ from fluxstudio.messages import routes as messages
 from fluxstudio.messages.service import Messages
 from fluxstudio.ops import routes as ops
 from fluxstudio.ops.counters import Counters
+from fluxstudio.ops.demo import DemoSwitch, SwitchedCache
 from fluxstudio.ops.guard import OperatorGuard
 from fluxstudio.ops.logs import configure_logging
 from fluxstudio.ops.numbers import add_numbers
 from fluxstudio.ops.probe import DatabaseProbe
+from fluxstudio.ops.pulse import Pulse
 from fluxstudio.ops.service import Operations, snapshot
 from fluxstudio.ops.stats_file import StatsFile
 from fluxstudio.ops.vitals_files import VitalsFiles
@@ -76,7 +80,7 @@ from fluxstudio.showcase.service import Showcase
 from fluxstudio.studio import Studio
 from fluxstudio.warming import Warmth, teach
 from fluxstudio.writes import Writes
-from valtier import ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
+from valtier import Cache, ConfigurationError, SecurityHeaders, SessionCookie, Tier, tracing
 from valtier.asgi import App, Together
 from valtier.http import ResponseCache
 from valtier.limits import ClientAddress
@@ -92,6 +96,7 @@ _SESSION_DEADLINE_S = 5.0
 
 ROUTERS = (
     projects.router,
+    invitations.router,
     messages.router,
     accounts.router,
     security.router,
@@ -201,6 +206,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if app.drains_at_sigterm:
             app.drain.listen(app.studio.realtime.move)
         app.entrance = _entrance(app, app.studio, stack)
+        if app.settings.demo:
+            app.entrance = DemoSwitch(app.entrance, app.studio.is_operator)
         if tracing.configured():
             stack.callback(tracing.instrument(app.studio.tier))
             app.entrance = tracing.TraceRequests(app.entrance, trusts=app.request_ids.trusts)
@@ -268,9 +275,9 @@ async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
         stats.start()
         stack.push_async_callback(stats.stop)
 
-    cache = tier.cache
-    teach(cache, pool)
-    warmth = Warmth(cache, settings)
+    cache = cast("Cache", SwitchedCache(tier.cache)) if settings.demo else tier.cache
+    teach(tier.cache, pool)
+    warmth = Warmth(tier.cache, settings)
     # What is not asked for by requests as such, looks for ended sessions and due mail, has connections and counts apart.
     side_pool = await create_pool(settings, size=max(2, settings.pool_size // 2), counter=QueryCounter())
     stack.push_async_callback(side_pool.close)
@@ -362,6 +369,7 @@ async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
         factors=factors,
         accounts=accounts,
         projects=projects,
+        invitations=Invitations(pool, writes, post, projects=projects, postage=postage),
         messages=messages,
         search=Search(pool, cache),
         showcase=Showcase(pool, cache, writes, projects=projects),
@@ -380,6 +388,7 @@ async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
             guard=OperatorGuard(settings),
             files=files,
         ),
+        pulse=Pulse(tier, prefix=f"flux:{installation}", uses_valkey=settings.use_redis, demo=settings.demo),
         post=post,
         mailbox=None if settings.mailbox_dir is None else Mailbox(settings.mailbox_dir),
     )

@@ -1,4 +1,4 @@
-"""The command line: fluxstudio up · serve · migrate · seed · warm · sign-out · verify · routes · bench."""
+"""The command line: fluxstudio up · serve · migrate · seed · warm · sign-out · operator · verify · routes · bench."""
 
 import os
 import sys
@@ -170,6 +170,20 @@ def verify(
     except VerifyError as exc:
         sys.exit(f"fluxstudio: {exc}")
     raise typer.Exit(code)
+
+
+@app.command()
+def operator(
+    email: Annotated[str, typer.Argument(help="The account's address.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Make it no operator's any more.")] = False,
+    data_dir: DataDir = Path(".data"),
+) -> None:
+    """Lets an account see how the studio runs: the page Pulse."""
+    from fluxstudio.accounts.administration import UnknownAccountError, set_operator
+
+    with _told_in_words(UnknownAccountError):
+        set_operator(_database_url(data_dir, os.environ), email, operator=not remove)
+        print(f"{email} is {'no operator any more' if remove else 'an operator'}.")
 
 
 @app.command()

@@ -22,9 +22,6 @@ ASSET_TTL_S = 24 * 3600
 ASSET_ANSWER_TTL_S = 300
 """Of the answer, which is kept for each caller: the entry that all share lasts longer."""
 
-NEWEST = "newest"
-"""In place of the message before which a page begins."""
-
 # Tags of everything that shows a thing, for changes from outside: a trigger sees the row that was changed, and neither
 # who is a member nor where a name shows. The watches that say them are in the migrations.
 LISTS = "lists"
@@ -65,9 +62,9 @@ def members(project_id: int) -> str:
     return f"members:{project_id}"
 
 
-def messages(project_id: int, before: int | None, limit: int) -> str:
-    """One page of a project's messages."""
-    return f"messages:{project_id}:{before or NEWEST}:{limit}"
+def messages(project_id: int, place: str, message_id: int, limit: int) -> str:
+    """One page of a project's messages: `newest`, or before, after or around a message."""
+    return f"messages:{project_id}:{place}:{message_id}:{limit}"
 
 
 def messages_tag(project_id: int) -> str:
@@ -147,7 +144,7 @@ ACCOUNT_KEY = "account:{user_id}"
 PROJECTS_KEY = "projects:{user_id}"
 PROJECT_KEY = "project:{project_id}:{role}"
 MEMBERS_KEY = "members:{project_id}"
-MESSAGES_KEY = "messages:{project_id}:{before}:{limit}"
+MESSAGES_KEY = "messages:{project_id}:{place}:{message_id}:{limit}"
 MESSAGES_TAG = "messages:{project_id}"
 SHOWCASE_KEY = "showcase:{slug}"
 ASSET_KEY = "asset:{asset_id}"

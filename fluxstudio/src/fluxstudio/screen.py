@@ -67,6 +67,9 @@ class Screen:
         self._console.print(f"  [dim]A public page [/] {url}/p/{DEMO_SLUG}")
         if has_mailbox:
             self._console.print(f"  [dim]Mailbox       [/] {url}/dev/mail")
+        self._console.print(
+            f"  [dim]Pulse         [/] {url}/pulse  [dim]live numbers, for operators: the demo login is one[/]"
+        )
         self._console.print(f"  [dim]Demo login    [/] {DEMO_EMAIL}  [dim]password[/] {DEMO_PASSWORD}")
         self.line("")
         self.line("  Try next, in another terminal:")

@@ -70,6 +70,9 @@ class Settings:
     """MAIL_FROM: the sender of mails."""
     mailbox_dir: Path | None = None
     """MAILBOX_DIR: shows at /dev/mail what `fluxstudio up` keeps there. For development: refused with SECURE_COOKIES."""
+    demo: bool = False
+    """FLUXSTUDIO_DEMO: operators may switch the cache off for their own requests. For development: refused with
+    SECURE_COOKIES."""
     trusted_proxies: tuple[str, ...] = ()
     """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
     api_limit: str | None = DEFAULT_API_LIMIT
@@ -127,6 +130,7 @@ class Settings:
             smtp_url=_smtp_url(given),
             mail_from=_mail_from(given),
             mailbox_dir=_mailbox_dir(given, secure=secure_cookies),
+            demo=_demo(given, secure=secure_cookies),
             trusted_proxies=_trusted_proxies(given),
             api_limit=_api_limit(given),
             response_cache=_response_cache(given),
@@ -265,6 +269,13 @@ def _mailbox_dir(given: Mapping[str, str], *, secure: bool) -> Path | None:
             "MAILBOX_DIR shows all mail to everybody, and is for development: remove it, or set SECURE_COOKIES to false"
         )
     return Path(text)
+
+
+def _demo(given: Mapping[str, str], *, secure: bool) -> bool:
+    demo = _flag(given, "FLUXSTUDIO_DEMO", default=False)
+    if demo and secure:
+        raise SettingsError("FLUXSTUDIO_DEMO is for development: remove it, or set SECURE_COOKIES to false")
+    return demo
 
 
 def _trusted_proxies(given: Mapping[str, str]) -> tuple[str, ...]:

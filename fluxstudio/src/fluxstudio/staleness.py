@@ -3,11 +3,12 @@
     entry             shows
     roles:USER        the user's role in each project
     user:, account:   name, bio (and e-mail, second factor)
-    projects:USER     titles, roles, numbers of members, the last message with its author's name, unread counts
-    project:ID:ROLE   title, description, number of members, the showcase page's slug
+    projects:USER     titles, roles, numbers of members, the last message with its author's name, unread counts, whether
+                      archived
+    project:ID:ROLE   title, description, number of members, the showcase page's slug, whether archived
     members:ID        names and roles
     messages:ID:…     messages with their authors' names; tag messages:ID
-    search:USER:…     titles, descriptions and messages with their authors' names; tag search:USER
+    search:USER:…     titles, descriptions, messages with their authors' names, and boards; tag search:USER
     showcase:SLUG     headline, summary, the project's title, its owners' names
     asset:ID          what never changes
 
@@ -84,7 +85,7 @@ def project_created(owner_id: int) -> Stale:
 
 
 def project_changed(project_id: int, member_ids: Iterable[int], slug: str | None) -> Stale:
-    """The title or the description has changed."""
+    """The title or the description has changed, or it went into the archive or came back."""
     return _project(project_id) | _pages(slug) | _seen_by(member_ids)
 
 
@@ -104,6 +105,11 @@ def project_deleted(project_id: int, member_id: int, asset_ids: Iterable[int], s
 
 def message_posted(project_id: int, member_ids: Iterable[int]) -> Stale:
     return _seen_by(member_ids) | Stale(tags=(keys.messages_tag(project_id),))
+
+
+def board_found(member_ids: Iterable[int]) -> Stale:
+    """A board's title, folder or what is written on it has changed, or it is new or gone: the search shows it."""
+    return Stale(tags=tuple(map(keys.search_tag, member_ids)))
 
 
 def project_read(user_id: int) -> Stale:

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from aiohttp import web
 
 from fluxstudio.testing import Database, Inbox, make_world
@@ -137,6 +138,7 @@ class Stage:
                 SMTP_URL=self._inbox.url,
                 API_LIMIT="off",
                 ASSETS_URL=self._assets.as_uri(),
+                FLUXSTUDIO_DEMO="true",
             )
             for front in self._fronts
         ]
@@ -172,13 +174,19 @@ class Stage:
             "start-valkey": self._start_valkey,
             "line": self._line,
             "sign-out": self._sign_out,
+            "operator": self._operator,
+            "talk": self._talk,
+            "archive": self._archive,
         }
         return web.json_response(await what[request.match_info["what"]](given))
 
     async def _world(self, _: dict[str, Any]) -> object:
         async with Database.open(self._database_url) as database:
             world = await make_world(database)
-            people = {person.name: {"id": person.id, "token": person.token} for person in world.people}
+            people = {
+                person.name: {"id": person.id, "email": person.email, "token": person.token}
+                for person in world.people
+            }
             return {"project": world.project, "board": world.board.id, "slug": world.slug, "people": people}
 
     async def _mail(self, given: dict[str, Any]) -> object:
@@ -218,6 +226,42 @@ class Stage:
                 str(given["user"]),
             )
         return None
+
+    async def _operator(self, given: dict[str, Any]) -> object:
+        """Makes somebody an operator, as the command line does."""
+        await self._psql("UPDATE users SET operator = true WHERE id = $1", given["user"])
+        return None
+
+    async def _talk(self, given: dict[str, Any]) -> object:
+        """Puts a long conversation into a project; the first message is the one that is looked for."""
+        await self._psql(
+            """
+            INSERT INTO messages (project_id, author_id, body)
+            SELECT $1, $2, CASE n WHEN 1 THEN $4 ELSE 'Remark number ' || n END
+              FROM generate_series(1, $3::integer) n
+            """,
+            given["project"],
+            given["user"],
+            given["count"],
+            given["first"],
+        )
+        return None
+
+    async def _archive(self, given: dict[str, Any]) -> object:
+        await self._psql(
+            "UPDATE projects SET archived_at = CASE WHEN $2 THEN now() END WHERE id = $1",
+            given["project"],
+            given["archived"],
+        )
+        return None
+
+    async def _psql(self, statement: str, *arguments: object) -> None:
+        """Changes something as others do: seen by the triggers."""
+        connection = await asyncpg.connect(self._database_url)
+        try:
+            await connection.execute(statement, *arguments)
+        finally:
+            await connection.close()
 
     def play(self, name: str, artefacts: Path, *, deadline_s: float) -> None:
         """Runs one of the plays.

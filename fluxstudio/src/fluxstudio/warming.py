@@ -7,14 +7,13 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 from fluxstudio import keys
 from fluxstudio.accounts.service import load_account, load_profile
 from fluxstudio.assets.service import load_asset
 from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import Pool, create_pool
-from fluxstudio.messages.service import load_messages
+from fluxstudio.messages.service import Kind, Place, load_messages
 from fluxstudio.projects.service import load_members, load_project, load_projects, load_roles
 from fluxstudio.settings import Settings
 from fluxstudio.showcase.service import load_page
@@ -30,8 +29,8 @@ _GRACE_S = 1.0
 def teach(cache: Cache, pool: Pool) -> None:
     """Tells the cache how its keys are loaded again. Each as the service loads it on a miss: same TTL, same tags."""
 
-    async def messages(project_id: int, before: int | Literal["newest"], limit: int) -> bytes:
-        return await load_messages(pool, project_id, before if isinstance(before, int) else None, limit)
+    async def messages(project_id: int, place: Kind, message_id: int, limit: int) -> bytes:
+        return await load_messages(pool, project_id, Place(place, message_id), limit)
 
     cache.warmer(keys.ROLES_KEY, partial(load_roles, pool), keys.ROLES_TTL_S, tags=[keys.ROLES_KEY])
     cache.warmer(keys.USER_KEY, partial(load_profile, pool), keys.USER_TTL_S, tags=[keys.USER_KEY])

@@ -9,6 +9,7 @@ import { Shell } from "./ui/shell";
 import { Toasts } from "./ui/toasts";
 
 const AccountScreen = lazy(() => import("./screens/account"));
+const Pulse = lazy(() => import("./pulse/pulse"));
 const Project = lazy(() => import("./screens/project"));
 const Search = lazy(() => import("./screens/search"));
 const Shared = lazy(() => import("./screens/shared"));
@@ -79,6 +80,9 @@ function Members() {
           </Route>
           <Route path="/account">
             <AccountScreen account={account} />
+          </Route>
+          <Route path="/pulse">
+            <Pulse />
           </Route>
           <Route path="/projects/:project">{({ project }) => <Project account={account} project={Number(project)} board={null} />}</Route>
           <Route path="/projects/:project/boards/:board">

@@ -3,7 +3,7 @@ import { QueryClient, type Query } from "@tanstack/react-query";
 
 import { Problem } from "./api/client";
 
-const KEY = "flux:seen:1";
+const KEY = "flux:seen:2";
 const MAX_BYTES = 1_000_000;
 
 export const queries = new QueryClient({

@@ -29,12 +29,6 @@ await page.screenshot({ path: place("sign-in") });
 await signIn(page);
 await pause(page);
 await page.screenshot({ path: place("projects") });
-await page.keyboard.press("Control+k");
-await page.keyboard.type("poster");
-await page.waitForSelector("[role=option]");
-await pause(page);
-await page.screenshot({ path: place("search") });
-await page.keyboard.press("Escape");
 await page.locator(".tile", { hasText: "owner" }).first().click();
 await page.waitForSelector(".project h1");
 const first = page.getByText("Make the first one");
@@ -84,7 +78,65 @@ await page.waitForSelector("dialog[open] .preview img");
 await pause(page);
 await page.screenshot({ path: place("history") });
 await page.keyboard.press("Escape");
+// Folders: some more boards.
 const where = page.url();
+async function menu(name) {
+  await page.click("summary[aria-label='Menu of the project']");
+  await page.getByRole("button", { name, exact: true }).click();
+  await page.waitForSelector("dialog[open]");
+}
+for (const [title, folder] of [
+  ["Poster A2", "Campaign/Print"],
+  ["Flyer", "Campaign/Print"],
+  ["Story, 9:16", "Campaign/Social"],
+]) {
+  await page.getByRole("button", { name: "New board" }).click();
+  await page.waitForSelector(".tabs a[aria-current] >> text=Board");
+  await menu("Rename or move the board");
+  await page.locator("dialog[open] input[name=title]").fill(title);
+  await page.locator("dialog[open] input[name=folder]").fill(folder);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(`.tabs a[aria-current] >> text=${title}`);
+}
+await page.goto(where);
+await page.waitForSelector(".board[data-ready=true]");
+await page.click("summary[aria-label=Folders]");
+await pause(page);
+await page.screenshot({ path: place("folders") });
+await page.keyboard.press("Escape");
+await page.goto(where);
+await page.waitForSelector(".board[data-ready=true]");
+await menu("Members");
+await page.locator("dialog[open] input[name=email]").fill("noor@example.org");
+await page.keyboard.press("Enter");
+await page.waitForSelector("[aria-label=Invited]");
+await pause(page);
+await page.screenshot({ path: place("members") });
+await page.keyboard.press("Escape");
+await page.keyboard.press("Control+k");
+await page.keyboard.type("poster");
+await page.waitForSelector("[role=option] small >> text=board");
+await pause(page);
+await page.screenshot({ path: place("search") });
+const messages = page.locator("[role=option]").filter({ hasNot: page.locator("small", { hasText: /^(board|project)$/ }) });
+await messages.first().click();
+await page.waitForSelector(".message[data-found=true]");
+await pause(page);
+await page.screenshot({ path: place("found") });
+await page.goto("/pulse");
+await page.waitForSelector(".chart path[d^=M]", { state: "attached" });
+await page.getByRole("button", { name: "Click for me" }).click();
+await page.waitForSelector(".last-clicks li");
+await page.evaluate(async () => {
+  for (let n = 0; n < 400; n += 1) {
+    await fetch(["/api/projects", "/api/me", "/api/people", "/api/search?q=poster"][n % 4]);
+    await new Promise((resolve) => setTimeout(resolve, 60 + 50 * Math.sin(n / 25)));
+  }
+});
+await page.setViewportSize({ width: 1200, height: 1250 });
+await pause(page);
+await page.screenshot({ path: place("pulse") });
+await page.setViewportSize({ width: 1200, height: 750 });
 await page.goto("/account");
 await page.waitForSelector("text=this one");
 await page.screenshot({ path: place("account") });
@@ -93,8 +145,16 @@ await dark.goto(where);
 await dark.waitForSelector(".board[data-ready=true]");
 await pause(dark, 1500);
 await dark.screenshot({ path: place("board-dark") });
+await dark.goto("/pulse");
+await dark.waitForSelector(".chart path[d^=M]", { state: "attached" });
+await pause(dark, 9_000);
+await dark.screenshot({ path: place("pulse-dark") });
 const phone = await signIn(await visitor({ viewport: { width: 390, height: 780 }, hasTouch: true }));
 await phone.screenshot({ path: place("phone-projects") });
+await phone.goto("/pulse");
+await phone.waitForSelector(".chart path[d^=M]", { state: "attached" });
+await pause(phone, 5_000);
+await phone.screenshot({ path: place("phone-pulse") });
 await phone.goto(where);
 await phone.waitForSelector(".board[data-ready=true]");
 await pause(phone, 1000);

@@ -1,25 +1,8 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
+import { faults } from "./axe.mjs";
 import { ask, openBoard, play, until, visitor, write } from "./stage.mjs";
-
-const axe = await readFile(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-
-/** Returns what axe finds serious, as lines to read. */
-async function faults(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() =>
-    globalThis.axe.run(
-      // Excalidraw's own panels are Excalidraw's.
-      { exclude: [[".excalidraw"]] },
-      { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] },
-    ),
-  );
-  return violations
-    .filter((one) => one.impact === "serious" || one.impact === "critical")
-    .flatMap((one) => one.nodes.map((node) => `${page.url()}: ${one.id}: ${node.html.slice(0, 160)}`));
-}
 
 for (const scheme of ["light", "dark"]) {
   test(
@@ -48,6 +31,22 @@ for (const scheme of ["light", "dark"]) {
       await openBoard(ada, world);
       await ada.waitForSelector(".message");
       found.push(...(await faults(ada)));
+      await ask("operator", { user: world.people.Ada.id });
+      await until(async () => (await ada.evaluate(async () => (await fetch("/api/me")).json())).operator);
+      await ada.goto("/pulse");
+      await ada.waitForSelector(".chart path[d^=M]", { state: "attached" });
+      await ada.getByRole("button", { name: "Click for me" }).click();
+      await ada.waitForSelector(".last-clicks li");
+      found.push(...(await faults(ada)));
+      await openBoard(ada, world);
+      for (const dialog of scheme === "light" ? ["Members", "Rename or move the board", "Delete the board", "Project and public page"] : []) {
+        await ada.click("summary[aria-label='Menu of the project']");
+        await ada.getByRole("button", { name: dialog, exact: true }).click();
+        await ada.waitForSelector("dialog[open]");
+        found.push(...(await faults(ada)));
+        await ada.keyboard.press("Escape");
+        await ada.waitForSelector("dialog[open]", { state: "detached" });
+      }
       await ada.goto("/nowhere");
       await ada.waitForSelector("h1");
       found.push(...(await faults(ada)));
@@ -137,9 +136,11 @@ test(
   play(async () => {
     const world = await ask("world");
     const ada = await visitor(0, world.people.Ada.token, { viewport: { width: 375, height: 740 }, hasTouch: true });
-    for (const path of ["/", "/account", `/projects/${world.project}/boards/${world.board}`]) {
+    await ask("operator", { user: world.people.Ada.id });
+    for (const path of ["/", "/account", "/pulse", `/projects/${world.project}/boards/${world.board}`]) {
       await ada.goto(path);
       await ada.waitForSelector("h1");
+      if (path === "/pulse") await ada.waitForSelector(".chart path[d^=M]", { state: "attached" });
       if (path.includes("boards")) await ada.waitForSelector(".board[data-ready=true]");
       assert.ok((await ada.evaluate(() => document.documentElement.scrollWidth)) <= 375, path);
     }

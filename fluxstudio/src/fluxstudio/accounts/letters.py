@@ -133,3 +133,15 @@ def account_deleted(recipient: str, name: str) -> Letter:
         "your FluxStudio account was deleted as you asked. Messages that you wrote stay in their projects, without "
         "your name.",
     )
+
+
+def invitation(recipient: str, sender: str, link: str) -> Letter:
+    """Nothing in it is the sender's to choose, neither name nor title: this goes to people who do not know them."""
+    return _letter(
+        recipient,
+        "You are invited to a project",
+        "Hello,",
+        f"{sender} invites you to a project in FluxStudio. To see and accept the invitation, sign in with this address, "
+        f"or sign up with it if you have no account yet:\n\n{link}",
+        "The invitation is good for 30 days. If you do not know who sent it, do nothing.",
+    )

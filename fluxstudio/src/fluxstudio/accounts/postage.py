@@ -28,6 +28,10 @@ class Postage:
             CodesUnavailableError, LimitUnavailableError: nobody can tell.
         """
         await codes.admit(email, address=visitor.address, device=device)
-        decision = await self._to_one_address.hit(email if device is None else f"{device} {email}")
+        await self.count(email if device is None else f"{device} {email}")
+
+    async def count(self, key: str) -> None:
+        """Counts a mail to an address, without a cooldown. Raises as `admit`."""
+        decision = await self._to_one_address.hit(key)
         if not decision.allowed:
             raise too_many(decision.retry_after_s)

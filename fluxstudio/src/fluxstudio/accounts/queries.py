@@ -6,7 +6,7 @@ from asyncpg import Record
 
 from fluxstudio.db.pool import Connection
 
-_ACCOUNT = "id, email, name, bio, created_at, totp_enabled_at IS NOT NULL AS has_totp"
+_ACCOUNT = "id, email, name, bio, created_at, totp_enabled_at IS NOT NULL AS has_totp, operator"
 
 
 # -- signing up --------------------------------------------------------------------------------------------

@@ -150,6 +150,8 @@ class Account:
     created_at: datetime
     two_step: bool
     """Whether signing in takes an authenticator app too."""
+    operator: bool
+    """Whether they may see how the studio runs: Pulse."""
 
 
 @dataclass(frozen=True, slots=True)

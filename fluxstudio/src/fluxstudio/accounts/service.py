@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from fluxstudio import keys, staleness
 from fluxstudio.accounts import queries, writer
 from fluxstudio.accounts.schemas import Device, DeviceList, Profile, ProfileChange
@@ -58,6 +60,10 @@ class Accounts:
         """Returns the user's own account as JSON."""
         load = partial(load_account, self._pool, user_id)
         return await self._cache.get_or_set(keys.account(user_id), keys.USER_TTL_S, load)
+
+    async def is_operator(self, user_id: int) -> bool:
+        """Whether the user may see how the studio runs. One cache lookup."""
+        return bool(msgspec.json.decode(await self.account(user_id)).get("operator"))
 
     async def profile(self, user_id: int) -> Made:
         """Returns anybody's profile as JSON. Raises a 404 problem."""

@@ -13,7 +13,15 @@ from fluxstudio.problems import Problem, in_words, not_found
 def account_of(row: Record | None) -> Account:
     """Returns the account as its owner sees it. Raises a 404 problem: a session may outlive its user for a moment."""
     row = account_row(row)
-    return Account(row["id"], row["email"], row["name"], row["bio"], row["created_at"], row["has_totp"])
+    return Account(
+        row["id"],
+        row["email"],
+        row["name"],
+        row["bio"],
+        row["created_at"],
+        row["has_totp"],
+        row["operator"],
+    )
 
 
 def account_row(row: Record | None) -> Record:

@@ -27,6 +27,7 @@ EMAIL_CHANGED = "email-changed"
 SECOND_FACTOR = "second-factor"
 RECOVERY_CODE_USED = "recovery-code-used"
 ACCOUNT_DELETED = "account-deleted"
+INVITATION = "invitation"
 
 
 def new_email_subject(user_id: int, new_email: str) -> str:
@@ -59,6 +60,7 @@ class Writer:
             SECOND_FACTOR: self._notice,
             RECOVERY_CODE_USED: self._notice,
             ACCOUNT_DELETED: self._notice,
+            INVITATION: self._invitation,
         }
 
     async def write(self, order: Order) -> Letter | None:
@@ -113,6 +115,9 @@ class Writer:
             new_email_subject(user_id, order.recipient), admitted=True
         )
         return letters.confirm_new_email(order.recipient, user["name"], self._link("change-email", token))
+
+    async def _invitation(self, order: Order) -> Letter | None:
+        return letters.invitation(order.recipient, str(order.details["from"]), f"{self._base_url}/")
 
     async def _notice(self, order: Order) -> Letter | None:
         """Tells of what has happened; all facts are in the order."""

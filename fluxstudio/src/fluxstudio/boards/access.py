@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fluxstudio.boards import queries
 from fluxstudio.db.pool import Connection
 from fluxstudio.problems import forbidden, not_found
-from fluxstudio.projects.service import Projects
+from fluxstudio.projects.service import Projects, archived
 from fluxstudio.roles import WRITERS
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -50,14 +50,15 @@ async def require(
     Returns the board's project.
 
     Raises:
-        Problem: 404, there is no such board or the actor may not see it; 403, they may only look.
+        Problem: 404, there is no such board or the actor may not see it; 403, they may only look; 409, the project is
+            archived.
     """
     board = await queries.fetch_board(connection, board_id)
     if board is None:
         raise not_found("board")
     project_id: int = board["project_id"]
+    is_archived = await projects.keep_members(connection, project_id)
     if actor.user_id is not None:
-        await projects.keep_members(connection, project_id)
         role = await projects.role_now(connection, actor.user_id, project_id)
         may_edit = role in WRITERS
         found = role is not None
@@ -69,4 +70,6 @@ async def require(
         raise not_found("board")
     if edit and not may_edit:
         raise forbidden("You may only look at this board. Ask an owner of the project to let you edit.")
+    if edit and is_archived:
+        raise archived()
     return project_id

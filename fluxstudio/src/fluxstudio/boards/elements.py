@@ -37,6 +37,7 @@ TYPES = frozenset(
 )
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WRITTEN = re.compile(rb'"type":"(?:text|frame|magicframe)"')
 _SCHEMES = {"http", "https", "mailto", ""}
 _encoder = msgspec.json.Encoder()
 
@@ -65,6 +66,11 @@ def merge(known: Mapping[str, Element], arriving: Iterable[Element]) -> dict[str
         if element.id not in merged or element.beats(merged[element.id]):
             merged[element.id] = element
     return merged
+
+
+def may_have_words(elements: Iterable[Element]) -> bool:
+    """Whether what is written on the board may change by these. Cheap: a search in bytes."""
+    return any(_WRITTEN.search(element.data) for element in elements)
 
 
 def parse_batch(raw: object) -> list[Element]:

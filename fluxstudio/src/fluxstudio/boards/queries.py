@@ -14,27 +14,31 @@ from asyncpg import Record
 from fluxstudio.boards.elements import Element
 from fluxstudio.db.pool import Connection
 
+_BOARD = "id, project_id, title, version, updated_at, folder"
+
 
 async def fetch_boards(connection: Connection, project_id: int) -> list[Record]:
     return await connection.fetch(
-        "SELECT id, title, version, updated_at FROM boards WHERE project_id = $1 ORDER BY id", project_id
+        f"SELECT {_BOARD} FROM boards WHERE project_id = $1 ORDER BY id",  # noqa: S608 - a constant
+        project_id,
     )
 
 
 async def fetch_board(connection: Connection, board_id: int) -> Record | None:
     return await connection.fetchrow(
-        "SELECT id, project_id, title, version, updated_at FROM boards WHERE id = $1", board_id
+        f"SELECT {_BOARD} FROM boards WHERE id = $1",  # noqa: S608 - a constant
+        board_id,
     )
 
 
-async def insert_board(connection: Connection, project_id: int, user_id: int, title: str) -> Record:
+async def insert_board(
+    connection: Connection, project_id: int, user_id: int, title: str, folder: str
+) -> Record:
     row = await connection.fetchrow(
-        """
-        INSERT INTO boards (project_id, title, created_by) VALUES ($1, $2, $3)
-        RETURNING id, project_id, title, version, updated_at
-        """,
+        f"INSERT INTO boards (project_id, title, folder, created_by) VALUES ($1, $2, $3, $4) RETURNING {_BOARD}",  # noqa: S608 - a constant
         project_id,
         title,
+        folder,
         user_id,
     )
     if row is None:
@@ -42,9 +46,37 @@ async def insert_board(connection: Connection, project_id: int, user_id: int, ti
     return row
 
 
-async def rename_board(connection: Connection, board_id: int, title: str) -> None:
+async def update_board(connection: Connection, board_id: int, title: str | None, folder: str | None) -> None:
+    """Changes what is given."""
     await connection.execute(
-        "UPDATE boards SET title = $2, updated_at = now() WHERE id = $1", board_id, title
+        """
+        UPDATE boards SET title = coalesce($2, title), folder = coalesce($3, folder), updated_at = now()
+         WHERE id = $1
+        """,
+        board_id,
+        title,
+        folder,
+    )
+
+
+async def refresh_words(connection: Connection, board_id: int) -> bool:
+    """Notes, for the search, what is written on the board, which is locked. Returns whether that has changed."""
+    return (
+        await connection.fetchval(
+            """
+            UPDATE boards SET words = new.words
+              FROM (SELECT coalesce(left(string_agg(
+                               nullif(coalesce(data->>'originalText', data->>'text', data->>'name'), ''),
+                               E'\n' ORDER BY element_id), 100000), '') AS words
+                      FROM board_elements
+                     WHERE board_id = $1 AND NOT is_deleted
+                       AND data->>'type' IN ('text', 'frame', 'magicframe')) new
+             WHERE id = $1 AND boards.words IS DISTINCT FROM new.words
+            RETURNING true
+            """,
+            board_id,
+        )
+        or False
     )
 
 
@@ -55,7 +87,8 @@ async def delete_board(connection: Connection, board_id: int) -> None:
 async def lock_board(connection: Connection, board_id: int) -> Record | None:
     """Keeps others from changing the board until the transaction ends."""
     return await connection.fetchrow(
-        "SELECT id, project_id, title, version, updated_at FROM boards WHERE id = $1 FOR UPDATE", board_id
+        f"SELECT {_BOARD} FROM boards WHERE id = $1 FOR UPDATE",  # noqa: S608 - a constant
+        board_id,
     )
 
 

@@ -16,6 +16,7 @@ from fluxstudio.boards.schemas import (
     Applied,
     Batch,
     Board,
+    BoardChange,
     BoardList,
     Guest,
     Image,
@@ -68,7 +69,9 @@ async def list_boards(request: Request, project_id: Id) -> Response:
 async def create_board(request: Request, project_id: Id, form: NewBoard) -> Response:
     """Makes an empty board. For owners and editors."""
     studio = studio_of(request)
-    board_id, body = await studio.boards.create(await studio.caller(request), project_id, form.title)
+    board_id, body = await studio.boards.create(
+        await studio.caller(request), project_id, form.title, form.folder
+    )
     response = Json(body, 201)
     response.headers["location"] = f"/api/boards/{board_id}/scene"
     return response
@@ -76,10 +79,10 @@ async def create_board(request: Request, project_id: Id, form: NewBoard) -> Resp
 
 @router.patch("/api/boards/{board_id}", responses=documented(Board))
 @policy("signed in")
-async def rename_board(request: Request, board_id: Id, form: NewBoard) -> Response:
-    """Renames a board. For owners and editors."""
+async def change_board(request: Request, board_id: Id, form: BoardChange) -> Response:
+    """Renames a board, or moves it to a folder. For owners and editors."""
     studio = studio_of(request)
-    return Json(await studio.boards.rename(await studio.caller(request), board_id, form.title))
+    return Json(await studio.boards.change(await studio.caller(request), board_id, form))
 
 
 @router.delete("/api/boards/{board_id}", status_code=204)

@@ -7,15 +7,50 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
-from fluxstudio.http.inputs import Input, Title
+from fluxstudio.http.inputs import Change, Input, Title, check_text
+
+MAX_LEVELS = 6
+MAX_FOLDER_NAME = 60
+
+
+def _tidy(path: str) -> str:
+    """Returns the one spelling of a folder's path.
+
+    >>> _tidy(" Campaign // Print/")
+    'Campaign/Print'
+    """
+    names = [" ".join(name.split()) for name in path.split("/")]
+    names = [name for name in names if name]
+    if len(names) > MAX_LEVELS:
+        raise PydanticCustomError("levels", "may have {most} levels at most", {"most": MAX_LEVELS})
+    if any(len(name) > MAX_FOLDER_NAME or not name.isprintable() for name in names):
+        raise PydanticCustomError(
+            "folder", "each name in it has {most} printable characters at most", {"most": MAX_FOLDER_NAME}
+        )
+    return "/".join(names)
+
+
+Folder = Annotated[
+    str, StringConstraints(strict=True, max_length=240), AfterValidator(check_text), AfterValidator(_tidy)
+]
+"""Where a board is among its project's: names with slashes between them; empty for none."""
 
 
 class NewBoard(Input):
-    """A board to be made, or what to call it."""
+    """A board to be made."""
 
     title: Title
+    folder: Folder = ""
+
+
+class BoardChange(Change):
+    """What to change about a board."""
+
+    title: Title | None = None
+    folder: Folder | None = None
 
 
 class Batch(Input):
@@ -47,6 +82,8 @@ class Board:
     title: str
     version: int
     updated_at: datetime
+    folder: str
+    """Where it is: `Campaign/Print`; empty: in no folder."""
 
 
 @dataclass(frozen=True, slots=True)

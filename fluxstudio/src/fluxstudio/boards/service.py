@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from asyncpg import Record
 
+from fluxstudio import staleness
 from fluxstudio.boards import access, queries, revisions
 from fluxstudio.boards.access import Actor, new_token
-from fluxstudio.boards.elements import MAX_ELEMENTS, Element
+from fluxstudio.boards.elements import MAX_ELEMENTS, Element, may_have_words
 from fluxstudio.boards.schemas import (
     Applied,
     Board,
+    BoardChange,
     BoardList,
     Guest,
     Link,
@@ -104,38 +106,32 @@ class Boards:
         await self._projects.role(user_id, project_id)
         async with self._pool.acquire() as connection:
             rows = await queries.fetch_boards(connection, project_id)
-        return encode(
-            BoardList(
-                [
-                    Board(row["id"], project_id, row["title"], row["version"], row["updated_at"])
-                    for row in rows
-                ]
-            )
-        )
+        return encode(BoardList([_board(row) for row in rows]))
 
-    async def create(self, user_id: int, project_id: int, title: str) -> tuple[int, bytes]:
+    async def create(self, user_id: int, project_id: int, title: str, folder: str = "") -> tuple[int, bytes]:
         """Makes an empty board. Returns its id, and it as JSON.
 
         Raises:
-            Problem: 404, the user is not a member; 403, they may only look; 409, the project has too many.
+            Problem: 404, the user is not a member; 403, they may only look; 409, the project is archived or has too many.
         """
 
         async def change(connection: Connection) -> tuple[tuple[int, bytes], Stale]:
-            await self._projects.require_writer(connection, user_id, project_id)
+            roles = await self._projects.require_writer(connection, user_id, project_id)
             if len(await queries.fetch_boards(connection, project_id)) >= MAX_BOARDS:
                 raise conflict("too-many-boards", f"A project has {MAX_BOARDS} boards at most: delete some.")
-            row = await queries.insert_board(connection, project_id, user_id, title)
-            return (row["id"], encode(_board(row))), NOTHING
+            row = await queries.insert_board(connection, project_id, user_id, title, folder)
+            return (row["id"], encode(_board(row))), staleness.board_found(roles)
 
         return await self._writes.run(change, then=lambda _: self.listed(project_id, None))
 
-    async def rename(self, user_id: int, board_id: int, title: str) -> bytes:
-        """Renames a board and returns it as JSON. Raises problems as `apply` does."""
+    async def change(self, user_id: int, board_id: int, form: BoardChange) -> bytes:
+        """Renames a board, moves it to a folder, or both, and returns it as JSON. Raises problems as `apply` does."""
 
         async def change(connection: Connection) -> tuple[Board, Stale]:
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
-            await queries.rename_board(connection, board_id, title)
-            return await _fetch(connection, board_id), NOTHING
+            project_id = await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
+            await queries.update_board(connection, board_id, form.title, form.folder)
+            stale = staleness.board_found(await self._projects.member_ids(connection, project_id))
+            return await _fetch(connection, board_id), stale
 
         board = await self._writes.run(change, then=lambda board: self.listed(board.project_id, None))
         return encode(board)
@@ -146,7 +142,7 @@ class Boards:
         async def change(connection: Connection) -> tuple[int, Stale]:
             project_id = await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
             await queries.delete_board(connection, board_id)
-            return project_id, NOTHING
+            return project_id, staleness.board_found(await self._projects.member_ids(connection, project_id))
 
         await self._writes.run(change, then=lambda project_id: self.listed(project_id, board_id))
 
@@ -180,14 +176,15 @@ class Boards:
         """
 
         async def change(connection: Connection) -> tuple[tuple[Applied, bool], Stale]:
-            await access.require(connection, self._projects, actor, board_id, edit=True)
+            project_id = await access.require(connection, self._projects, actor, board_id, edit=True)
             applied = await self._merge(connection, board_id, elements)
             again = (
                 not applied.accepted
                 and bool(elements)
                 and await queries.holds_all(connection, board_id, elements)
             )
-            return (applied, again), NOTHING
+            stale = await self._rewritten(connection, project_id, board_id, applied, elements)
+            return (applied, again), stale
 
         async def tell(done: tuple[Applied, bool]) -> None:
             applied, again = done
@@ -215,6 +212,23 @@ class Boards:
             )
         await queries.set_version(connection, board_id, version)
         return Applied(version, sorted(accepted))
+
+    async def _rewritten(
+        self,
+        connection: Connection,
+        project_id: int,
+        board_id: int,
+        applied: Applied,
+        elements: Sequence[Element],
+    ) -> Stale:
+        """Notes what is written on the board now. Returns what that makes stale; mostly nothing: people draw."""
+        if (
+            applied.accepted
+            and may_have_words(elements)
+            and await queries.refresh_words(connection, board_id)
+        ):
+            return staleness.board_found(await self._projects.member_ids(connection, project_id))
+        return NOTHING
 
     async def _changed(
         self,
@@ -297,7 +311,7 @@ class Boards:
         actor = Actor(user_id)
 
         async def change(connection: Connection) -> tuple[tuple[Applied, list[Element]], Stale]:
-            await access.require(connection, self._projects, actor, board_id, edit=True)
+            project_id = await access.require(connection, self._projects, actor, board_id, edit=True)
             row = await queries.lock_board(connection, board_id)
             packed = await queries.fetch_scene(connection, board_id, revision_id)
             if row is None or packed is None:
@@ -305,7 +319,9 @@ class Boards:
             now = await queries.fetch_elements(connection, board_id)
             await revisions.write(connection, board_id, row["version"], None, user_id)
             back = revisions.back_to(revisions.unpack(packed), now)
-            return (await self._merge(connection, board_id, back), back), NOTHING
+            applied = await self._merge(connection, board_id, back)
+            stale = await self._rewritten(connection, project_id, board_id, applied, back)
+            return (applied, back), stale
 
         async def tell(done: tuple[Applied, list[Element]]) -> None:
             await self._changed(actor, board_id, *done)
@@ -381,7 +397,7 @@ async def _fetch(connection: Connection, board_id: int) -> Board:
 
 
 def _board(row: Record) -> Board:
-    return Board(row["id"], row["project_id"], row["title"], row["version"], row["updated_at"])
+    return Board(row["id"], row["project_id"], row["title"], row["version"], row["updated_at"], row["folder"])
 
 
 def _link(row: Record) -> Link:

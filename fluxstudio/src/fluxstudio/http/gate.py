@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxstudio.accounts.sessions import IDENTITY, Doorkeeper
 from fluxstudio.http.edge import Edge
-from fluxstudio.http.kept import KEPT
+from fluxstudio.http.kept import KEPT, UNCACHED
 from fluxstudio.ops.counters import Counters
 from valtier.http import ResponseCache
 from valtier.sessions import SessionUnavailableError
@@ -42,7 +42,7 @@ class Gate:
     def begin(self, scope: Scope) -> None:
         """Begins what can be looked up before the limit has decided. Never raises."""
         found = self._edge.lanes.of(scope)
-        if found is None or (fields := found[0].fields) is None:
+        if found is None or (fields := found[0].fields) is None or UNCACHED in scope:
             return
         if not found[0].reads_query:
             scope["query_string"] = b""  # it makes no other page, and no other entry

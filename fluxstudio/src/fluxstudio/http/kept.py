@@ -16,6 +16,9 @@ KEPT = "fluxstudio.kept"
 
 _PLAIN = re.compile(r"[a-z0-9-]{1,80}")
 _DIGITS = re.compile(r"[0-9]{1,19}")
+UNCACHED = "fluxstudio.uncached"
+"""In the scope of a request that no cache is to answer: somebody compares."""
+
 _VALIDATED_WITH = frozenset({b"content-length", b"content-type"})
 
 

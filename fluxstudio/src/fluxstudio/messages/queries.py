@@ -27,6 +27,22 @@ async def fetch_messages(
     )
 
 
+async def fetch_newer(connection: Connection, project_id: int, after: int, limit: int) -> list[Record]:
+    """Returns the oldest of the messages newer than `after`, in their order."""
+    return await connection.fetch(
+        """
+        SELECT m.id, m.body, m.created_at, m.client_id, m.author_id, u.name AS author_name
+          FROM messages m JOIN users u ON u.id = m.author_id
+         WHERE m.project_id = $1 AND m.id > $2
+         ORDER BY m.id
+         LIMIT $3
+        """,
+        project_id,
+        after,
+        limit,
+    )
+
+
 async def insert_message(
     connection: Connection, project_id: int, user_id: int, body: str, client_id: UUID | None
 ) -> Record:

@@ -49,3 +49,5 @@ class MessagePage:
     messages: list[Message]
     next_before: int | None
     """The value of `before` for the next, older page; null at the end."""
+    next_after: int | None = None
+    """The value of `after` for the next, newer page; null at the newest message."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fluxstudio.http.answers import Json, documented
 from fluxstudio.http.lean import LeanRoute
 from fluxstudio.http.policy import policy
-from fluxstudio.ops.schemas import Health, Ready
+from fluxstudio.ops.schemas import Health, PulseReport, Ready
 from fluxstudio.studio import studio_of
 from valtier.vitals.prometheus import CONTENT_TYPE
 
@@ -40,3 +40,12 @@ async def read_metrics(request: Request) -> Response:
 async def read_readiness(request: Request) -> Response:
     """Tells a load balancer whether to send requests: 200, or 503 without a database, before it is warm and before its end."""
     return Json(await studio_of(request).operations.ready())
+
+
+@router.get("/api/pulse", responses=documented(PulseReport))
+@policy("operator")
+async def read_pulse(request: Request) -> Response:
+    """Returns what all workers have counted, and how Valkey is. For operators."""
+    studio = studio_of(request)
+    await studio.operator(request)
+    return Json(await studio.pulse.read())

@@ -128,7 +128,8 @@ class Operations:
 def snapshot(counters: Counters, pool: Pool, tier: Tier) -> dict[str, Any]:
     """Returns what the worker has counted: requests, queries by kind, cache reads by namespace."""
     return {
-        **msgspec.to_builtins(counters),
+        "requests": counters.requests,
+        "failures": counters.failures,
         "queries": msgspec.to_builtins(pool.queries),
         "cache": msgspec.to_builtins(tier.cache.stats()),
     }

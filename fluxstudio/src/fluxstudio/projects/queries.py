@@ -15,7 +15,7 @@ from fluxstudio.db.pool import Connection
 from fluxstudio.roles import Role
 
 _PROJECT_LIST = """
-    SELECT p.id, p.title, mine.role, counted.members, p.created_at,
+    SELECT p.id, p.title, mine.role, counted.members, p.created_at, p.archived_at,
            greatest(p.updated_at, last.created_at) AS active_at,
            unread.messages AS unread,
            last.id AS last_id, last.excerpt, last.author_id, author.name AS author_name, last.created_at AS last_at
@@ -48,7 +48,7 @@ async def fetch_projects_of(connection: Connection, user_id: int, *, count_unrea
 async def fetch_project(connection: Connection, project_id: int) -> Record | None:
     return await connection.fetchrow(
         """
-        SELECT p.id, p.title, p.description, p.created_by, p.created_at, p.updated_at,
+        SELECT p.id, p.title, p.description, p.created_by, p.created_at, p.updated_at, p.archived_at,
                (SELECT count(*) FROM members WHERE project_id = p.id) AS member_count,
                page.slug
           FROM projects p LEFT JOIN showcase_pages page ON page.project_id = p.id
@@ -87,12 +87,55 @@ async def update_project(
     )
 
 
-async def share_project(connection: Connection, project_id: int) -> bool:
-    """Keeps the project's members as they are until the transaction ends. Returns whether it exists."""
+async def share_project(connection: Connection, project_id: int) -> Record | None:
+    """Keeps the project's members as they are until the transaction ends, and it in the archive or out of it."""
+    return await connection.fetchrow(
+        "SELECT archived_at FROM projects WHERE id = $1 FOR KEY SHARE", project_id
+    )
+
+
+async def is_archived(connection: Connection, project_id: int) -> bool:
     return (
-        await connection.fetchval("SELECT true FROM projects WHERE id = $1 FOR KEY SHARE", project_id)
+        await connection.fetchval("SELECT archived_at IS NOT NULL FROM projects WHERE id = $1", project_id)
         or False
     )
+
+
+async def set_archived(connection: Connection, project_id: int, *, archived: bool) -> None:
+    """The project is locked."""
+    await connection.execute(
+        "UPDATE projects SET archived_at = CASE WHEN $2 THEN coalesce(archived_at, now()) END WHERE id = $1",
+        project_id,
+        archived,
+    )
+
+
+async def fetch_address(connection: Connection, user_id: int) -> str:
+    """Returns the e-mail address of a user."""
+    return cast("str", await connection.fetchval("SELECT email FROM users WHERE id = $1", user_id))
+
+
+async def fetch_people(connection: Connection, user_id: int, limit: int) -> list[Record]:
+    """Returns everybody who belongs to a project of the user's."""
+    return await connection.fetch(
+        """
+        SELECT u.id, u.name FROM users u
+         WHERE u.id <> $1 AND u.deleted_at IS NULL
+           AND u.id IN (SELECT other.user_id FROM members mine JOIN members other USING (project_id)
+                         WHERE mine.user_id = $1)
+         ORDER BY u.name, u.id LIMIT $2
+        """,
+        user_id,
+        limit,
+    )
+
+
+async def fetch_read_marks(connection: Connection, project_id: int) -> dict[int, int]:
+    """Returns the newest message that each member has read."""
+    rows = await connection.fetch(
+        "SELECT user_id, last_read_message_id FROM members WHERE project_id = $1", project_id
+    )
+    return {row["user_id"]: row["last_read_message_id"] for row in rows}
 
 
 async def lock_project(connection: Connection, project_id: int) -> bool:
@@ -181,22 +224,22 @@ async def delete_project(connection: Connection, project_id: int) -> None:
     await connection.execute("DELETE FROM projects WHERE id = $1", project_id)
 
 
-async def mark_read(connection: Connection, project_id: int, user_id: int, message_id: int) -> bool:
-    """Notes that the user has read up to a message; never back, never past the newest. Returns whether they may."""
-    return (
+async def mark_read(connection: Connection, project_id: int, user_id: int, message_id: int) -> int | None:
+    """Notes that the user has read up to a message; never back, never past the newest. Returns it; None: no member."""
+    return cast(
+        "int | None",
         await connection.fetchval(
             """
             UPDATE members
                SET last_read_message_id = greatest(last_read_message_id, least($3, (
                    SELECT coalesce(max(id), 0) FROM messages WHERE project_id = $1)))
              WHERE project_id = $1 AND user_id = $2
-            RETURNING true
+            RETURNING last_read_message_id
             """,
             project_id,
             user_id,
             message_id,
-        )
-        or False
+        ),
     )
 
 

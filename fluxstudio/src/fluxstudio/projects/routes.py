@@ -12,6 +12,7 @@ from fluxstudio.http.policy import for_caller, policy
 from fluxstudio.projects.schemas import (
     MemberList,
     NewProject,
+    PersonList,
     Project,
     ProjectChange,
     ProjectList,
@@ -53,7 +54,7 @@ async def read_project(request: Request, project_id: Id) -> Response:
 @router.patch("/api/projects/{project_id}", responses=documented(Project))
 @policy("signed in")
 async def change_project(request: Request, project_id: Id, form: ProjectChange) -> Response:
-    """Changes title or description. For owners and editors."""
+    """Changes title or description, for owners and editors; archives and un-archives, for owners."""
     studio = studio_of(request)
     return Json(await studio.projects.change(await studio.caller(request), project_id, form))
 
@@ -64,6 +65,14 @@ async def list_members(request: Request, project_id: Id) -> Response:
     """Returns the members of one of the caller's projects."""
     studio = studio_of(request)
     return Json(await studio.projects.members_of(await studio.caller(request), project_id))
+
+
+@router.get("/api/people", responses=documented(PersonList))
+@policy("signed in")
+async def list_people(request: Request) -> Response:
+    """Returns the people with whom the caller shares a project: who can be added to another by name."""
+    studio = studio_of(request)
+    return Json(await studio.projects.people_of(await studio.caller(request)))
 
 
 @router.put("/api/projects/{project_id}/members/{user_id}", status_code=204)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
 
 from fluxstudio.http.inputs import BodyId, Change, Input, LongText, Title
 from fluxstudio.roles import Role
@@ -21,6 +24,8 @@ class ProjectChange(Change):
 
     title: Title | None = None
     description: LongText | None = None
+    archived: Annotated[bool, Field(strict=True)] | None = None
+    """In the archive nothing is changed, and it is in nobody's way. For owners."""
 
 
 class RoleChange(Input):
@@ -41,6 +46,13 @@ class Author:
 
     id: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonList:
+    """People with whom the caller shares a project, by name."""
+
+    people: list[Author]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ class ProjectSummary:
     last_message: LastMessage | None
     active_at: datetime
     created_at: datetime
+    archived: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,8 @@ class Project:
     created_by: int
     created_at: datetime
     updated_at: datetime
+    archived: bool
+    """Nothing can be changed in it until an owner takes it out of the archive."""
 
 
 @dataclass(frozen=True, slots=True)

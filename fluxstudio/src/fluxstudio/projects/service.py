@@ -10,7 +10,7 @@ from asyncpg import Record
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.http.answers import Made, encode
-from fluxstudio.problems import conflict, forbidden, not_found
+from fluxstudio.problems import Problem, conflict, forbidden, not_found
 from fluxstudio.projects import queries
 from fluxstudio.projects.schemas import (
     Author,
@@ -18,6 +18,7 @@ from fluxstudio.projects.schemas import (
     Member,
     MemberList,
     NewProject,
+    PersonList,
     Project,
     ProjectChange,
     ProjectList,
@@ -29,13 +30,21 @@ from fluxstudio.writes import Writes
 from valtier import Cache
 
 _UNREAD_CAP = 100
-
+_MAX_PEOPLE = 500
 
 Expel = Callable[[int, int, list[int]], Awaitable[None]]
 """Given a user, a project and its boards, before it is committed that the user does not belong to it any more."""
 
 
 async def _expel_nobody(_: int, __: int, ___: list[int]) -> None:
+    return
+
+
+TellRead = Callable[[int, int, int], Awaitable[None]]
+"""Given a project, one of its members and the message up to which they have read, once it is committed."""
+
+
+async def _tell_nobody(_: int, __: int, ___: int) -> None:
     return
 
 
@@ -77,6 +86,8 @@ class Projects:
         self._writes = writes
         self.expel: Expel = _expel_nobody
         """Ends the connections of somebody to a project; set by the realtime side."""
+        self.tell_read: TellRead = _tell_nobody
+        """Tells those who are in the project what somebody has read; set by the realtime side."""
 
     # -- who may what --------------------------------------------------------------------------------------
 
@@ -103,21 +114,52 @@ class Projects:
         """Locks the project and checks that the user may change it. Returns the members' roles.
 
         Raises:
-            Problem: 404, the user is not a member; 403, they may only look.
+            Problem: 404, the user is not a member; 403, they may only look; 409, the project is archived.
         """
-        found = await queries.lock_project(connection, project_id)
-        roles = await queries.fetch_roles_in(connection, project_id) if found else {}
-        check_writer(roles.get(user_id))
+        roles = await self._lock_members(connection, user_id, project_id)
+        check_writer(roles[user_id])
+        if await queries.is_archived(connection, project_id):
+            raise archived()
         return roles
 
-    async def keep_members(self, connection: Connection, project_id: int) -> None:
-        """Keeps the project's members as they are until the transaction ends. Raises a 404 problem."""
-        if not await queries.share_project(connection, project_id):
+    async def require_owner(self, connection: Connection, user_id: int, project_id: int) -> str:
+        """Locks the project and checks that the user owns it. Returns their address.
+
+        Raises:
+            Problem: 404, the user is not a member; 403, they are no owner.
+        """
+        roles = await self._lock_members(connection, user_id, project_id)
+        check_owner(roles[user_id])
+        return await queries.fetch_address(connection, user_id)
+
+    async def keep_members(self, connection: Connection, project_id: int) -> bool:
+        """Keeps the project's members as they are until the transaction ends. Returns whether it is archived.
+
+        Raises a 404 problem. That it is archived is told to nobody who may not see it: see `archived`.
+        """
+        found = await queries.share_project(connection, project_id)
+        if found is None:
             raise not_found("project")
+        return found["archived_at"] is not None
+
+    async def lock_members(self, connection: Connection, user_id: int, project_id: int) -> None:
+        """Keeps others from changing who belongs to the project, for somebody who is about to belong to it."""
+        await queries.share_user(connection, user_id)
+        await queries.lock_project(connection, project_id)
+
+    async def add_member(self, connection: Connection, user_id: int, project_id: int, role: Role) -> Stale:
+        """Adds a member. The members are locked. Returns what it makes stale."""
+        roles = await queries.fetch_roles_in(connection, project_id)
+        await queries.upsert_member(connection, project_id, user_id, role)
+        return await _membership_changed(connection, project_id, user_id, roles)
 
     async def role_now(self, connection: Connection, user_id: int, project_id: int) -> Role | None:
         """Returns the user's role as the transaction sees it; None if they are not a member."""
         return (await queries.fetch_roles_in(connection, project_id)).get(user_id)
+
+    async def member_ids(self, connection: Connection, project_id: int) -> list[int]:
+        """Returns who belongs to the project, as the transaction sees it."""
+        return list(await queries.fetch_roles_in(connection, project_id))
 
     async def name_reach(self, connection: Connection, user_id: int) -> NameReach:
         """Returns where the user's name shows, and keeps that as it is until the transaction ends."""
@@ -171,6 +213,16 @@ class Projects:
         body = await self._cache.get_or_set(keys.members(project_id), keys.PROJECT_TTL_S, load, tags=tags)
         return Made(body, keys.of_members(user_id, project_id))
 
+    async def people_of(self, user_id: int) -> bytes:
+        """Returns everybody with whom the user shares a project, as JSON. Not cached: asked for by a dialog only."""
+        async with self._pool.acquire() as connection:
+            rows = await queries.fetch_people(connection, user_id, _MAX_PEOPLE)
+        return encode(PersonList([Author(*row) for row in rows]))
+
+    async def read_marks(self, connection: Connection, project_id: int) -> dict[int, int]:
+        """Returns up to which message each member has read, as the transaction sees it."""
+        return await queries.fetch_read_marks(connection, project_id)
+
     # -- writing -------------------------------------------------------------------------------------------
 
     async def create(self, user_id: int, form: NewProject) -> tuple[int, bytes]:
@@ -184,11 +236,22 @@ class Projects:
         return await self._writes.run(change)
 
     async def change(self, user_id: int, project_id: int, form: ProjectChange) -> bytes:
-        """Changes title or description. Returns the project as JSON."""
+        """Changes title or description, or puts it into the archive and back. Returns the project as JSON.
+
+        Raises:
+            Problem: 404, no such project; 403, they may only look, or archive without owning it; 409, it is archived.
+        """
 
         async def change(connection: Connection) -> tuple[bytes, Stale]:
-            roles = await self.require_writer(connection, user_id, project_id)
-            await queries.update_project(connection, project_id, form.title, form.description)
+            roles = await self._lock_members(connection, user_id, project_id)
+            check_writer(roles[user_id])
+            if form.archived is not None:
+                check_owner(roles[user_id])
+                await queries.set_archived(connection, project_id, archived=form.archived)
+            if form.title is not None or form.description is not None:
+                if await queries.is_archived(connection, project_id):
+                    raise archived()
+                await queries.update_project(connection, project_id, form.title, form.description)
             slug = await queries.fetch_slug(connection, project_id)
             body = await _fetch_json(connection, project_id, roles[user_id])
             return body, staleness.project_changed(project_id, roles, slug)
@@ -205,7 +268,7 @@ class Projects:
         async def change(connection: Connection) -> tuple[None, Stale]:
             known = await queries.share_user(connection, member_id)
             roles = await self._lock_members(connection, user_id, project_id)
-            _check_owner(roles[user_id])
+            check_owner(roles[user_id])
             if not known:
                 raise not_found("user")
             if role != "owner":
@@ -225,7 +288,7 @@ class Projects:
         async def change(connection: Connection) -> tuple[None, Stale]:
             roles = await self._lock_members(connection, user_id, project_id)
             if user_id != member_id:
-                _check_owner(roles[user_id])
+                check_owner(roles[user_id])
             if member_id not in roles:
                 raise not_found("member")
             _check_other_owner(roles, member_id)
@@ -238,12 +301,13 @@ class Projects:
     async def mark_read(self, user_id: int, project_id: int, message_id: int) -> None:
         """Notes up to which message the user has read."""
 
-        async def change(connection: Connection) -> tuple[None, Stale]:
-            if not await queries.mark_read(connection, project_id, user_id, message_id):
+        async def change(connection: Connection) -> tuple[int, Stale]:
+            read = await queries.mark_read(connection, project_id, user_id, message_id)
+            if read is None:
                 raise not_found("project")
-            return None, staleness.project_read(user_id)
+            return read, staleness.project_read(user_id)
 
-        await self._writes.run(change)
+        await self.tell_read(project_id, user_id, await self._writes.run(change))
 
     @staticmethod
     async def _lock_members(connection: Connection, user_id: int, project_id: int) -> dict[int, Role]:
@@ -262,9 +326,15 @@ def check_writer(role: Role | None) -> None:
         raise forbidden("Viewers may only look. Ask an owner of the project to make you an editor.")
 
 
-def _check_owner(role: Role) -> None:
+def archived() -> Problem:
+    """Nothing is changed in an archived project."""
+    return conflict("archived", "This project is archived. An owner can take it out of the archive.")
+
+
+def check_owner(role: Role) -> None:
+    """Raises a 403 problem unless the role is an owner's."""
     if role != "owner":
-        raise forbidden("Only an owner of the project may change who belongs to it.")
+        raise forbidden("Only an owner of the project may do this.")
 
 
 def _check_other_owner(roles: dict[int, Role], member_id: int) -> None:
@@ -294,6 +364,7 @@ async def _fetch_json(connection: Connection, project_id: int, role: Role) -> by
             created_by=row["created_by"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            archived=row["archived_at"] is not None,
         )
     )
 
@@ -313,4 +384,5 @@ def _summary(row: Record) -> ProjectSummary:
         last_message=last,
         active_at=row["active_at"],
         created_at=row["created_at"],
+        archived=row["archived_at"] is not None,
     )

@@ -47,8 +47,11 @@ class Access:
 
     # -- in ------------------------------------------------------------------------------------------------
 
-    async def enter_project(self, person: Person, project_id: int) -> str:
-        """Lets a person into a project's room. Returns their role; raises a 404 problem."""
+    async def enter_project(self, person: Person, project_id: int) -> tuple[str, dict[int, int]]:
+        """Lets a person into a project's room. Raises a 404 problem.
+
+        Returns their role, and up to which message each member has read.
+        """
         if person.actor.user_id is None:
             raise not_found("project")
         async with self._pool.acquire() as connection, connection.transaction():
@@ -57,7 +60,8 @@ class Access:
             if role is None:
                 raise not_found("project")
             await self._sio.enter_room(person.sid, project_room(project_id))
-        return role
+            # Read in the room: what is read from now on is told.
+            return role, await self._projects.read_marks(connection, project_id)
 
     async def enter_board(self, person: Person, board_id: int) -> None:
         """Lets a person into a board's room. Raises a 404 problem."""

@@ -82,8 +82,12 @@ class Requests:
 
     async def _join_project(self, person: Person, data: Any) -> dict[str, Any]:
         project_id = number(data, "project_id")
-        role = await self._access.enter_project(person, project_id)
-        return {"role": role, **await self._people.enter(person, project_room(project_id))}
+        role, read = await self._access.enter_project(person, project_id)
+        return {
+            "role": role,
+            "read": {str(user): at for user, at in read.items()},
+            **await self._people.enter(person, project_room(project_id)),
+        }
 
     async def _leave_project(self, person: Person, data: Any) -> dict[str, Any]:
         await self._access.leave(person, project_room(number(data, "project_id")))

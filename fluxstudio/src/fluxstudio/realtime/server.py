@@ -116,6 +116,7 @@ class Realtime:
         self._boards.expel = self._access.expel_guests
         self._messages.announce = self._telling.message_posted
         self._projects.expel = self._access.expel_member
+        self._projects.tell_read = self._telling.message_read
         self._writes.told = self._telling.changed
 
     async def move(self) -> None:

@@ -35,13 +35,18 @@ class Telling:
         """Tells a project that its list of boards has changed, and whoever looks at one that is gone that it is."""
         await self._hint("boards:changed", project_room(project_id), {"project_id": project_id})
         if gone is not None:
-            await self._emit("access:lost", {"board_id": gone}, board_room(gone))
+            await self._emit("board:gone", {"board_id": gone}, board_room(gone))
             with contextlib.suppress(OutboxFullError):  # then other workers look in their own time
                 await self._sio.close_room(board_room(gone))
 
     async def message_posted(self, project_id: int, body: bytes) -> None:
         told = {"project_id": project_id, "message": msgspec.Raw(body)}
         await self._emit("message:new", told, project_room(project_id))
+
+    async def message_read(self, project_id: int, user_id: int, message_id: int) -> None:
+        told = {"project_id": project_id, "user_id": user_id, "message_id": message_id}
+        room = project_room(project_id)
+        await self._sio.emit("message:read", told, room=room, latest=f"message:read:{room}:{user_id}")
 
     async def changed(self, stale: Stale) -> None:
         """Tells people that a list or a project of theirs is not what they have read any more."""

@@ -11,43 +11,56 @@ HIT_BEGIN, HIT_END = "\x02", "\x03"
 
 _MARKS = f"StartSel={HIT_BEGIN}, StopSel={HIT_END}"
 
+_QUERY = "websearch_to_tsquery('english', $2)"
+_MINE = "ANY (ARRAY(SELECT project_id FROM members WHERE user_id = $1))"
+_ORDER = "rank DESC, message_id DESC NULLS FIRST, board_id DESC NULLS FIRST, project_id DESC"
+
+
+def _clean(text: str) -> str:
+    return f"translate({text}, '{HIT_BEGIN}{HIT_END}', '')"
+
+
 _SEARCH = f"""
     WITH found AS (
-        (SELECT p.id AS project_id, NULL::bigint AS message_id,
-                ts_rank(p.search, websearch_to_tsquery('english', $2)) AS rank
+        (SELECT p.id AS project_id, NULL::bigint AS message_id, NULL::bigint AS board_id,
+                ts_rank(p.search, {_QUERY}) AS rank
            FROM projects p
-          WHERE p.id = ANY (ARRAY(SELECT project_id FROM members WHERE user_id = $1))
-            AND p.search @@ websearch_to_tsquery('english', $2)
+          WHERE p.id = {_MINE} AND p.search @@ {_QUERY}
           ORDER BY rank DESC, p.id DESC LIMIT $3)
         UNION ALL
-        (SELECT m.project_id, m.id,
-                ts_rank(m.search, websearch_to_tsquery('english', $2)) AS rank
+        (SELECT m.project_id, m.id, NULL, ts_rank(m.search, {_QUERY}) AS rank
            FROM messages m
-          WHERE m.project_id = ANY (ARRAY(SELECT project_id FROM members WHERE user_id = $1))
-            AND m.search @@ websearch_to_tsquery('english', $2)
+          WHERE m.project_id = {_MINE} AND m.search @@ {_QUERY}
           ORDER BY rank DESC, m.id DESC LIMIT $3)
+        UNION ALL
+        (SELECT b.project_id, NULL, b.id, ts_rank(b.search, {_QUERY}) AS rank
+           FROM boards b
+          WHERE b.project_id = {_MINE} AND b.search @@ {_QUERY}
+          ORDER BY rank DESC, b.id DESC LIMIT $3)
     ), best AS MATERIALIZED (
-        SELECT * FROM found ORDER BY rank DESC, message_id DESC NULLS FIRST, project_id DESC LIMIT $3
+        SELECT * FROM found ORDER BY {_ORDER} LIMIT $3
     )
-    SELECT best.project_id, best.message_id, best.rank,
+    SELECT best.project_id, best.message_id, best.board_id, best.rank,
            author.id AS author_id, author.name AS author_name,
-           coalesce(m.created_at, p.created_at) AS created_at,
-           ts_headline('english', translate(p.title, '{HIT_BEGIN}{HIT_END}', ''),
-                       websearch_to_tsquery('english', $2), 'HighlightAll=true, {_MARKS}') AS title,
-           ts_headline('english', translate(coalesce(m.body, p.description), '{HIT_BEGIN}{HIT_END}', ''),
-                       websearch_to_tsquery('english', $2), 'MaxWords=35, MinWords=15, {_MARKS}') AS excerpt
+           coalesce(m.created_at, b.created_at, p.created_at) AS created_at,
+           ts_headline('english', {_clean("p.title")}, {_QUERY}, 'HighlightAll=true, {_MARKS}') AS title,
+           ts_headline('english', {_clean("CASE WHEN b.folder <> '' THEN b.folder || ' / ' ELSE '' END || b.title")},
+                       {_QUERY}, 'HighlightAll=true, {_MARKS}') AS board_title,
+           ts_headline('english', {_clean("coalesce(m.body, b.words, p.description)")}, {_QUERY},
+                       'MaxWords=35, MinWords=15, {_MARKS}') AS excerpt
       FROM best
       JOIN projects p ON p.id = best.project_id
       LEFT JOIN messages m ON m.id = best.message_id
+      LEFT JOIN boards b ON b.id = best.board_id
       LEFT JOIN users author ON author.id = m.author_id
-     ORDER BY best.rank DESC, best.message_id DESC NULLS FIRST, best.project_id DESC
-"""  # noqa: S608 - nothing but the two marks is put in
+     ORDER BY best.rank DESC, best.message_id DESC NULLS FIRST, best.board_id DESC NULLS FIRST, best.project_id DESC
+"""  # noqa: S608 - nothing but constants is put in
 
 _PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
 
 
 async def search(connection: Connection, user_id: int, query: str, limit: int) -> list[Record]:
-    """Returns what the user may see of projects and messages, the best match first.
+    """Returns what the user may see of projects, messages and boards, the best match first.
 
     PostgreSQL's generic plan, made without the words, asks the index of all messages for them. That is quick for
     words to find; for words to leave out it walks through the whole index (100 ms among 300,000 messages). So a query

@@ -18,6 +18,6 @@ router = APIRouter(route_class=LeanRoute, tags=["search"])
 @router.get("/api/search", responses=documented(SearchResult))
 @policy("signed in", cache=for_caller(keys.SEARCH_TTL_S, keys.of_search))
 async def search(request: Request, q: Query, limit: Limit = 20) -> Response:
-    """Looks for words in the projects and messages that the caller may see."""
+    """Looks for words in the projects, messages and boards that the caller may see."""
     studio = studio_of(request)
     return Json(await studio.search.search(await studio.caller(request), q, limit))

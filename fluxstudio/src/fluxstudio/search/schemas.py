@@ -36,17 +36,20 @@ class SearchAuthor:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A project or a message that matches."""
+    """A project, a message or a board that matches."""
 
-    kind: Literal["project", "message"]
+    kind: Literal["project", "message", "board"]
     project_id: int
     message_id: int | None
+    board_id: int | None
     author: SearchAuthor | None
     """Of a message."""
     title: list[Segment]
     """The project's."""
+    board_title: list[Segment] | None
+    """Of a board, with its folder."""
     excerpt: list[Segment]
-    """Of the message, or of the project's description."""
+    """Of the message, of what is written on the board, or of the project's description."""
     rank: float
     created_at: datetime
 

@@ -1,4 +1,4 @@
-"""The search over projects and messages that the caller may see."""
+"""The search over projects, messages and boards that the caller may see."""
 
 from __future__ import annotations
 
@@ -83,13 +83,15 @@ def segments(headline: str) -> list[Segment]:
 
 
 def _found(row: Record) -> Found:
-    is_message = row["message_id"] is not None
+    is_message, is_board = row["message_id"] is not None, row["board_id"] is not None
     return Found(
-        kind="message" if is_message else "project",
+        kind="message" if is_message else "board" if is_board else "project",
         project_id=row["project_id"],
         message_id=row["message_id"],
+        board_id=row["board_id"],
         author=SearchAuthor(row["author_id"], row["author_name"]) if is_message else None,
         title=segments(row["title"]),
+        board_title=segments(row["board_title"]) if is_board else None,
         excerpt=segments(row["excerpt"]),
         rank=round(row["rank"], 4),
         created_at=row["created_at"],

@@ -105,7 +105,7 @@ async def _load(loader: Loader, size: Size, report: Reporter) -> None:
     await loader.copy("showcase_pages", _PAGES, pages, len(pages))
 
 
-_USERS = ("id", "email", "name", "bio", "password_hash", "created_at", "updated_at")
+_USERS = ("id", "email", "name", "bio", "password_hash", "operator", "created_at", "updated_at")
 _PROJECTS = ("id", "title", "description", "created_by", "created_at", "updated_at")
 _MESSAGES = ("id", "project_id", "author_id", "body", "created_at")
 _MEMBERS = ("project_id", "user_id", "role", "last_read_message_id", "joined_at")
@@ -119,8 +119,9 @@ _PAGES = ("project_id", "slug", "headline", "summary", "published_at", "updated_
 def _user_rows(studio: Studio) -> Rows:
     password = hash_password(DEMO_PASSWORD, salt=_SALT)
     for p in studio.people:
-        own = password if p.email == DEMO_EMAIL else None
-        yield p.id, p.email, p.name, p.bio, own, moment(p.created_ms), moment(p.updated_ms)
+        is_demo = p.email == DEMO_EMAIL
+        own = password if is_demo else None
+        yield p.id, p.email, p.name, p.bio, own, is_demo, moment(p.created_ms), moment(p.updated_ms)
 
 
 def _project_rows(studio: Studio) -> Rows:

@@ -1,6 +1,7 @@
 /** The typed API client: its types are generated from FluxStudio's OpenAPI document (`npm run api`). */
 import createClient, { type Middleware } from "openapi-fetch";
 
+import { mark, note } from "../pulse/clicks";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -39,9 +40,11 @@ export function credentials(): Record<string, string> {
 const middleware: Middleware = {
   onRequest({ request }) {
     if (guestToken.value !== null) request.headers.set("authorization", `Share ${guestToken.value}`);
+    mark(request);
     return request;
   },
-  async onResponse({ response }) {
+  async onResponse({ request, response }) {
+    note(request, response);
     if (response.ok || response.status === 304) return;
     throw await problemOf(response);
   },

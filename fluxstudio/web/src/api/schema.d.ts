@@ -42,10 +42,10 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Rename Board
-         * @description Renames a board. For owners and editors.
+         * Change Board
+         * @description Renames a board, or moves it to a folder. For owners and editors.
          */
-        patch: operations["rename_board_api_boards__board_id__patch"];
+        patch: operations["change_board_api_boards__board_id__patch"];
         trace?: never;
     };
     "/api/boards/{board_id}/elements": {
@@ -280,6 +280,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Received
+         * @description Returns the invitations that wait for the caller's address.
+         */
+        get: operations["list_received_api_invitations_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invitations/{invitation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Decline
+         * @description Removes an invitation that the caller does not want.
+         */
+        delete: operations["decline_api_invitations__invitation_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invitations/{invitation_id}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept
+         * @description Makes the caller a member of the project that they are invited to.
+         */
+        post: operations["accept_api_invitations__invitation_id__accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -476,6 +536,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List People
+         * @description Returns the people with whom the caller shares a project: who can be added to another by name.
+         */
+        get: operations["list_people_api_people_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/projects": {
         parameters: {
             query?: never;
@@ -519,7 +599,7 @@ export interface paths {
         head?: never;
         /**
          * Change Project
-         * @description Changes title or description. For owners and editors.
+         * @description Changes title or description, for owners and editors; archives and un-archives, for owners.
          */
         patch: operations["change_project_api_projects__project_id__patch"];
         trace?: never;
@@ -543,6 +623,50 @@ export interface paths {
          */
         post: operations["create_board_api_projects__project_id__boards_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/projects/{project_id}/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Invitations
+         * @description Returns the invitations to a project that wait. For owners.
+         */
+        get: operations["list_invitations_api_projects__project_id__invitations_get"];
+        put?: never;
+        /**
+         * Invite
+         * @description Invites an address to a project, and writes to it. The same for addresses that have an account. For owners.
+         */
+        post: operations["invite_api_projects__project_id__invitations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/projects/{project_id}/invitations/{invitation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take Back
+         * @description Takes an invitation back. For owners.
+         */
+        delete: operations["take_back_api_projects__project_id__invitations__invitation_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -601,7 +725,7 @@ export interface paths {
         };
         /**
          * List Messages
-         * @description Returns messages, the newest first; with `before`, those older than that message.
+         * @description Returns messages, the newest first: the newest, those `before` or `after` a message, or those `around` one.
          */
         get: operations["list_messages_api_projects__project_id__messages_get"];
         put?: never;
@@ -660,6 +784,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/pulse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Pulse
+         * @description Returns what all workers have counted, and how Valkey is. For operators.
+         */
+        get: operations["read_pulse_api_pulse_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ready": {
         parameters: {
             query?: never;
@@ -709,7 +853,7 @@ export interface paths {
         };
         /**
          * Search
-         * @description Looks for words in the projects and messages that the caller may see.
+         * @description Looks for words in the projects, messages and boards that the caller may see.
          */
         get: operations["search_api_search_get"];
         put?: never;
@@ -922,6 +1066,8 @@ export interface components {
             id: number;
             /** Name */
             name: string;
+            /** Operator */
+            operator: boolean;
             /** Two Step */
             two_step: boolean;
         };
@@ -989,6 +1135,8 @@ export interface components {
          * @description A board of a project.
          */
         Board: {
+            /** Folder */
+            folder: string;
             /** Id */
             id: number;
             /** Project Id */
@@ -1004,12 +1152,34 @@ export interface components {
             version: number;
         };
         /**
+         * BoardChange
+         * @description What to change about a board.
+         */
+        BoardChange: {
+            /** Folder */
+            folder?: string;
+            /** Title */
+            title?: string;
+        };
+        /**
          * BoardList
          * @description The boards of a project, the first first.
          */
         BoardList: {
             /** Boards */
             boards: components["schemas"]["Board"][];
+        };
+        /**
+         * CacheCounts
+         * @description What one namespace of the cache has counted in one worker.
+         */
+        CacheCounts: {
+            /** Hits */
+            hits: number;
+            /** Local Hits */
+            local_hits: number;
+            /** Misses */
+            misses: number;
         };
         /**
          * DatabaseHealth
@@ -1092,10 +1262,14 @@ export interface components {
         };
         /**
          * Found
-         * @description A project or a message that matches.
+         * @description A project, a message or a board that matches.
          */
         Found: {
             author: components["schemas"]["SearchAuthor"] | null;
+            /** Board Id */
+            board_id: number | null;
+            /** Board Title */
+            board_title: components["schemas"]["Segment"][] | null;
             /**
              * Created At
              * Format: date-time
@@ -1107,7 +1281,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "project" | "message";
+            kind: "project" | "message" | "board";
             /** Message Id */
             message_id: number | null;
             /** Project Id */
@@ -1178,6 +1352,42 @@ export interface components {
             size_bytes: number;
             /** Width */
             width: number;
+        };
+        /**
+         * Invitation
+         * @description An invitation that waits, as the project's owners see it. Whether the address has an account is not told.
+         */
+        Invitation: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Email */
+            email: string;
+            /** Id */
+            id: number;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "owner" | "editor" | "viewer";
+        };
+        /**
+         * InvitationList
+         * @description The invitations of a project that wait, the first first.
+         */
+        InvitationList: {
+            /** Invitations */
+            invitations: components["schemas"]["Invitation"][];
+        };
+        /**
+         * Joined
+         * @description Where the caller belongs now.
+         */
+        Joined: {
+            /** Project Id */
+            project_id: number;
         };
         /**
          * LastMessage
@@ -1293,16 +1503,36 @@ export interface components {
         MessagePage: {
             /** Messages */
             messages: components["schemas"]["Message"][];
+            /** Next After */
+            next_after?: number | null;
             /** Next Before */
             next_before: number | null;
         };
         /**
          * NewBoard
-         * @description A board to be made, or what to call it.
+         * @description A board to be made.
          */
         NewBoard: {
+            /**
+             * Folder
+             * @default
+             */
+            folder: string;
             /** Title */
             title: string;
+        };
+        /**
+         * NewInvitation
+         * @description Who shall come, and as what.
+         */
+        NewInvitation: {
+            /** Email */
+            email: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "owner" | "editor" | "viewer";
         };
         /**
          * NewLink
@@ -1427,6 +1657,14 @@ export interface components {
             token: string;
         };
         /**
+         * PersonList
+         * @description People with whom the caller shares a project, by name.
+         */
+        PersonList: {
+            /** People */
+            people: components["schemas"]["Author"][];
+        };
+        /**
          * PoolHealth
          * @description The connections to PostgreSQL that requests share.
          */
@@ -1486,6 +1724,8 @@ export interface components {
          * @description A project, as a member sees it.
          */
         Project: {
+            /** Archived */
+            archived: boolean;
             /**
              * Created At
              * Format: date-time
@@ -1519,6 +1759,8 @@ export interface components {
          * @description What to change in a project.
          */
         ProjectChange: {
+            /** Archived */
+            archived?: boolean;
             /** Description */
             description?: string;
             /** Title */
@@ -1542,6 +1784,8 @@ export interface components {
              * Format: date-time
              */
             active_at: string;
+            /** Archived */
+            archived: boolean;
             /**
              * Created At
              * Format: date-time
@@ -1563,6 +1807,23 @@ export interface components {
             unread: number;
             /** Unread Capped */
             unread_capped: boolean;
+        };
+        /**
+         * PulseReport
+         * @description All workers, at one moment.
+         */
+        PulseReport: {
+            /** At */
+            at: number;
+            /** Complete */
+            complete: boolean;
+            /** Demo */
+            demo: boolean;
+            /** Latency Bounds S */
+            latency_bounds_s: number[];
+            valkey: components["schemas"]["ValkeyFacts"] | null;
+            /** Workers */
+            workers: components["schemas"]["WorkerPulse"][];
         };
         /**
          * ReadMark
@@ -1589,6 +1850,36 @@ export interface components {
             code?: string | null;
             /** Password */
             password: string;
+        };
+        /**
+         * Received
+         * @description An invitation, as whoever is invited sees it.
+         */
+        Received: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: number;
+            /** Invited By */
+            invited_by: string;
+            /** Project Title */
+            project_title: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "owner" | "editor" | "viewer";
+        };
+        /**
+         * ReceivedList
+         * @description The invitations that wait for the caller, the first first.
+         */
+        ReceivedList: {
+            /** Invitations */
+            invitations: components["schemas"]["Received"][];
         };
         /**
          * RecoveryCodes
@@ -1800,6 +2091,39 @@ export interface components {
             uri: string;
         };
         /**
+         * ValkeyFacts
+         * @description How Valkey is, as it says itself; a cluster's primaries added up.
+         */
+        ValkeyFacts: {
+            /**
+             * Commands Per S
+             * @default 0
+             */
+            commands_per_s: number;
+            /**
+             * Connections
+             * @default 0
+             */
+            connections: number;
+            /**
+             * Evicted
+             * @default 0
+             */
+            evicted: number;
+            /**
+             * Memory Bytes
+             * @default 0
+             */
+            memory_bytes: number;
+            /**
+             * Memory Limit Bytes
+             * @default 0
+             */
+            memory_limit_bytes: number;
+            /** Version */
+            version: string;
+        };
+        /**
          * Warned
          * @description Something that is set up badly.
          */
@@ -1810,6 +2134,46 @@ export interface components {
             server: string;
             /** Text */
             text: string;
+        };
+        /**
+         * WorkerPulse
+         * @description One worker: counters since its start, and levels.
+         */
+        WorkerPulse: {
+            /** Breaker */
+            breaker: string;
+            /** Cache */
+            cache: {
+                [key: string]: components["schemas"]["CacheCounts"];
+            };
+            /** Failures */
+            failures: number;
+            /** Host */
+            host: string;
+            /** Invalidation Lag Ms */
+            invalidation_lag_ms: number | null;
+            /** Latency */
+            latency: number[];
+            /** Pid */
+            pid: number;
+            /** Queries */
+            queries: number;
+            /** Requests */
+            requests: number;
+            /** Rooms */
+            rooms: number;
+            /** Sockets */
+            sockets: number;
+            /** Started At */
+            started_at: number;
+            /** Status */
+            status: string;
+            /** Taken At */
+            taken_at: number;
+            /** Undelivered */
+            undelivered: number;
+            /** Worker */
+            worker: string;
         };
     };
     responses: never;
@@ -1880,7 +2244,7 @@ export interface operations {
             };
         };
     };
-    rename_board_api_boards__board_id__patch: {
+    change_board_api_boards__board_id__patch: {
         parameters: {
             query?: never;
             header?: never;
@@ -1891,7 +2255,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewBoard"];
+                "application/json": components["schemas"]["BoardChange"];
             };
         };
         responses: {
@@ -2368,6 +2732,95 @@ export interface operations {
             };
         };
     };
+    list_received_api_invitations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceivedList"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    decline_api_invitations__invitation_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invitation_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    accept_api_invitations__invitation_id__accept_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invitation_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Joined"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     read_account_api_me_get: {
         parameters: {
             query?: never;
@@ -2757,6 +3210,35 @@ export interface operations {
             };
         };
     };
+    list_people_api_people_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonList"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     list_projects_api_projects_get: {
         parameters: {
             query?: never;
@@ -2951,6 +3433,102 @@ export interface operations {
             };
         };
     };
+    list_invitations_api_projects__project_id__invitations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationList"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    invite_api_projects__project_id__invitations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewInvitation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitation"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    take_back_api_projects__project_id__invitations__invitation_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invitation_id: number;
+                project_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     list_members_api_projects__project_id__members_get: {
         parameters: {
             query?: never;
@@ -3049,6 +3627,8 @@ export interface operations {
     list_messages_api_projects__project_id__messages_get: {
         parameters: {
             query?: {
+                after?: number | null;
+                around?: number | null;
                 before?: number | null;
                 limit?: number;
             };
@@ -3200,6 +3780,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    read_pulse_api_pulse_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PulseReport"];
+                };
             };
             /** @description A problem (RFC 9457) */
             default: {

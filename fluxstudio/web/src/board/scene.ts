@@ -76,6 +76,9 @@ export class Scene {
       on("board:changed", (told) => {
         if (told.board_id === this.board) this.arrived(told.version, told.elements);
       }),
+      on("board:gone", (told) => {
+        if (told.board_id === this.board) this.canvas.lost();
+      }),
       on("access:lost", (told) => {
         if (told.board_id === this.board || told.project_id !== undefined) void this.join();
       }),

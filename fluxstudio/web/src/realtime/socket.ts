@@ -15,6 +15,9 @@ export interface Person {
 export interface Told {
   "message:new": { project_id: number; message: Record<string, unknown> };
   "message:typing": { project_id: number } & Person;
+  "message:read": { project_id: number; user_id: number; message_id: number };
+  "boards:changed": { project_id: number };
+  "board:gone": { board_id: number };
   "board:changed": { board_id: number; version: number; elements: unknown[] };
   cursors: Record<string, Cursor>;
   presence: { board_id?: number; project_id?: number; known?: boolean; people?: Person[]; joined?: Person[]; left?: string[] };
@@ -22,7 +25,6 @@ export interface Told {
   "projects:changed": Record<string, never>;
   "project:changed": { project_id: number };
   "members:changed": { project_id: number };
-  "boards:changed": { project_id: number };
 }
 
 export interface Cursor extends Person {

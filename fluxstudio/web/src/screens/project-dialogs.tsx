@@ -4,109 +4,12 @@ import { lazy, Suspense, useState } from "react";
 
 import { api, data, type Schemas } from "../api/client";
 import { queries } from "../query";
-import { Avatar } from "../ui/avatar";
 import { Dialog } from "../ui/dialog";
 import { Field, ProblemNote, useSubmit } from "../ui/form";
 import { ago } from "../ui/time";
-import { tell, tellProblem } from "../ui/toasts";
+import { attempt, tell } from "../ui/toasts";
 
 const Preview = lazy(() => import("../board/preview"));
-
-type Role = Schemas["Member"]["role"];
-const ROLES: readonly Role[] = ["owner", "editor", "viewer"];
-
-/** Runs an action and tells its problem, if it has one. */
-async function attempt(action: () => Promise<unknown>): Promise<void> {
-  try {
-    await action();
-  } catch (error) {
-    tellProblem(error);
-  }
-}
-
-interface MembersProps {
-  project: number;
-  me: number;
-  owner: boolean;
-  close: () => void;
-}
-
-export function Members({ project, me, owner, close }: MembersProps) {
-  const { data: list } = useQuery({
-    queryKey: ["members", project],
-    queryFn: () => data(api.GET("/api/projects/{project_id}/members", { params: { path: { project_id: project } } })),
-  });
-  const refresh = () => queries.invalidateQueries({ queryKey: ["members", project] });
-  const path = (user: number) => ({ params: { path: { project_id: project, user_id: user } } });
-  const setRole = async (user: number, role: Role) => {
-    await api.PUT("/api/projects/{project_id}/members/{user_id}", { ...path(user), body: { role } });
-    await refresh();
-  };
-  const remove = async (user: number) => {
-    await api.DELETE("/api/projects/{project_id}/members/{user_id}", path(user));
-    await refresh();
-    if (user === me) close();
-  };
-  const { busy, problem, onSubmit } = useSubmit(async (form) => {
-    await setRole(Number(form.get("user")), form.get("role") as Role);
-  });
-  return (
-    <Dialog title="Members" close={close}>
-      <ul className="rows">
-        {list?.members.map((member) => (
-          <li key={member.id}>
-            <Avatar id={`u${member.id}`} name={member.name} />
-            <span className="grow">
-              <strong>{member.name}</strong>
-              <small>since {ago(member.joined_at)}</small>
-            </span>
-            {owner ? (
-              <select
-                aria-label={`Role of ${member.name}`}
-                value={member.role}
-                onChange={(event) => void attempt(() => setRole(member.id, event.target.value as Role))}
-              >
-                {ROLES.map((role) => (
-                  <option key={role}>{role}</option>
-                ))}
-              </select>
-            ) : (
-              <small>{member.role}</small>
-            )}
-            {owner || member.id === me ? (
-              <button type="button" className="quiet danger" onClick={() => void attempt(() => remove(member.id))}>
-                {member.id === me ? "Leave" : "Remove"}
-              </button>
-            ) : null}
-          </li>
-        ))}
-      </ul>
-      {owner ? (
-        <form onSubmit={onSubmit} className="inline">
-          <Field
-            label="Number of an account (each sees theirs under Account)"
-            name="user"
-            type="number"
-            min={1}
-            required
-            problem={problem}
-          />
-          <p className="buttons">
-            <select name="role" aria-label="Role" defaultValue="editor">
-              {ROLES.map((role) => (
-                <option key={role}>{role}</option>
-              ))}
-            </select>
-            <button type="submit" disabled={busy}>
-              Add
-            </button>
-          </p>
-          <ProblemNote problem={problem} />
-        </form>
-      ) : null}
-    </Dialog>
-  );
-}
 
 export function ProjectSettings({ project, close }: { project: Schemas["Project"]; close: () => void }) {
   const params = { params: { path: { project_id: project.id } } };
@@ -131,6 +34,11 @@ export function ProjectSettings({ project, close }: { project: Schemas["Project"
     await refresh();
     tell("Published.");
   });
+  const archive = async () => {
+    await data(api.PATCH("/api/projects/{project_id}", { ...params, body: { archived: true } }));
+    await refresh();
+    close();
+  };
   const withdraw = async () => {
     await api.DELETE("/api/projects/{project_id}/showcase", params);
     await refresh();
@@ -180,32 +88,80 @@ export function ProjectSettings({ project, close }: { project: Schemas["Project"
           </button>
         </p>
       </form>
+      {project.role === "owner" ? (
+        <>
+          <h3>Archive</h3>
+          <p>What is archived can be looked at and found, and is out of the way. It can be taken out again.</p>
+          <p className="buttons">
+            <button type="button" className="quiet" onClick={() => void attempt(archive)}>
+              Archive the project
+            </button>
+          </p>
+        </>
+      ) : null}
     </Dialog>
   );
 }
 
-interface RenameProps {
-  project: number;
-  board: number;
-  title: string;
+interface BoardProps {
+  board: Schemas["Board"];
+  folders: readonly string[];
   close: () => void;
 }
 
-export function RenameBoard({ project, board, title, close }: RenameProps) {
+export function ChangeBoard({ board, folders, close }: BoardProps) {
   const { busy, problem, onSubmit } = useSubmit(async (form) => {
-    const params = { path: { board_id: board } };
-    await data(api.PATCH("/api/boards/{board_id}", { params, body: { title: String(form.get("title")) } }));
-    await queries.invalidateQueries({ queryKey: ["boards", project] });
+    const params = { path: { board_id: board.id } };
+    const body = { title: String(form.get("title")), folder: String(form.get("folder")) };
+    await data(api.PATCH("/api/boards/{board_id}", { params, body }));
+    await queries.invalidateQueries({ queryKey: ["boards", board.project_id] });
     close();
   });
   return (
-    <Dialog title="Rename the board" close={close}>
+    <Dialog title="Rename or move the board" close={close}>
       <form onSubmit={onSubmit}>
-        <Field label="Title" name="title" defaultValue={title} required maxLength={120} autoFocus problem={problem} />
+        <Field label="Title" name="title" defaultValue={board.title} required maxLength={120} autoFocus problem={problem} />
+        <Field
+          label="Folder, such as Campaign/Print"
+          name="folder"
+          defaultValue={board.folder}
+          maxLength={240}
+          list="folders"
+          problem={problem}
+        />
+        <datalist id="folders">
+          {[...new Set(folders)].filter(Boolean).map((folder) => (
+            <option key={folder} value={folder} />
+          ))}
+        </datalist>
         <ProblemNote problem={problem} />
         <p className="buttons">
           <button type="submit" disabled={busy}>
-            Rename
+            Save
+          </button>
+        </p>
+      </form>
+    </Dialog>
+  );
+}
+
+export function DeleteBoard({ board, close }: { board: Schemas["Board"]; close: (deleted: boolean) => void }) {
+  const { busy, problem, onSubmit } = useSubmit(async () => {
+    await api.DELETE("/api/boards/{board_id}", { params: { path: { board_id: board.id } } });
+    await queries.invalidateQueries({ queryKey: ["boards", board.project_id] });
+    close(true);
+  });
+  return (
+    <Dialog title={`Delete “${board.title}”?`} close={() => close(false)}>
+      <form onSubmit={onSubmit}>
+        <p>All that is on it goes, with its history and the links to it, for everybody. This can't be undone.</p>
+        <ProblemNote problem={problem} />
+        <p className="buttons">
+          <button type="button" className="quiet" onClick={() => close(false)}>
+            Keep it
+          </button>
+          <button type="submit" disabled={busy}>
+            Delete it
           </button>
         </p>
       </form>

@@ -1,18 +1,20 @@
 import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useEffect, useState, type MouseEvent } from "react";
-import { Link } from "wouter";
+import { lazy, Suspense, useCallback, useEffect, useState, type MouseEvent } from "react";
+import { useLocation, useSearch } from "wouter";
 
 import { api, data } from "../api/client";
 import { Chat } from "../chat/chat";
 import { queries } from "../query";
 import { ask, joined, on } from "../realtime/socket";
 import type { Account } from "../session";
-import { tellProblem } from "../ui/toasts";
-import { History, Members, ProjectSettings, RenameBoard, Share } from "./project-dialogs";
+import { tell, tellProblem } from "../ui/toasts";
+import { BoardsMenu } from "./boards-menu";
+import { Members } from "./members-dialog";
+import { ChangeBoard, DeleteBoard, History, ProjectSettings, Share } from "./project-dialogs";
 
 const Board = lazy(() => import("../board/board"));
 
-type Open = "members" | "settings" | "share" | "history" | "rename";
+type Open = "members" | "settings" | "share" | "history" | "change" | "delete";
 
 interface Props {
   account: Account;
@@ -27,20 +29,29 @@ export default function Project({ account, project, board }: Props) {
     queryFn: () => data(api.GET("/api/projects/{project_id}", path)),
     meta: { keep: true },
   });
-  const { data: boards } = useQuery({
+  const { data: boards, isFetching } = useQuery({
     queryKey: ["boards", project],
     queryFn: () => data(api.GET("/api/projects/{project_id}/boards", path)),
     meta: { keep: true },
   });
+  const [read, setRead] = useState<Readonly<Record<string, number>>>({});
+  const [location, go] = useLocation();
+  const around = Number(new URLSearchParams(useSearch()).get("message")) || null;
+  const toNewest = useCallback(() => go(location, { replace: true }), [go, location]);
   useEffect(() => {
     const ends = [
       joined(() => {
-        ask("project:join", { project_id: project }).catch(() => undefined);
+        ask<{ read: Record<string, number> }>("project:join", { project_id: project })
+          .then((there) => setRead(there.read))
+          .catch(() => undefined);
         void queries.invalidateQueries({ queryKey: ["messages", project] });
       }),
+      on("message:read", (told) => {
+        if (told.project_id === project) setRead((before) => ({ ...before, [told.user_id]: told.message_id }));
+      }),
+      on("boards:changed", (told) => void queries.invalidateQueries({ queryKey: ["boards", told.project_id] })),
       on("project:changed", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
       on("members:changed", (told) => void queries.invalidateQueries({ queryKey: ["members", told.project_id] })),
-      on("boards:changed", (told) => void queries.invalidateQueries({ queryKey: ["boards", told.project_id] })),
       on("access:lost", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
     ];
     return () => {
@@ -49,7 +60,10 @@ export default function Project({ account, project, board }: Props) {
     };
   }, [project]);
   const [open, setOpen] = useState<Open | null>(null);
-  const [chatting, setChatting] = useState(() => window.innerWidth > 900);
+  const [chatting, setChatting] = useState(() => window.innerWidth > 900 || around !== null);
+  useEffect(() => {
+    if (around !== null) setChatting(true);
+  }, [around]);
   if (error && !shown) {
     return (
       <section className="empty">
@@ -58,9 +72,13 @@ export default function Project({ account, project, board }: Props) {
       </section>
     );
   }
-  const mayEdit = shown?.role === "owner" || shown?.role === "editor";
+  const owner = shown?.role === "owner";
+  const archived = shown?.archived === true;
+  const mayEdit = !archived && (owner || shown?.role === "editor");
   const current = board ?? boards?.boards[0]?.id ?? null;
-  const title = boards?.boards.find((one) => one.id === current)?.title ?? "Board";
+  const currentBoard = boards?.boards.find((one) => one.id === current);
+  const title = currentBoard?.title ?? "Board";
+  const gone = boards !== undefined && !isFetching && current !== null && currentBoard === undefined;
   const close = () => setOpen(null);
   const choose = (what: Open) => (event: MouseEvent<HTMLButtonElement>) => {
     event.currentTarget.closest("details")?.removeAttribute("open");
@@ -68,9 +86,20 @@ export default function Project({ account, project, board }: Props) {
   };
   const make = async () => {
     try {
-      const body = { title: `Board ${(boards?.boards.length ?? 0) + 1}` };
-      await data(api.POST("/api/projects/{project_id}/boards", { ...path, body }));
+      const body = { title: `Board ${(boards?.boards.length ?? 0) + 1}`, folder: currentBoard?.folder ?? "" };
+      const made = await data(api.POST("/api/projects/{project_id}/boards", { ...path, body }));
       await queries.invalidateQueries({ queryKey: ["boards", project] });
+      go(`/projects/${project}/boards/${made.id}`);
+    } catch (problem) {
+      tellProblem(problem);
+    }
+  };
+  const unarchive = async () => {
+    try {
+      await data(api.PATCH("/api/projects/{project_id}", { ...path, body: { archived: false } }));
+      await queries.invalidateQueries({ queryKey: ["project", project] });
+      await queries.invalidateQueries({ queryKey: ["projects"] });
+      tell("It is out of the archive.");
     } catch (problem) {
       tellProblem(problem);
     }
@@ -79,22 +108,22 @@ export default function Project({ account, project, board }: Props) {
     <div className="project" data-chatting={chatting}>
       <header className="heading">
         <h1>{shown?.title ?? " "}</h1>
-        <nav aria-label="Boards" className="tabs">
-          {boards?.boards.map((one) => (
-            <Link
-              key={one.id}
-              href={`/projects/${project}/boards/${one.id}`}
-              aria-current={one.id === current ? "page" : undefined}
-            >
-              {one.title}
-            </Link>
-          ))}
-          {mayEdit ? (
-            <button type="button" className="quiet" onClick={() => void make()} aria-label="New board">
-              +
-            </button>
-          ) : null}
-        </nav>
+        {archived ? (
+          <p className="archived">
+            In the archive
+            {owner ? (
+              <button type="button" className="quiet" onClick={() => void unarchive()}>
+                Take it out
+              </button>
+            ) : null}
+          </p>
+        ) : null}
+        <BoardsMenu
+          project={project}
+          boards={boards?.boards ?? []}
+          current={currentBoard}
+          make={mayEdit ? () => void make() : null}
+        />
         <button type="button" className="quiet" aria-pressed={chatting} onClick={() => setChatting(!chatting)}>
           Chat
         </button>
@@ -114,8 +143,13 @@ export default function Project({ account, project, board }: Props) {
               </button>
             ) : null}
             {current !== null && mayEdit ? (
-              <button type="button" className="quiet" onClick={choose("rename")}>
-                Rename the board
+              <button type="button" className="quiet" onClick={choose("change")}>
+                Rename or move the board
+              </button>
+            ) : null}
+            {current !== null && mayEdit ? (
+              <button type="button" className="quiet" onClick={choose("delete")}>
+                Delete the board
               </button>
             ) : null}
             <button type="button" className="quiet" onClick={choose("members")}>
@@ -129,15 +163,29 @@ export default function Project({ account, project, board }: Props) {
           </div>
         </details>
       </header>
-      {open === "members" ? <Members project={project} me={account.id} owner={shown?.role === "owner"} close={close} /> : null}
+      {open === "members" ? <Members project={project} me={account.id} owner={owner} close={close} /> : null}
       {open === "settings" && shown ? <ProjectSettings project={shown} close={close} /> : null}
       {open === "share" && current !== null ? <Share board={current} close={close} /> : null}
       {open === "history" && current !== null ? <History board={current} mayEdit={mayEdit} close={close} /> : null}
-      {open === "rename" && current !== null ? (
-        <RenameBoard project={project} board={current} title={title} close={close} />
+      {open === "change" && currentBoard ? (
+        <ChangeBoard board={currentBoard} folders={boards?.boards.map((one) => one.folder) ?? []} close={close} />
+      ) : null}
+      {open === "delete" && currentBoard ? (
+        <DeleteBoard
+          board={currentBoard}
+          close={(deleted) => {
+            close();
+            if (deleted) go(`/projects/${project}`);
+          }}
+        />
       ) : null}
       <div className="canvas">
-        {current !== null ? (
+        {gone ? (
+          <section className="empty">
+            <h2>This board is gone</h2>
+            <p>Somebody has deleted it, or it belongs to another project.</p>
+          </section>
+        ) : current !== null ? (
           <Suspense fallback={<div className="waiting" aria-busy="true" />}>
             <Board key={current} id={current} title={title} mayEdit={mayEdit} me={`u${account.id}`} />
           </Suspense>
@@ -152,7 +200,17 @@ export default function Project({ account, project, board }: Props) {
           </section>
         ) : null}
       </div>
-      {chatting ? <Chat project={project} mayWrite={mayEdit} /> : null}
+      {chatting ? (
+        <Chat
+          project={project}
+          me={account.id}
+          mayWrite={mayEdit}
+          note={archived ? "Nobody writes in an archived project." : "Viewers read along."}
+          read={read}
+          around={around}
+          toNewest={toNewest}
+        />
+      ) : null}
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { queries } from "../query";
 import { useTold } from "../realtime/socket";
 import { Field, ProblemNote, useSubmit } from "../ui/form";
 import { ago } from "../ui/time";
+import { attempt } from "../ui/toasts";
 
 export function useProjects() {
   return useQuery({
@@ -25,8 +26,13 @@ export function Projects() {
   useTold("projects:changed", refresh);
   const [filter, setFilter] = useState("");
   const dialog = useRef<HTMLDialogElement>(null);
+  const [archive, setArchive] = useState(false);
+  const hasArchive = list?.projects.some((project) => project.archived) ?? false;
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = list?.projects.filter((project) => words.every((word) => project.title.toLowerCase().includes(word)));
+  const shown = list?.projects.filter(
+    (project) =>
+      project.archived === (archive && hasArchive) && words.every((word) => project.title.toLowerCase().includes(word)),
+  );
   return (
     <section className="projects">
       <header className="heading">
@@ -38,10 +44,16 @@ export function Projects() {
           value={filter}
           onChange={(event) => setFilter(event.target.value)}
         />
+        {hasArchive ? (
+          <button type="button" className="quiet" aria-pressed={archive} onClick={() => setArchive(!archive)}>
+            Archive
+          </button>
+        ) : null}
         <button type="button" onClick={() => dialog.current?.showModal()}>
           New project
         </button>
       </header>
+      <Invitations />
       {error && !list ? <p className="problem">Your projects can't be shown now. Trying again …</p> : null}
       {shown?.length === 0 ? (
         <p className="empty">{filter ? "No project has these words." : "No projects yet. Make the first one."}</p>
@@ -57,6 +69,47 @@ export function Projects() {
         <NewProject close={() => dialog.current?.close()} />
       </dialog>
     </section>
+  );
+}
+
+/** What one is asked to join. */
+function Invitations() {
+  const { data: list } = useQuery({
+    queryKey: ["received"],
+    queryFn: () => data(api.GET("/api/invitations")),
+    staleTime: 60_000,
+  });
+  const [, go] = useLocation();
+  const accept = async (id: number) => {
+    const params = { path: { invitation_id: id } };
+    const { project_id } = await data(api.POST("/api/invitations/{invitation_id}/accept", { params }));
+    await Promise.all([queries.invalidateQueries({ queryKey: ["received"] }), queries.invalidateQueries({ queryKey: ["projects"] })]);
+    go(`/projects/${project_id}`);
+  };
+  const decline = async (id: number) => {
+    await api.DELETE("/api/invitations/{invitation_id}", { params: { path: { invitation_id: id } } });
+    await queries.invalidateQueries({ queryKey: ["received"] });
+  };
+  if (!list || list.invitations.length === 0) return null;
+  return (
+    <ul className="rows part invitations" aria-label="Invitations">
+      {list.invitations.map((one) => (
+        <li key={one.id}>
+          <span className="grow">
+            <strong>{one.project_title}</strong>
+            <small>
+              {one.invited_by} invites you as {one.role}, {ago(one.created_at)}
+            </small>
+          </span>
+          <button type="button" className="quiet" onClick={() => void attempt(() => decline(one.id))}>
+            Decline
+          </button>
+          <button type="button" onClick={() => void attempt(() => accept(one.id))}>
+            Accept
+          </button>
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -35,7 +35,8 @@ function Results({ close }: { close: () => void }) {
   const enter = (one: Schemas["Found"] | undefined) => {
     if (!one) return;
     close();
-    go(`/projects/${one.project_id}${one.message_id ? `?message=${one.message_id}` : ""}`);
+    const inside = one.board_id ? `/boards/${one.board_id}` : one.message_id ? `?message=${one.message_id}` : "";
+    go(`/projects/${one.project_id}${inside}`);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -55,11 +56,11 @@ function Results({ close }: { close: () => void }) {
       <input
         type="search"
         role="combobox"
-        aria-label="Search projects and messages"
+        aria-label="Search projects, messages and boards"
         aria-expanded={results.length > 0}
         aria-controls="found"
         aria-activedescendant={results.length > 0 ? `found-${chosen}` : undefined}
-        placeholder="Search projects and messages"
+        placeholder="Search projects, messages and boards"
         value={text}
         maxLength={200}
         autoFocus
@@ -71,7 +72,7 @@ function Results({ close }: { close: () => void }) {
       <ul id="found" role="listbox" aria-label="Results" aria-busy={isFetching}>
         {results.map((one, index) => (
           <li
-            key={`${one.kind}:${one.message_id ?? one.project_id}`}
+            key={`${one.kind}:${one.message_id ?? one.board_id ?? one.project_id}`}
             id={`found-${index}`}
             role="option"
             aria-selected={index === chosen}
@@ -79,10 +80,16 @@ function Results({ close }: { close: () => void }) {
             onClick={() => enter(one)}
           >
             <span className="line">
-              <Marked segments={one.title} />
-              <small>{one.kind === "message" ? one.author?.name : "project"}</small>
+              <Marked segments={one.board_title ?? one.title} />
+              <small>{one.kind === "message" ? one.author?.name : one.kind}</small>
             </span>
             <span className="last">
+              {one.board_title ? (
+                <>
+                  <Marked segments={one.title} />
+                  {one.excerpt.length > 0 ? " · " : null}
+                </>
+              ) : null}
               <Marked segments={one.excerpt} />
             </span>
           </li>

@@ -1,6 +1,7 @@
 import { useEffect, useState, type ReactNode } from "react";
 import { Link } from "wouter";
 
+import { useChoice } from "../pulse/clicks";
 import { queries } from "../query";
 import { useConnection } from "../realtime/socket";
 import { signOut, type Account } from "../session";
@@ -8,6 +9,7 @@ import { Avatar } from "./avatar";
 import { openSearch } from "./palette";
 
 export function Shell({ account, children }: { account: Account; children: ReactNode }) {
+  const cache = useChoice();
   return (
     <div className="shell">
       <header className="bar">
@@ -19,6 +21,11 @@ export function Shell({ account, children }: { account: Account; children: React
           <span>Search</span>
           <kbd>{/Mac|iP/.test(navigator.platform) ? "⌘K" : "Ctrl K"}</kbd>
         </button>
+        {cache === "off" ? (
+          <Link href="/pulse" className="cache-off">
+            Cache off
+          </Link>
+        ) : null}
         <details className="menu">
           <summary aria-label={`Menu of ${account.name}`}>
             <Avatar id={`u${account.id}`} name={account.name} />
@@ -31,6 +38,11 @@ export function Shell({ account, children }: { account: Account; children: React
             <Link href="/account" role="menuitem">
               Account and devices
             </Link>
+            {account.operator ? (
+              <Link href="/pulse" role="menuitem">
+                Pulse
+              </Link>
+            ) : null}
             <button type="button" role="menuitem" className="quiet" onClick={() => void signOut()}>
               Sign out
             </button>

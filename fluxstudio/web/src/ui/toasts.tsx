@@ -28,6 +28,15 @@ export function tellProblem(error: unknown): void {
   tell(error instanceof Problem ? error.detail : "Something went wrong. Try again.");
 }
 
+/** Runs an action and tells its problem, if it has one. */
+export async function attempt(action: () => Promise<unknown>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    tellProblem(error);
+  }
+}
+
 function subscribe(listener: () => void): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);

@@ -9,7 +9,7 @@ from alembic import op
 from valtier.outbox import OutboxSchema
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 _ROLES = ("owner", "editor", "viewer")
 
