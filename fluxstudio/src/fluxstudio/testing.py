@@ -43,6 +43,7 @@ def settings_for(database_url: str, redis_url: str | None, **changes: Any) -> Se
         "pool_size": 4,
         "assets_url": "memory:",
         "web": False,
+        "response_cache": "all",  # the most there is to be wrong
         **changes,
     }
     return Settings(**given) if redis_url is None else Settings(redis_url=redis_url, **given)
