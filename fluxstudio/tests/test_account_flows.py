@@ -41,7 +41,9 @@ async def ada(database: Database) -> Person:
 def told(response: Any) -> tuple[object, ...]:
     """Returns all that an answer tells, but for what differs from one answer to the next anyway."""
     cookies = [re.sub(r"=[^;]+", "=", line, count=1) for line in response.headers.get_list("set-cookie")]
-    headers = {name: value for name, value in response.headers.items() if name != "set-cookie"}
+    headers = {
+        name: value for name, value in response.headers.items() if name not in {"set-cookie", "x-request-id"}
+    }
     return response.status_code, response.text, headers, cookies
 
 

@@ -54,7 +54,7 @@ async def test_all_workers_are_in_it_with_what_they_have_counted(
 ) -> None:
     await make_operator(database, world.ben)
     async with AsyncExitStack() as stack:
-        settings = settings_for(shared_database_url, valkey.url, pool_size=2)
+        settings = settings_for(shared_database_url, valkey.url, pool_size=2, response_cache="none")
         one, two = [await stack.enter_async_context(running(settings)) for _ in range(2)]
         for _ in range(5):
             await Caller(two, world.ada).get("/api/projects")

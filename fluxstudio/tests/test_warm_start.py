@@ -68,7 +68,7 @@ async def test_after_a_deploy_a_worker_is_ready_and_warm_and_everybody_sees_thei
     shared_database_url: str, valkey: EmbeddedValkey, world: World
 ) -> None:
     """All that is cached but searches is loaded again, also where Valkey has lost it; with the same tags and types."""
-    settings = settings_for(shared_database_url, valkey.url)
+    settings = settings_for(shared_database_url, valkey.url, response_cache="none")
     async with running(settings) as app:
         before = await read_all(app, world)
         await Caller(app, world.ada).get("/api/search?q=lighthouse")

@@ -139,7 +139,7 @@ asyncio.run(main())
 def test_every_module_that_needs_no_extra_can_be_imported(bare: Environment) -> None:
     code = """
 import importlib, pkgutil, valtier
-extras = ("valtier.socketio", "valtier.testing", "valtier.outbox.postgres", "valtier.sessions.postgres")
+extras = ("valtier.socketio", "valtier.top.", "valtier.testing", "valtier.tracing", "valtier.vitals.prometheus", "valtier.outbox.postgres", "valtier.sessions.postgres")
 for module in pkgutil.walk_packages(valtier.__path__, "valtier.", onerror=lambda name: None):
     if not module.name.startswith(extras) and not module.name.endswith("__main__"):
         try:

@@ -24,7 +24,14 @@ _INVALIDATING = {"invalidate", "invalidate_tags", "deliver", "drop_local"}
 
 
 CACHED = {"users", "projects", "members", "messages", "assets", "showcase_pages"}
-UNSEEN = {"update_password", "set_new_email", "set_totp_secret", "use_totp_step", "note_verified"}
+UNSEEN = {
+    "update_password",
+    "set_new_email",
+    "set_totp_secret",
+    "use_totp_step",
+    "reseal_totp_secret",
+    "note_verified",
+}
 """They change what no entry shows: secrets, what is not confirmed, and when something was."""
 _CHANGES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)")
 

@@ -48,8 +48,8 @@ class Project(msgspec.Struct):
     title: str = "A project"
 
 
-async def load_user() -> dict[str, object]:
-    return {"id": 42, "name": "Ada"}
+async def load_user(user_id: int = 42) -> dict[str, object]:
+    return {"id": user_id, "name": "Ada"}
 
 
 async def load_project(project_id: int) -> Project:

@@ -90,8 +90,11 @@ def bare_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture
 def guarded(valkey: EmbeddedValkey) -> Iterator[EmbeddedValkey]:
-    """The shared Valkey, whose users are removed again."""
+    """The shared Valkey with a limit of its memory, whose users are removed again."""
+    before = valkey.call("CONFIG", "GET", "maxmemory")[1]
+    valkey.call("CONFIG", "SET", "maxmemory", "256mb")
     yield valkey
+    valkey.call("CONFIG", "SET", "maxmemory", before.decode())
     valkey.call("ACL", "DELUSER", "valtier")
 
 

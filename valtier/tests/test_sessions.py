@@ -47,7 +47,7 @@ async def everything_stored(world: World) -> bytes:
     found: list[Any] = []
     if world.uses_valkey:
         keys: Any = world.valkey.call("KEYS", "valtier:s:*")
-        for key in keys:
+        for key in sorted(keys):
             found += [key, world.valkey.call("DUMP", key.decode())]
             if world.valkey.call("TYPE", key.decode()) == b"hash":
                 found.append(world.valkey.call("HGETALL", key.decode()))

@@ -201,8 +201,10 @@ class Projects:
         """Returns one of the user's projects as JSON."""
         role = await self.role(user_id, project_id)
         load = partial(load_project, self._pool, project_id, role)
-        key = keys.project(project_id, role)
-        body = await self._cache.get_or_set(key, keys.PROJECT_TTL_S, load, tags=(key,))
+        tags = (keys.project(project_id, role),)
+        body = await self._cache.get_or_set(
+            keys.project(project_id, role), keys.PROJECT_TTL_S, load, tags=tags
+        )
         return Made(body, keys.of_project(user_id, project_id))
 
     async def members_of(self, user_id: int, project_id: int) -> Made:

@@ -12,6 +12,7 @@ HIT_BEGIN, HIT_END = "\x02", "\x03"
 _MARKS = f"StartSel={HIT_BEGIN}, StopSel={HIT_END}"
 
 _QUERY = "websearch_to_tsquery('english', $2)"
+_BOARD = "board_search(b.title, b.folder, b.words)"  # as its index spells it
 _MINE = "ANY (ARRAY(SELECT project_id FROM members WHERE user_id = $1))"
 _ORDER = "rank DESC, message_id DESC NULLS FIRST, board_id DESC NULLS FIRST, project_id DESC"
 
@@ -33,9 +34,9 @@ _SEARCH = f"""
           WHERE m.project_id = {_MINE} AND m.search @@ {_QUERY}
           ORDER BY rank DESC, m.id DESC LIMIT $3)
         UNION ALL
-        (SELECT b.project_id, NULL, b.id, ts_rank(b.search, {_QUERY}) AS rank
+        (SELECT b.project_id, NULL, b.id, ts_rank({_BOARD}, {_QUERY}) AS rank
            FROM boards b
-          WHERE b.project_id = {_MINE} AND b.search @@ {_QUERY}
+          WHERE b.project_id = {_MINE} AND {_BOARD} @@ {_QUERY}
           ORDER BY rank DESC, b.id DESC LIMIT $3)
     ), best AS MATERIALIZED (
         SELECT * FROM found ORDER BY {_ORDER} LIMIT $3

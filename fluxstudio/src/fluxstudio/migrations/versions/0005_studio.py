@@ -6,20 +6,32 @@ Revises: 0004
 
 from alembic import op
 
+from fluxstudio.migrations.online import add_index
 from valtier.outbox import OutboxSchema
 
 revision = "0005"
 down_revision = "0004"
 
-_UPGRADE = (
-    "ALTER TABLE users ADD COLUMN operator boolean NOT NULL DEFAULT false",
-    "ALTER TABLE projects ADD COLUMN archived_at timestamptz",
+# In place of a generated column, for which the table would be rewritten while nobody can read it.
+_FUNCTION = """
+    CREATE OR REPLACE FUNCTION board_search(title text, folder text, words text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN setweight(to_tsvector('english', title), 'A')
+        || setweight(to_tsvector('english', translate(folder, '/', ' ')), 'B')
+        || setweight(to_tsvector('english', words), 'C')
+"""
+_COLUMNS = (
+    "ALTER TABLE users ADD COLUMN IF NOT EXISTS operator boolean NOT NULL DEFAULT false",
+    "ALTER TABLE projects ADD COLUMN IF NOT EXISTS archived_at timestamptz",
     # `folder` is a path such as Campaign/Print; `words` is what is written on the board, kept with each change of a text.
     """
-    ALTER TABLE boards
-        ADD COLUMN folder text NOT NULL DEFAULT '' CHECK (length(folder) <= 240),
-        ADD COLUMN words  text NOT NULL DEFAULT ''
+    ALTER TABLE boards ADD COLUMN IF NOT EXISTS folder text NOT NULL DEFAULT ''
     """,
+    """
+    ALTER TABLE boards ADD COLUMN IF NOT EXISTS words text NOT NULL DEFAULT ''
+    """,
+)
+_UPGRADE = (
     """
     UPDATE boards SET words = coalesce((
         SELECT left(string_agg(nullif(coalesce(data->>'originalText', data->>'text', data->>'name'), ''), E'\\n'
@@ -27,13 +39,6 @@ _UPGRADE = (
           FROM board_elements
          WHERE board_id = boards.id AND NOT is_deleted AND data->>'type' IN ('text', 'frame', 'magicframe')), '')
     """,
-    """
-    ALTER TABLE boards ADD COLUMN search tsvector GENERATED ALWAYS AS (
-        setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', translate(folder, '/', ' ')), 'B')
-        || setweight(to_tsvector('english', words), 'C')
-    ) STORED
-    """,
-    "CREATE INDEX boards_search ON boards USING gin (search)",
     # Of an address, whether or not it has an account: whoever proves that it is theirs may accept.
     """
     CREATE TABLE invitations (
@@ -51,6 +56,10 @@ _UPGRADE = (
 
 
 def upgrade() -> None:
+    with op.get_context().autocommit_block():  # in steps that may be there already: the table is in use
+        for statement in (*_COLUMNS, _FUNCTION):
+            op.execute(statement)
+        add_index("boards_search", "boards USING gin (board_search(title, folder, words))")
     for statement in _UPGRADE:
         op.execute(statement)
     for statement in OutboxSchema().watch("boards", tags=["lists"]):
@@ -61,6 +70,8 @@ def downgrade() -> None:
     for statement in OutboxSchema().unwatch("boards"):
         op.get_bind().exec_driver_sql(statement)
     op.execute("DROP TABLE invitations")
-    op.execute("ALTER TABLE boards DROP COLUMN search, DROP COLUMN words, DROP COLUMN folder")
+    op.execute("DROP INDEX boards_search")
+    op.execute("DROP FUNCTION board_search")
+    op.execute("ALTER TABLE boards DROP COLUMN words, DROP COLUMN folder")
     op.execute("ALTER TABLE projects DROP COLUMN archived_at")
     op.execute("ALTER TABLE users DROP COLUMN operator")
