@@ -313,7 +313,10 @@ async def test_two_processes_show_ones_own_writes_and_those_of_psql(
 ) -> None:
     """Each title is written by one worker and read at once from the other, which has kept what was before."""
     psql = await asyncpg.connect(shared_database_url)
-    workers = [StudioWorker(shared_database_url, valkey.url, API_LIMIT="100000/minute") for _ in range(2)]
+    workers = [
+        StudioWorker(shared_database_url, valkey.url, API_LIMIT="100000/minute", RESPONSE_CACHE="all")
+        for _ in range(2)
+    ]
     async with (
         workers[0],
         workers[1],

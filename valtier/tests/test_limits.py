@@ -122,7 +122,9 @@ async def test_req16_points_come_back(one: Tier, algorithm: str) -> None:
     while (refused := await limiter.hit("k")).allowed:
         pass
     assert 0 < refused.retry_after_s <= 2
-    await asyncio.sleep(refused.retry_after_s)  # the server's clock is no fake
+    await asyncio.sleep(
+        refused.retry_after_s + 0.02
+    )  # the server's clock is no fake, and a loop may wake a moment early
     assert (await limiter.hit("k")).allowed
 
 
