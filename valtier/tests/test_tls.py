@@ -80,7 +80,7 @@ async def test_users_of_an_access_list_sign_in_by_tls(
         assert f" user={user} ".encode() in await wire.call("CLIENT", "INFO")
 
 
-async def test_an_authority_that_is_not_trusted_is_refused(
+async def test_req42_an_authority_that_is_not_trusted_is_refused(
     redis70: EmbeddedRedis, certificates: Certificates
 ) -> None:
     for trust in ({"tls_ca": certificates.strange_ca}, {}):
@@ -117,7 +117,7 @@ async def test_the_name_goes_unchecked_by_an_explicit_switch_only_and_the_author
     assert "give the authority's file as tls_ca" in told
 
 
-async def test_verification_is_off_by_an_explicit_switch_only_and_warns_once(
+async def test_req42_verification_is_off_by_an_explicit_switch_only_and_warns_once(
     make_redis70: Callable[..., EmbeddedRedis], certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_redis70(identity=certificates.strange_server)
@@ -252,7 +252,7 @@ def test_an_encrypted_key_asks_for_its_password_here_and_not_on_the_terminal(
 # -- defaults ----------------------------------------------------------------------------------------------
 
 
-def test_certificate_and_host_name_are_verified_and_old_versions_refused_by_default() -> None:
+def test_req42_certificate_and_host_name_are_verified_and_old_versions_refused_by_default() -> None:
     context = Address.parse("rediss://h").ssl_context()
     assert context is not None
     assert context.check_hostname
