@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -192,3 +193,32 @@ async def test_a_pulse_that_comes_late_is_no_sign_of_deafness(own_valkey: Embedd
         await eventually(lambda: bus._beats == [None])
         assert bus.lag_s != before
         assert bus.deaf == 0
+
+
+async def test_a_worker_that_starts_learns_at_once_who_is_here(valkey: EmbeddedValkey) -> None:
+    async with (
+        Tier.from_url(valkey.url, local_bytes=0, deadline=1.0) as tier,
+        ValkeyManager(tier, beat="1h") as one,
+        ValkeyManager(tier, beat="1h") as two,
+    ):
+        one.initialize()
+        await eventually(lambda: one.snapshot().received >= 1)
+        two.initialize()
+        await eventually(lambda: one.snapshot().workers == two.snapshot().workers == 2)
+
+
+async def test_a_worker_that_stalled_does_not_take_the_others_for_dead(valkey: EmbeddedValkey) -> None:
+    """Silence is counted in own beats that came back: four of them, and none while nothing is heard."""
+    async with (
+        Tier.from_url(valkey.url, local_bytes=0, deadline=1.0) as tier,
+        ValkeyManager(tier, beat="50ms") as one,
+    ):
+        one.initialize()
+        bus: Any = one._bus
+        await eventually(lambda: one.snapshot().received >= 1)
+        bus.workers["0b"] = 0
+        time.sleep(0.5)  # noqa: ASYNC251 - the loop stands still for ten beats
+        assert "0b" in bus.live_workers()
+        before = one.snapshot().received
+        await eventually(lambda: "0b" not in bus.live_workers())
+        assert one.snapshot().received - before >= 4

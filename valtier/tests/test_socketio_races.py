@@ -131,6 +131,11 @@ async def test_a_question_to_a_room_ends_although_a_worker_died(
         for name, worker in (("ann", one), ("bob", two)):
             node.open(name, worker.url, auth={"rooms": ["r"]}, reconnection=False)
         await eventually(lambda: node.connects["ann"] and node.connects["bob"], 20)
+
+        async def both_known() -> bool:
+            return bool((await one.snapshot())["workers"] == 2)
+
+        await eventually(both_known)
         assert sorted(await one.do("ask_all", event="vote", data=None, room="r")) == ["ann", "bob"]
         two.kill()
         with pytest.raises(RuntimeError, match="TimeoutError"):

@@ -25,6 +25,7 @@ log = logging.getLogger("valtier")
 
 _LOOK_S = 0.05
 _DEAF_BEATS = 3  # so many intervals a pulse may take, and a worker may be silent
+_GREETING, _FIRST = 0, 1  # numbers of beats: an answer to a worker's first, and the first
 
 OnMessage = Callable[[BusMessage, str], None]
 """Told a message and who sent it; must not block."""
@@ -65,7 +66,7 @@ class Bus:
         self.received = 0
         self.locally = 0
         """Messages that this worker's clients got before the stream had them."""
-        self.workers: dict[str, float] = {}
+        self.workers: dict[str, int] = {}  # for how many beats each has been silent
         """When each worker was heard last, by this process's clock."""
         self._valkey = valkey
         self._on_message = on_message
@@ -174,7 +175,7 @@ class Bus:
             self._on_gap(count)
 
     def _tell(self, track: _Track, host: str, message: BusMessage) -> None:
-        self.workers[host] = time.monotonic()
+        self.workers[host] = 0
         if isinstance(message, Pulse):
             self._hear_pulse(track, host, message)
         else:
@@ -184,12 +185,29 @@ class Bus:
         if pulse.leaving:
             self.workers.pop(host, None)
             return
+        index = self._tracks.index(track)
         if host == self.host:
-            index = self._tracks.index(track)
+            if pulse.beat and not index:
+                self._count_silence()
             beat = self._beats[index]
             if beat is not None and beat[0] <= pulse.beat:
                 self.lag_s = time.monotonic() - beat[1]
                 self._beats[index] = None
+        elif pulse.beat == _FIRST and not index:  # who comes anew learns at once who is here
+            with contextlib.suppress(OutboxFullError):  # the next beat tells it
+                track.lane.put(Pulse(_GREETING))
+
+    def _count_silence(self) -> None:
+        """A beat of this worker has come back, and with it all that others had sent to the stream before.
+
+        Silence is counted in beats that were heard, not by the clock: a worker that stalls, or has lost Valkey, does not
+        take the others for dead.
+        """
+        for host, silent in list(self.workers.items()):
+            if host == self.host or silent < _DEAF_BEATS:
+                self.workers[host] = silent + 1
+            else:
+                del self.workers[host]
 
     def _serve_locally(self, track: _Track, older_than: float) -> None:
         """Tells this worker's own messages that were sent before a moment and have not come back, in order."""
@@ -232,9 +250,6 @@ class Bus:
 
     def live_workers(self) -> set[str]:
         """Returns who was heard of lately, this worker included."""
-        now = time.monotonic()
-        for host in [host for host, at in self.workers.items() if now - at > _DEAF_BEATS * self._beat_s]:
-            del self.workers[host]
         return {self.host, *self.workers}
 
     # -- watching ------------------------------------------------------------------------------------------
@@ -255,9 +270,9 @@ class Bus:
         for track in self._tracks:
             await track.reader.wait_primed(None)
             track.lane.start()  # not before: what this worker sends has to come back
-        beat = 0
+        beat = _FIRST
         while True:
-            beat += 1
+            told = False
             now = time.monotonic()
             for index, track in enumerate(self._tracks):
                 lane, open_beat = track.lane, self._beats[index]
@@ -267,6 +282,7 @@ class Bus:
                     with contextlib.suppress(OutboxFullError):
                         lane.put(Pulse(beat))
                         self._beats[index] = (beat, now)
+                        told = True
                 elif now - open_beat[1] >= _DEAF_BEATS * self._beat_s:
                     self.deaf += 1
                     self._beats[index] = None
@@ -274,6 +290,7 @@ class Bus:
                         "This process does not hear its own Socket.IO events: it reads on a new connection"
                     )
                     await track.reader.reconnect()
+            beat += told
             await asyncio.sleep(self._beat_s)
 
     # -- numbers -------------------------------------------------------------------------------------------
