@@ -25,8 +25,13 @@ PAGES = [
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 async def test_the_code_of_a_page_runs(
-    path: Path, own_valkey: EmbeddedValkey, shared_database_url: str, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    own_valkey: EmbeddedValkey,
+    shared_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where pages write files
     monkeypatch.setenv("REDIS_URL", own_valkey.url)
     monkeypatch.delenv("USE_REDIS", raising=False)
     async with world_of(path.name)(shared_database_url) as names:
