@@ -256,6 +256,7 @@ async def test_many_keys_and_tags_go_at_once(tier: Tier, valkey: EmbeddedValkey)
         b"\x02\x09" + bytes(38),
         Entry(Body(MSGPACK | ZSTD, b"not zstd"), fresh_until=1e10, stale_until=1e10).encode(),
     ],
+    ids=("empty", "byte", "flag", "first format", "no msgpack", "tags missing", "unknown codec", "no zstd"),
 )
 async def test_a_corrupt_entry_is_counted_treated_as_a_miss_and_replaced(tier: Tier, raw: bytes) -> None:
     load = Origin()
