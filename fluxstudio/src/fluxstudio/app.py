@@ -229,7 +229,13 @@ def _entrance(app: Application, studio: Studio, stack: AsyncExitStack) -> App:
         # What a client asks of caches does not count: answers are as new as their names, and nobody works PostgreSQL.
         # To ask whether a stale one still stands costs as much as a new one: it is not kept for that.
         kept = ResponseCache(
-            edge, studio.tier, tags=edge.lanes.names, request_directives=False, keep_stale="1s"
+            edge,
+            studio.tier,
+            tags=edge.lanes.names,
+            private="process",
+            local_ttl="5m",
+            request_directives=False,
+            keep_stale="1s",
         )
         stack.push_async_callback(kept.stop)
     gate = Gate(edge, studio.door, kept, app.counters, private=settings.response_cache == "all")

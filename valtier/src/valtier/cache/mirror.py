@@ -220,6 +220,10 @@ class Mirror:
         record = Record(key, entry.body, ask.type, ask.given, cells, until, ask.space.counters, entry.head)
         return record if self.local.put(record) else None
 
+    def keep_own(self, record: Record) -> bool:
+        """Keeps what was made in this process and lies nowhere else, for as long as its cells live. Returns whether it is."""
+        return self.keeps and all_alive(record.cells) and self.local.put(record)
+
     def keep_blindly(self, ask: Ask, body: Body, for_s: float) -> None:
         """Keeps what was loaded while Valkey is away; this process's own invalidations alone are obeyed."""
         if self._store is None:

@@ -23,7 +23,7 @@ log = logging.getLogger("valtier")
 Versions = tuple[bytes | None, ...]
 
 CHUNK = 1000  # names in one UNLINK
-_TAG_TTL_MS = 7 * 24 * 3600 * 1000
+TAG_TTL_MS = 7 * 24 * 3600 * 1000
 _TRIES = 5
 
 _TAKE_LEASE = Script.load(__package__, "take_lease.lua")
@@ -167,7 +167,7 @@ class Store:
     async def _create_version(self, tag: str) -> bytes:
         version = new_version()
         existing: bytes | None = await self.valkey.call(
-            "SET", self.name(tag_suffix(tag)), version, "NX", "GET", "PX", _TAG_TTL_MS
+            "SET", self.name(tag_suffix(tag)), version, "NX", "GET", "PX", TAG_TTL_MS
         )
         return version if existing is None else existing
 

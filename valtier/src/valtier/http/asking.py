@@ -31,6 +31,7 @@ from valtier.http.storing import Start, Storing
 log = logging.getLogger("valtier")
 
 _MOST_PASSES = 10_000
+_FOR_ONE = ("private", "credentials")  # reasons not to store
 _ERRORS = 500  # and above: such a status says nothing of the next answer
 
 under_way: ContextVar[frozenset[str]] = ContextVar("valtier_http_under_way", default=frozenset())
@@ -66,7 +67,12 @@ class Asking:
         error_retry_s: float,
         patience_s: float,
         outage_s: float,
+        shares_private: bool = True,
     ) -> None:
+        """`shares_private`: whether what is for one identity alone is kept in Valkey."""
+        self.on_private: Callable[[Request], None] | None = None
+        """Is told of a request whose answer is for its caller alone, where such are not kept in Valkey."""
+        self._shares_private = shares_private
         self.throttle = Throttle(now)
         self.fills: dict[str, Fill] = {}
         """The newest question for each key."""
@@ -140,6 +146,7 @@ class Asking:
             if exchange.verdict is Verdict.FAILED:
                 self.throttle.hold(fill.key, self._error_retry_s)
             if exchange.verdict is Verdict.REFUSE:
+                self.heed_refusal(request, exchange)
                 self._free(fill)
                 if claim is not None:
                     claim.spent = True
@@ -239,14 +246,22 @@ class Asking:
         else:
             await storing.mark(request, claim.right, claim.start, refused.reason)
 
-    def note_pass(self, request: Request, exchange: Exchange) -> None:
+    def heed_refusal(self, request: Request, exchange: Exchange) -> None:
+        """Takes note of an answer that is for its caller alone."""
+        refused = exchange.refused
+        if self.on_private is not None and refused is not None and refused.reason in _FOR_ONE:
+            self.on_private(request)
+
+    def note_pass(self, request: Request, exchange: Exchange, key: str | None = None) -> None:
+        """Remembers for a while that what lies under the key (the request's, if none is given) can't be stored."""
+        key = request.key if key is None else key
         if exchange.status >= _ERRORS or request.facts.bypass is not None:
             return
         if exchange.refused is not None and exchange.refused.lasting:
-            self._passes.pop(request.key, None)
+            self._passes.pop(key, None)
             if len(self._passes) >= _MOST_PASSES:
                 del self._passes[next(iter(self._passes))]
-            self._passes[request.key] = self._now() + self._pass_s
+            self._passes[key] = self._now() + self._pass_s
 
     def exchange(
         self,
@@ -261,8 +276,10 @@ class Asking:
         send: Send | None = None,
         stale: Stored | None = None,
         conditional: bool = False,
+        own: bool = False,
     ) -> Exchange:
-        identified = request.identity is not None
+        """Prepares one. `own`: what is for its caller alone is kept in this process."""
+        identified = request.identity is not None and (own or self._shares_private)
         brief = Brief(
             headers,
             decision,

@@ -1,7 +1,7 @@
 """ResponseCache: a shared HTTP cache as ASGI middleware.
 
 Read the modules in this order: `rules` (what the RFCs say, pure), `records` and `naming` (what lies in Valkey), `request`,
-`lookup`, `rights` and `storing`, `exchange` (one answer on its way), `fill`, `asking`, `serving`, `hits`, `flow`, `purging`, then this one.
+`lookup`, `rights` and `storing`, `exchange` (one answer on its way), `fill`, `asking`, `serving`, `hits`, `flow`, `own`, `purging`, then this one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -26,6 +26,7 @@ from valtier.http.flow import Flow
 from valtier.http.hits import Hits, Leaving, with_credentials
 from valtier.http.lookup import Lookup
 from valtier.http.naming import NAMESPACE
+from valtier.http.own import Own
 from valtier.http.purging import Purging
 from valtier.http.records import Stored
 from valtier.http.request import Request, raw_path
@@ -81,6 +82,7 @@ class ResponseCache:
         tags: TellTags | None = None,
         local: bool = True,
         local_ttl: Duration = 30.0,
+        private: Literal["valkey", "process"] = "valkey",
         pass_ttl: Duration = 10.0,
         collapse_timeout: Duration = 10.0,
         error_retry: Duration = 1.0,
@@ -100,6 +102,9 @@ class ResponseCache:
                 tags is not stored the first time. It is not asked for what this process keeps.
             local: whether this process keeps responses too.
             local_ttl: for how long at most, before Valkey is asked again.
+            private: where answers for one identity alone are kept. `process`: in the process that gave them, and nowhere
+                else; a miss then takes no lease, and no round trip but for tags that the process does not know. Any
+                process's invalidations count. An answer that names cache groups is not kept.
             pass_ttl: for how long nobody waits for another's answer after one could not be stored.
             collapse_timeout: how long anybody waits for another's answer before he asks himself.
             error_retry: while stale responses are served because the application fails, it is asked again after so long.
@@ -119,6 +124,8 @@ class ResponseCache:
                 options = Options(**fields)
             except TypeError as exc:
                 raise ConfigurationError(f"ResponseCache: {exc}. See valtier.http.Options") from exc
+        if private not in ("valkey", "process"):
+            raise ConfigurationError(f"private is 'valkey' or 'process', not {private!r}")
         self.app = app
         engine = tier.cache.engine
         now = self._now = engine.wall if clock is None else clock.wall
@@ -155,7 +162,21 @@ class ResponseCache:
             error_retry_s=seconds(error_retry, name="error_retry"),
             patience_s=patience_s,
             outage_s=0.0 if outage_ttl is None else seconds(outage_ttl, name="outage_ttl"),
+            shares_private=private == "valkey",
         )
+        self._own: Own | None = None
+        if private == "process" and engine.store is not None and keeps:
+            self._own = Own(
+                engine,
+                engine.store,
+                self._asking,
+                self._hits,
+                options,
+                space,
+                now=now,
+                local_s=seconds(local_ttl, name="local_ttl"),
+            )
+            self._asking.on_private = self._own.forget
         self._flow = Flow(
             self._asking,
             engine,
@@ -185,7 +206,11 @@ class ResponseCache:
             return
         request = self._open(scope, facts, identity)
         scope[_EARLY] = request
-        if request.record is None and facts.bypass is None and request.primary:
+        if self._own is not None and self._own.takes(request):
+            self._own.begin(request)
+            for wait in request.own_waits or ():
+                wait.add_done_callback(_heed)
+        elif request.record is None and facts.bypass is None and request.primary:
             request.looking = looking = self._lookup.begin(request)
             if looking is not None:
                 for wait in looking.waits:
@@ -234,6 +259,9 @@ class ResponseCache:
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
         """Answers a request to which there was no short way."""
+        if self._own is not None and self._own.takes(request):
+            await self._own.answer(request, receive, send)
+            return
         record = request.record
         if record is None:
             await self._flow.answer(request, None, receive, send)

@@ -155,6 +155,7 @@ class Flow:
 
         async def on_verdict(exchange: Exchange) -> None:
             if exchange.verdict is Verdict.REFUSE:
+                self._asking.heed_refusal(request, exchange)
                 if claim is None:
                     self._asking.note_pass(request, exchange)
                 elif (

@@ -35,16 +35,17 @@ class Hints:
         self.tags: dict[str, tuple[str, ...]] = {}
 
     def note_index(self, key: str, index: Index, now: float) -> None:
-        _put(self.indexes, key, (now + _HINT_S, index))
+        put_hint(self.indexes, key, (now + _HINT_S, index))
 
     def note_tags(self, key: str, tags: tuple[str, ...]) -> None:
         if tags:
-            _put(self.tags, key, tags)
+            put_hint(self.tags, key, tags)
         elif key in self.tags:
             del self.tags[key]
 
 
-def _put(table: dict[str, T], key: str, value: T) -> None:
+def put_hint(table: dict[str, T], key: str, value: T) -> None:
+    """Puts it into a table of what this process remembers; the oldest go."""
     table.pop(key, None)
     if len(table) >= _HINTS:
         del table[next(iter(table))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
 from urllib.parse import quote
 
 from valtier.asgi import Scope
@@ -39,7 +41,19 @@ class Request:
 
     __slots__ = (
         *("by_identity", "facts", "groups", "headers", "identity", "key", "looking", "names", "options"),
-        *("part", "part_key", "primary", "record", "scope", "told", "under_index", "uri_key", "_uri_tags"),
+        *(
+            "own_tags",
+            "own_waits",
+            "part",
+            "part_key",
+            "primary",
+            "record",
+            "scope",
+            "told",
+            "under_index",
+            "uri_key",
+            "_uri_tags",
+        ),
     )
 
     def __init__(
@@ -67,6 +81,8 @@ class Request:
         self.groups: tuple[str, ...] = ()
         self.record: LocalRecord | None = None
         self.looking: Looking | None = None
+        self.own_tags: tuple[str, ...] = ()
+        self.own_waits: list[asyncio.Future[Any]] | None = None  # None: nothing was asked for yet
         self.by_identity = False
 
     def follow(self, index: Index) -> None:
