@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from valtier.http.rules import (
     Action,
+    Forms,
     Options,
     StoredPolicy,
     answer,
@@ -342,3 +343,87 @@ def test_a_policy_survives_msgpack(response: list[tuple[bytes, bytes]]) -> None:
     if isinstance(policy, StoredPolicy):
         packed = msgspec.msgpack.encode(policy)
         assert msgspec.msgpack.decode(packed, type=StoredPolicy) == policy
+
+
+plain_lines = st.sampled_from(
+    [
+        (b"cache-control", b"private, no-cache"),
+        (b"cache-control", b"public, max-age=60, stale-while-revalidate=5"),
+        (b"cache-control", b'no-cache="etag", max-age=9, stale-if-error=3'),
+        (b"cache-control", b"no-store"),
+        (b"valtier-cache-control", b"private, max-age=30"),
+        (b"vary", b"accept"),
+        (b"vary", b"*"),
+        (b"cache-groups", b'"a"'),
+        (b"content-type", b"application/json"),
+        (b"etag", b'"a"'),
+        (b"etag", b'W/"b"'),
+        (b"etag", b"c"),
+        (b"cache-tag", b"x, y"),
+        (b"cache-tag", b"z"),
+        (b"content-length", b"5"),
+        (b"content-length", b"99999999999"),
+        (b"set-cookie", b"a=1"),
+        (b"date", format_date(NOW - 5)),
+        (b"age", b"7"),
+        (b"last-modified", format_date(NOW - 500)),
+        (b"expires", format_date(NOW + 500)),
+    ]
+)
+FORMS = Forms(OPTIONS)  # one for all examples: what one leaves must be right for the others
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(plain_lines, max_size=6) | responses,
+    st.sampled_from([200, 404, 500, 204, 206]),
+    st.booleans(),
+    st.booleans(),
+    st.floats(0, 1e6),
+    st.floats(-5, 100),
+    st.sampled_from([(), ((b"range", b"bytes=0-1"),), ((b"cache-control", b"no-store"),)]),
+)
+def test_a_response_judged_by_its_form_is_judged_as_if_it_were_the_first(
+    response: list[tuple[bytes, bytes]],
+    status: int,
+    signed_in: bool,
+    identified: bool,
+    offset: float,
+    delay: float,
+    more: tuple[tuple[bytes, bytes], ...],
+) -> None:
+    request = [(b"host", b"a"), *more, *([(b"cookie", b"a=1")] if signed_in else [])]
+    facts = read_request("GET", request, OPTIONS)
+    asked, came = NOW + offset, NOW + offset + delay
+    for _ in range(2):
+        policy, form = FORMS.judge(
+            facts, status, response, request_time=asked, response_time=came, identified=identified
+        )
+        assert policy == judge(
+            facts,
+            status,
+            response,
+            OPTIONS,
+            request_time=asked,
+            response_time=came,
+            identified=identified,
+        )
+        if form is not None:
+            assert form.storable(response, came) == storable_headers(response, OPTIONS, now=came)
+
+
+def test_forms_are_bounded_and_remember_no_long_fields() -> None:
+    forms = Forms(OPTIONS)
+    facts = read_request("GET", [(b"host", b"a")], OPTIONS)
+    for number_ in range(3000):
+        forms.judge(
+            facts,
+            200,
+            [(b"x-a", b"%d" % number_)],
+            request_time=NOW,
+            response_time=NOW,
+            identified=False,
+        )
+    assert len(forms._forms) <= 1000
+    long = [(b"x-a", b"a" * 5000)]
+    assert forms.judge(facts, 200, long, request_time=NOW, response_time=NOW, identified=False)[1] is None

@@ -25,7 +25,7 @@ from valtier.http.lookup import Lookup
 from valtier.http.records import Stored
 from valtier.http.request import Found, Request
 from valtier.http.rights import Right
-from valtier.http.rules import Action, Decision, Options
+from valtier.http.rules import Action, Decision, Options, Refused
 from valtier.http.storing import Start, Storing
 
 log = logging.getLogger("valtier")
@@ -67,11 +67,13 @@ class Asking:
         error_retry_s: float,
         patience_s: float,
         outage_s: float,
+        forms: rules.Forms,
         shares_private: bool = True,
     ) -> None:
         """`shares_private`: whether what is for one identity alone is kept in Valkey."""
         self.on_private: Callable[[Request], None] | None = None
         """Is told of a request whose answer is for its caller alone, where such are not kept in Valkey."""
+        self._forms = forms
         self._shares_private = shares_private
         self.throttle = Throttle(now)
         self.fills: dict[str, Fill] = {}
@@ -252,12 +254,14 @@ class Asking:
         if self.on_private is not None and refused is not None and refused.reason in _FOR_ONE:
             self.on_private(request)
 
-    def note_pass(self, request: Request, exchange: Exchange, key: str | None = None) -> None:
-        """Remembers for a while that what lies under the key (the request's, if none is given) can't be stored."""
-        key = request.key if key is None else key
-        if exchange.status >= _ERRORS or request.facts.bypass is not None:
-            return
-        if exchange.refused is not None and exchange.refused.lasting:
+    def note_pass(self, request: Request, exchange: Exchange) -> None:
+        """Remembers for a while that the request's answer can't be stored."""
+        if exchange.refused is not None and request.facts.bypass is None:
+            self.note_refusal(request.key, exchange.status, exchange.refused)
+
+    def note_refusal(self, key: str, status: int, refused: Refused) -> None:
+        """Remembers for a while that what would lie under a key can't be stored, if that will last."""
+        if refused.lasting and status < _ERRORS:
             self._passes.pop(key, None)
             if len(self._passes) >= _MOST_PASSES:
                 del self._passes[next(iter(self._passes))]
@@ -276,10 +280,8 @@ class Asking:
         send: Send | None = None,
         stale: Stored | None = None,
         conditional: bool = False,
-        own: bool = False,
     ) -> Exchange:
-        """Prepares one. `own`: what is for its caller alone is kept in this process."""
-        identified = request.identity is not None and (own or self._shares_private)
+        identified = request.identity is not None and self._shares_private
         brief = Brief(
             headers,
             decision,
@@ -295,6 +297,7 @@ class Asking:
             request.facts,
             brief,
             self._options,
+            self._forms,
             now=self._now,
             on_verdict=on_verdict,
             on_complete=on_complete,

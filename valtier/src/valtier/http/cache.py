@@ -135,6 +135,7 @@ class ResponseCache:
         reader: Reader | None = None
         if engine.store is not None:
             reader = Reader(engine.store, engine.mirror, order=engine.order, clock=engine.clock, wall=now)
+        forms = rules.Forms(options)
         self._options = options
         self._identify = identity
         self._tags = tags
@@ -162,16 +163,19 @@ class ResponseCache:
             error_retry_s=seconds(error_retry, name="error_retry"),
             patience_s=patience_s,
             outage_s=0.0 if outage_ttl is None else seconds(outage_ttl, name="outage_ttl"),
+            forms=forms,
             shares_private=private == "valkey",
         )
         self._own: Own | None = None
         if private == "process" and engine.store is not None and keeps:
             self._own = Own(
+                app,
                 engine,
                 engine.store,
                 self._asking,
                 self._hits,
                 options,
+                forms,
                 space,
                 now=now,
                 local_s=seconds(local_ttl, name="local_ttl"),

@@ -78,6 +78,7 @@ class Exchange:
         facts: rules.RequestFacts,
         brief: Brief,
         options: Options,
+        forms: rules.Forms,
         *,
         now: Callable[[], float],
         on_verdict: Callable[[Exchange], Awaitable[None]],
@@ -93,6 +94,7 @@ class Exchange:
             facts: what it says.
             brief: what this is about.
             options: the rules'.
+            forms: what was judged before.
             now: tells the time.
             on_verdict: told before the answer starts to leave.
             on_complete: told when all of an answer that may be stored is there, before its last part leaves.
@@ -114,6 +116,8 @@ class Exchange:
         self._scope = scope
         self._facts = facts
         self._options = options
+        self._forms = forms
+        self._form: rules.Form | None = None
         self._now = now
         self._on_verdict = on_verdict
         self._on_complete = on_complete
@@ -225,7 +229,7 @@ class Exchange:
                 return self._renew(stale, fields, now)
             if rules.serves_error(brief.decision, self.status, now):
                 return Verdict.FAILED
-        judged = self._judge(self.status, fields, now)
+        judged, self._form = self._judge(self.status, fields, now)
         if isinstance(judged, Refused):
             self.refused = judged
             return Verdict.REFUSE
@@ -237,7 +241,7 @@ class Exchange:
     def _renew(self, stale: Stored, fields: list[Header], now: float) -> Verdict:
         """Takes a 304 about the stored response (RFC 9111 §4.3.4)."""
         merged = rules.freshen(stale.policy, stale.headers, fields, now=now)
-        judged = self._judge(stale.policy.status, merged, now)
+        judged, _ = self._judge(stale.policy.status, merged, now)
         headers = tuple(rules.storable_headers(merged, self._options, now=now))
         if isinstance(judged, Refused):
             self.refused = judged
@@ -245,12 +249,13 @@ class Exchange:
         self.stored = Stored(judged, headers, stale.body)
         return Verdict.RENEWED
 
-    def _judge(self, status: int, fields: list[Header], now: float) -> StoredPolicy | Refused:
-        return rules.judge(
+    def _judge(
+        self, status: int, fields: list[Header], now: float
+    ) -> tuple[StoredPolicy | Refused, rules.Form | None]:
+        return self._forms.judge(
             self._facts,
             status,
             fields,
-            self._options,
             request_time=self.brief.request_time,
             response_time=now,
             identified=self.brief.identified,
@@ -322,7 +327,12 @@ class Exchange:
         if self.verdict is Verdict.STORE and self._policy is not None:
             if rules.complete(self.fields, self._size):
                 body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-                headers = rules.storable_headers(self.fields, self._options, now=self._now())
+                form, now = self._form, self._now()
+                headers = (
+                    rules.storable_headers(self.fields, self._options, now=now)
+                    if form is None
+                    else form.storable(self.fields, now)
+                )
                 self.stored = Stored(self._policy, tuple(headers), body)
             self._chunks.clear()
         await self._on_complete(self)

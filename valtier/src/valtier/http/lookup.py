@@ -21,6 +21,7 @@ from valtier.errors import ValkeyError
 from valtier.http.records import AnyRecord, Index, Stored
 from valtier.http.request import Found, Request
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _HINTS = 20_000
@@ -44,7 +45,7 @@ class Hints:
             del self.tags[key]
 
 
-def put_hint(table: dict[str, T], key: str, value: T) -> None:
+def put_hint(table: dict[K, T], key: K, value: T) -> None:
     """Puts it into a table of what this process remembers; the oldest go."""
     table.pop(key, None)
     if len(table) >= _HINTS:

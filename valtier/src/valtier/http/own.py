@@ -12,9 +12,9 @@ its tags are known before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from valtier.asgi import Message, Receive, Send
+from valtier.asgi import App, Header, Message, Receive, Send
 from valtier.cache.codec import RAW, Body
 from valtier.cache.engine import Engine
 from valtier.cache.entry import new_version
@@ -25,17 +25,15 @@ from valtier.cache.store import TAG_TTL_MS, Store, tag_suffix
 from valtier.errors import ValkeyError
 from valtier.http import naming, rules
 from valtier.http.asking import Asking
-from valtier.http.exchange import Exchange, Verdict
 from valtier.http.hits import Hits, Leaving
 from valtier.http.lookup import put_hint
 from valtier.http.records import AnyRecord, Index, Stored
 from valtier.http.request import Request
-from valtier.http.rules import Action, Decision, Options
+from valtier.http.rules import Action, Options
 from valtier.http.serving import send_stored
 from valtier.wire import Reply
 
 _MOST_TAGS = 200
-_FORWARD = Decision(Action.FORWARD, fwd="uri-miss")
 _PLAIN = rules.RequestFacts()
 _NOTHING = Body(RAW, b"")
 
@@ -45,16 +43,22 @@ class Own:
 
     def __init__(
         self,
+        app: App,
         engine: Engine,
         store: Store,
         asking: Asking,
         hits: Hits,
         options: Options,
+        forms: rules.Forms,
         space: Space,
         *,
         now: Callable[[], float],
         local_s: float,
     ) -> None:
+        self.options = options
+        self.forms = forms
+        self.now = now
+        self._app = app
         self._store = store
         self._mirror = engine.mirror
         self._removal = engine.removal
@@ -63,12 +67,12 @@ class Own:
         self._spaces = engine.spaces
         self._asking = asking
         self._hits = hits
-        self._options = options
         self._space = space
-        self._now = now
         self._local_s = local_s
         self._shared: dict[str, bool] = {}  # the URIs whose last answer was for everybody
-        self._tags: dict[str, tuple[str, ...]] = {}  # those of a URI's answers that were not told before
+        self._tags: dict[
+            tuple[str, tuple[str, ...]], tuple[str, ...]
+        ] = {}  # by URI and what was told of them
 
     def takes(self, request: Request) -> bool:
         """Whether a request goes this way: an identified GET, but for what is known to be for everybody."""
@@ -91,9 +95,10 @@ class Own:
         request.own_waits = waits
         if self._asking.passes(self._pass_key(request)):
             return
-        tags = self._tags.get(request.part_key)
+        tags = self._tags.get((request.part_key, request.told))
         if tags is None:
             tags = in_order((naming.uri_tag(request.primary), *request.told))
+            self._note_tags(request, tags)
         version_of = self._mirror.version_of
         unknown = [tag for tag in tags if not version_of(tag)]
         request.own_tags = tags
@@ -102,6 +107,9 @@ class Own:
                 waits += self._ask_for(tag)
         except ValkeyError as exc:
             self._spaces.note_error(self._space.counters, exc)
+
+    def _note_tags(self, request: Request, tags: tuple[str, ...]) -> None:
+        put_hint(self._tags, (request.part_key, request.told), tags)
 
     @staticmethod
     def _pass_key(request: Request) -> str:
@@ -142,80 +150,161 @@ class Own:
 
         No round trip where this process knows the tags' versions, else the one that `begin` has begun.
         """
-        self._space.counters.misses += 1
-        facts = request.facts
-        pass_key = self._pass_key(request)
-        passes = self._asking.passes(pass_key)
+        counters, facts = self._space.counters, request.facts
+        counters.misses += 1
+        passes = self._asking.passes(self._pass_key(request))
         cells = None if passes else await self._cells(request)
-        withheld = None if facts.plain or passes else _Withheld(send)
-
-        async def on_verdict(exchange: Exchange) -> None:
-            if exchange.verdict is Verdict.REFUSE:
-                if cells is not None:
-                    self._asking.note_pass(request, exchange, pass_key)
-                if withheld is not None:
-                    await withheld.let_go()
-
-        async def on_complete(exchange: Exchange) -> None:
-            if exchange.stored is not None and cells is not None:
-                self._keep(request, cells, exchange.stored)
-
-        exchange = self._asking.exchange(
-            request,
-            request.headers if withheld is None else rules.fill_headers(request.headers),
-            _FORWARD,
-            on_verdict,
-            on_complete,
-            receive=receive,
-            send=send if withheld is None else withheld,
-            stores=cells is not None,
-            own=True,
-        )
-        self._space.counters.loads += 1
+        scope, withheld = request.scope, None
+        if not (facts.plain or passes):
+            withheld = _Withheld(send)
+            scope = {**scope, "headers": rules.fill_headers(request.headers)}
+        answer = _Answer(self, request, cells, withheld or send, withheld)
+        counters.loads += 1
         try:
-            await exchange.run()
+            await self._app(scope, receive, answer.take)
         except Exception:
-            self._space.counters.load_errors += 1
+            counters.load_errors += 1
             raise
         if withheld is None or withheld.gone:
             return
-        if exchange.stored is None:
+        if answer.stored is None:
             await withheld.let_go()
             return
-        own = rules.cache_status(self._options, fwd="uri-miss", fwd_status=exchange.status, stored=True)
-        await send_stored(send, facts, exchange.stored, (own,), self._options)
+        own = rules.cache_status(self.options, fwd="uri-miss", fwd_status=answer.status, stored=True)
+        await send_stored(send, facts, answer.stored, (own,), self.options)
 
-    def _keep(self, request: Request, cells: tuple[Cell, ...], stored: Stored) -> None:
+    def note_refusal(self, request: Request, status: int, refused: rules.Refused) -> None:
+        """Remembers for a while that this caller's answer can't be kept."""
+        self._asking.note_refusal(self._pass_key(request), status, refused)
+
+    def keep(self, request: Request, cells: tuple[Cell, ...], stored: Stored) -> None:
+        """Keeps an answer, unless something speaks against it that only shows now."""
         policy = stored.policy
         if not policy.private:  # next time it is stored for everybody
             put_hint(self._shared, request.part_key, True)
             return
-        if (
-            policy.groups or len(policy.tags) > _MOST_TAGS
-        ):  # another process could not tell that they are meant
+        if policy.groups or len(policy.tags) > _MOST_TAGS:  # of those another process could not know
             return
-        tags: Sequence[str] = request.own_tags
+        tags = request.own_tags
         if not set(policy.tags).issubset(tags):
-            uri = naming.uri_tag(request.primary)
-            put_hint(self._tags, request.part_key, in_order((uri, *request.told, *policy.tags)))
+            self._note_tags(request, in_order((*tags, *policy.tags)))
             return
-        now = self._now()
+        now = self.now()
         quiet_s = min(self._local_s, policy.fresh_until - now)
-        decision = rules.reuse(policy, _PLAIN, now, self._options)
+        decision = rules.reuse(policy, _PLAIN, now, self.options)
         if quiet_s <= 0 or decision.action is not Action.SERVE or self._removal.owes("", tags):
             return
         request.follow(Index(policy.vary, True))
         until = self._monotonic() + quiet_s
-        record = Record(request.key, _NOTHING, AnyRecord, tuple(tags), cells, until, self._space.counters)
+        record = Record(request.key, _NOTHING, AnyRecord, tags, cells, until, self._space.counters)
         record.size += len(stored.body) + sum([len(name) + len(value) for name, value in stored.headers])
         record.value = stored
-        record.derived = Leaving.of(stored, decision, now, self._options)
+        record.derived = Leaving.of(stored, decision, now, self.options)
         if self._mirror.keep_own(record):
             self._hits.note(request)
 
     def forget(self, request: Request) -> None:
         """Notes that the URI's answers are for one caller each after all."""
         self._shared.pop(request.part_key, None)
+
+
+class _Answer:
+    """What the application sends: passed on as it comes, and collected for as long as it may be kept."""
+
+    __slots__ = (
+        *("_asked", "_cells", "_chunks", "_fields", "_form", "_own", "_policy", "_request", "_send", "_size"),
+        *("_withheld", "status", "stored"),
+    )
+
+    def __init__(
+        self,
+        own: Own,
+        request: Request,
+        cells: tuple[Cell, ...] | None,
+        send: Send,
+        withheld: _Withheld | None,
+    ) -> None:
+        self.status = 0
+        self.stored: Stored | None = None
+        """All of it, once it is there and may be kept."""
+        self._own = own
+        self._request = request
+        self._cells = cells
+        self._send = send
+        self._withheld = withheld
+        self._asked = own.now()
+        self._policy: rules.StoredPolicy | None = None
+        self._form: rules.Form | None = None
+        self._fields: list[Header] = []
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    async def take(self, message: Message) -> None:
+        """Takes a message of the application's."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            message = self._start(message)
+        elif kind != "http.response.body":  # trailers, or a file that the server sends
+            self._policy = None
+        elif self._policy is not None:
+            self._body(message)
+        if self._withheld is not None and self._policy is None and self.stored is None:
+            await self._withheld.let_go()
+        await self._send(message)
+
+    def _start(self, message: Message) -> Message:
+        own, options = self._own, self._own.options
+        self.status = status = message["status"]
+        self._fields = fields = [
+            (bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())
+        ]
+        detail: str | None = None
+        if self._cells is not None and not message.get("trailers"):
+            judged, self._form = own.forms.judge(
+                self._request.facts,
+                status,
+                fields,
+                request_time=self._asked,
+                response_time=own.now(),
+                identified=True,
+            )
+            if isinstance(judged, rules.Refused):
+                detail = judged.reason
+                own.note_refusal(self._request, status, judged)
+            else:
+                self._policy = judged
+        hidden = options.hidden_names
+        headers = [line for line in fields if line[0] not in hidden]
+        stored = self._policy is not None
+        headers.append(
+            rules.cache_status(options, fwd="uri-miss", fwd_status=status, stored=stored, detail=detail)
+        )
+        return {**message, "headers": headers}
+
+    def _body(self, message: Message) -> None:
+        chunk: bytes = message.get("body", b"")
+        self._size += len(chunk)
+        if self._size > self._own.options.max_body:
+            self._policy = None
+            self._chunks.clear()
+            return
+        self._chunks.append(bytes(chunk))
+        if not message.get("more_body"):
+            self._end()
+
+    def _end(self) -> None:
+        """Keeps it, before its last part leaves: who has read an answer to its end finds it."""
+        policy, self._policy = self._policy, None
+        if policy is None or self._cells is None or not rules.complete(self._fields, self._size):
+            return
+        chunks, form, now = self._chunks, self._form, self._own.now()
+        if form is None:
+            headers = rules.storable_headers(self._fields, self._own.options, now=now)
+        else:
+            headers = form.storable(self._fields, now)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self.stored = Stored(policy, tuple(headers), body)
+        self._own.keep(self._request, self._cells, self.stored)
 
 
 class _Withheld:

@@ -23,6 +23,7 @@ from valtier.http.rules.answer import Answer, answer
 from valtier.http.rules.conditional import fill_headers, not_modified, validation_headers
 from valtier.http.rules.directives import RequestDirectives
 from valtier.http.rules.fields import Header, Headers, combined
+from valtier.http.rules.forms import Form, Forms
 from valtier.http.rules.freshen import freshen, head_outdates, selects
 from valtier.http.rules.hop import end_to_end
 from valtier.http.rules.invalidation import Invalidation, invalidation
@@ -39,6 +40,8 @@ __all__ = [
     "Action",
     "Answer",
     "Decision",
+    "Form",
+    "Forms",
     "Header",
     "Headers",
     "Invalidation",

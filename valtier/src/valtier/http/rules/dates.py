@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import functools
 import re
 import time
 
@@ -52,7 +53,12 @@ def _unix(year: int, month: int, day: int, clock: list[bytes]) -> float | None:
 
 def format_date(unix: float) -> bytes:
     """Returns the IMF-fixdate of a time from 1970 to 9999; others become the nearest."""
-    moment = time.gmtime(int(max(0.0, min(unix, _LAST))))
+    return _written(int(max(0.0, min(unix, _LAST))))
+
+
+@functools.lru_cache(maxsize=16)
+def _written(unix: int) -> bytes:
+    moment = time.gmtime(unix)
     return (
         f"{_DAY_NAMES[moment.tm_wday]}, {moment.tm_mday:02} {_MONTH_NAMES[moment.tm_mon]} {moment.tm_year:04} "
         f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02} GMT"

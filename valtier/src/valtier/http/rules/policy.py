@@ -10,7 +10,7 @@ from valtier.http.rules import structured
 from valtier.http.rules.dates import parse_date
 from valtier.http.rules.directives import ResponseDirectives, response_directives
 from valtier.http.rules.fields import Header, Headers, combined, entity_tag, number, single
-from valtier.http.rules.freshness import Lifetime, date_value, initial_age, lifetime
+from valtier.http.rules.freshness import date_value, initial_age, lifetime
 from valtier.http.rules.options import Options
 from valtier.http.rules.request import RequestFacts
 from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
@@ -87,6 +87,25 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     """The next response will most likely not be stored either: mark the key (hit-for-miss), do not collapse."""
 
 
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What a response allows, without its times and validators: the same for all that say the same."""
+
+    status: int
+    lifetime: float
+    heuristic: bool
+    revalidate_s: float
+    error_s: float
+    private: bool
+    shareable: bool
+    no_cache: bool
+    must_revalidate: bool
+    immutable: bool
+    vary: tuple[bytes, ...]
+    groups: tuple[str, ...]
+    left_out: tuple[bytes, ...]
+    """The fields that are not stored (`unstored`)."""
+
+
 def judge(
     facts: RequestFacts,
     status: int,
@@ -104,6 +123,34 @@ def judge(
     the caller's to check (`complete`). Never raises.
     """
     fields = [(line[0], line[1]) for line in headers]
+    date = date_value(fields, response_time)
+    terms = terms_of(facts, status, fields, options, date, response_time, identified=identified)
+    if isinstance(terms, Refused):
+        return terms
+    last_modified = None if b"last-modified" in terms.left_out else single(fields, b"last-modified")
+    return stamp(
+        terms,
+        fields,
+        options,
+        age=initial_age(fields, date, request_time, response_time),
+        date=date,
+        response_time=response_time,
+        last_modified=last_modified,
+    )
+
+
+def terms_of(
+    facts: RequestFacts,
+    status: int,
+    fields: list[Header],
+    options: Options,
+    date: float,
+    response_time: float,
+    *,
+    identified: bool,
+) -> Terms | Refused:
+    """Returns what the response allows, or why it is not stored. Of the times, only what `Expires` and `Last-Modified` say
+    needs them."""
     if refused := _refused_by_request(facts, status):
         return refused
     directives = response_directives(fields, options.targeted_names)
@@ -117,29 +164,76 @@ def judge(
     private = directives.private or (facts.credentials and not shareable)
     if private and not identified:
         return Refused("private" if directives.private else "credentials")
-    date = date_value(fields, response_time)
     life = lifetime(directives, status, fields, date, response_time, options, private=private)
     if not (life.explicit or directives.public or directives.private or status in HEURISTIC):
         return Refused("status", lasting=status < 400)  # RFC 9111 §3, last item
-    age = initial_age(fields, date, request_time, response_time)
-    policy = _compile(
-        status,
-        fields,
-        directives,
-        life,
-        age,
-        date,
-        response_time,
-        vary,
-        options,
+    revalidate_s, error_s = _windows(directives, options, private=private)
+    return Terms(
+        status=status,
+        lifetime=life.seconds,
+        heuristic=life.heuristic,
+        revalidate_s=revalidate_s,
+        error_s=error_s,
         private=private,
-        shareable=shareable,
+        shareable=shareable or private,
+        no_cache=directives.no_cache,
+        must_revalidate=_forbids_stale(directives, private=private)
+        or _applicable_s_maxage(directives, private=private),
+        immutable=directives.immutable,
+        vary=vary,
+        groups=_groups(fields),
+        left_out=unstored(directives),
     )
-    useful = (
-        policy.validatable
-        or max(policy.serve_until, policy.revalidate_until, policy.error_until) > response_time
+
+
+def stamp(
+    terms: Terms,
+    fields: list[Header],
+    options: Options,
+    *,
+    age: float,
+    date: float,
+    response_time: float,
+    last_modified: bytes | None = None,
+) -> StoredPolicy | Refused:
+    """Returns the policy of one response with these terms: its times, validators and tags."""
+    fresh_until = response_time + terms.lifetime - age
+    revalidate_until = fresh_until + terms.revalidate_s if terms.revalidate_s else 0.0
+    error_until = fresh_until + terms.error_s if terms.error_s else 0.0
+    serve_until = 0.0 if terms.no_cache else fresh_until
+    etag = None if b"etag" in terms.left_out else entity_tag(single(fields, b"etag"))
+    modified = None if last_modified is None else parse_date(last_modified, response_time)
+    keep_until = max(fresh_until, revalidate_until, error_until)
+    if etag is not None or modified is not None:
+        keep_until = max(keep_until, max(fresh_until, response_time) + options.keep_stale_s)
+    elif max(serve_until, revalidate_until, error_until) <= response_time:
+        return Refused("no-freshness")
+    hidden = options.hidden_names
+    return StoredPolicy(
+        terms.status,
+        response_time,
+        age,
+        terms.lifetime,
+        fresh_until,
+        serve_until,
+        revalidate_until,
+        error_until,
+        keep_until,
+        terms.private,
+        terms.shareable,
+        terms.no_cache,
+        terms.must_revalidate,
+        terms.immutable,
+        terms.heuristic,
+        terms.vary,
+        etag,
+        last_modified if modified is not None else None,
+        date if modified is None else modified,
+        date,
+        terms.groups,
+        _tags(fields, options),
+        tuple([line for line in fields if line[0] in hidden]),
     )
-    return policy if useful else Refused("no-freshness")
 
 
 def _refused_by_request(facts: RequestFacts, status: int) -> Refused | None:
@@ -175,60 +269,6 @@ def _refused_by_response(
 
 def _cookies_go(directives: ResponseDirectives, options: Options) -> bool:
     return options.strip_set_cookie or b"set-cookie" in unstored(directives)
-
-
-def _compile(
-    status: int,
-    fields: list[Header],
-    directives: ResponseDirectives,
-    life: Lifetime,
-    age: float,
-    date: float,
-    response_time: float,
-    vary: tuple[bytes, ...],
-    options: Options,
-    *,
-    private: bool,
-    shareable: bool,
-) -> StoredPolicy:
-    fresh_until = response_time + life.seconds - age
-    revalidate_s, error_s = _windows(directives, options, private=private)
-    revalidate_until = fresh_until + revalidate_s if revalidate_s else 0.0
-    error_until = fresh_until + error_s if error_s else 0.0
-    left_out = unstored(directives)
-    etag = None if b"etag" in left_out else entity_tag(single(fields, b"etag"))
-    last_modified = None if b"last-modified" in left_out else single(fields, b"last-modified")
-    modified = None if last_modified is None else parse_date(last_modified, response_time)
-    validatable = etag is not None or modified is not None
-    keep_until = max(fresh_until, revalidate_until, error_until)
-    if validatable:
-        keep_until = max(keep_until, max(fresh_until, response_time) + options.keep_stale_s)
-    return StoredPolicy(
-        status=status,
-        response_time=response_time,
-        initial_age=age,
-        lifetime=life.seconds,
-        fresh_until=fresh_until,
-        serve_until=0.0 if directives.no_cache else fresh_until,
-        revalidate_until=revalidate_until,
-        error_until=error_until,
-        keep_until=keep_until,
-        private=private,
-        shareable=shareable or private,
-        no_cache=directives.no_cache,
-        must_revalidate=_forbids_stale(directives, private=private)
-        or _applicable_s_maxage(directives, private=private),
-        immutable=directives.immutable,
-        heuristic=life.heuristic,
-        vary=vary,
-        etag=etag,
-        last_modified=last_modified if modified is not None else None,
-        modified=date if modified is None else modified,
-        date=date,
-        groups=_groups(fields),
-        tags=_tags(fields, options),
-        hidden=tuple(line for line in fields if line[0] in options.hidden_names),
-    )
 
 
 def _forbids_stale(directives: ResponseDirectives, *, private: bool) -> bool:
