@@ -5,8 +5,9 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from valtier.asgi import Scope
+from valtier.cache.ask import in_order
 from valtier.cache.mirror import Record as LocalRecord
-from valtier.cache.reading import Looking, in_order
+from valtier.cache.reading import Looking
 from valtier.cache.store import Versions
 from valtier.http import naming, rules
 from valtier.http.records import Index, Record
