@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 from bench.cache.options import Lag
+from bench.common.figures import quantile
 from valtier import Tier
 
 _KEY = "lag:1"
@@ -38,15 +39,11 @@ def measure(url: str, invalidations: int) -> Lag:
     return Lag(
         processes=_PROCESSES,
         invalidations=invalidations,
-        called_p50_ms=_at(called, 0.5),
-        called_p99_ms=_at(called, 0.99),
+        called_p50_ms=quantile(called, 0.5) * 1000,
+        called_p99_ms=quantile(called, 0.99) * 1000,
         called_max_ms=max(called) * 1000,
-        acknowledged_p99_ms=max(0.0, _at(acknowledged, 0.99)),
+        acknowledged_p99_ms=max(0.0, quantile(acknowledged, 0.99) * 1000),
     )
-
-
-def _at(times_s: list[float], share: float) -> float:
-    return sorted(times_s)[min(len(times_s) - 1, int(len(times_s) * share))] * 1000
 
 
 async def _invalidate(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import msgspec
 
 from bench.cache.traces import HitRatio
-from bench.wire.results import Target
+from bench.common.figures import Figure
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 
-VALTIER = "valtier"
 CASHEWS = "cashews"
 
 
@@ -43,27 +43,6 @@ SHORT = Options(
 )
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One subject in one scenario: microseconds of wall time for each operation, round by round."""
-
-    scenario: str
-    subject: str
-    us_by_round: list[float]
-    cpu_us_by_round: list[float]
-
-    @property
-    def us(self) -> float:
-        return median(self.us_by_round)
-
-    @property
-    def cpu_us(self) -> float:
-        return median(self.cpu_us_by_round)
-
-    @property
-    def per_s(self) -> float:
-        return 1e6 / self.us
-
-
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
     """How long after an invalidation was called for, or acknowledged, another process still served the old value."""
 
@@ -87,21 +66,11 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """In the process."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     figures: list[Figure]
     lag: Lag
     sizes: list[Size]
     ratios: list[HitRatio]
     targets: list[Target]
-
-    def figure(self, scenario: str, subject: str) -> Figure | None:
-        for figure in self.figures:
-            if (figure.scenario, figure.subject) == (scenario, subject):
-                return figure
-        return None

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import TypeVar
 
 from bench.cache import subjects
-from bench.cache.options import VALTIER, Figure, Options
+from bench.cache.options import Options
 from bench.cache.subjects import (
     ALONE,
     BATCH,
@@ -25,39 +21,12 @@ from bench.cache.subjects import (
     SMALL,
     Subject,
 )
+from bench.common import VALTIER
+from bench.common.figures import Clocked, Figure
+from bench.common.turns import Tell, in_flight
 from valtier.embedded import EmbeddedValkey
 
-Tell = Callable[[str], None]
 _PER_BATCH = 100
-K = TypeVar("K")
-
-
-class Clocked:
-    """Collects how long operations took."""
-
-    def __init__(self) -> None:
-        self._wall: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._cpu: dict[tuple[str, str], list[float]] = defaultdict(list)
-
-    async def take(
-        self, scenario: str, subject: str, count: int, work: Callable[[], Awaitable[object]]
-    ) -> None:
-        gc.collect()
-        cpu, wall = time.process_time(), time.perf_counter()
-        await work()
-        self._wall[scenario, subject].append((time.perf_counter() - wall) / count * 1e6)
-        self._cpu[scenario, subject].append((time.process_time() - cpu) / count * 1e6)
-
-    def figures(self) -> list[Figure]:
-        return [
-            Figure(
-                scenario=scenario,
-                subject=subject,
-                us_by_round=times,
-                cpu_us_by_round=self._cpu[scenario, subject],
-            )
-            for (scenario, subject), times in self._wall.items()
-        ]
 
 
 async def measure(server: EmbeddedValkey, options: Options, tell: Tell) -> list[Figure]:
@@ -140,33 +109,23 @@ async def _remote(
     name: str, subject: Subject, clocked: Clocked, options: Options, keys: Sequence[str], number: int
 ) -> None:
     if (one := subject.one.get(REMOTE)) is not None:
-        await clocked.take(REMOTE, name, len(keys), lambda: _in_flight(one, keys, 100))
+        await clocked.take(REMOTE, name, len(keys), lambda: in_flight(one, keys, 100))
         few = keys[: max(100, len(keys) // 5)]
-        await clocked.take(ALONE, name, len(few), lambda: _in_flight(one, few, 1))
+        await clocked.take(ALONE, name, len(few), lambda: in_flight(one, few, 1))
     if (miss := subject.one.get(MISS)) is not None:
         new = [f"new:{name}:{number}:{at}" for at in range(options.keys // 2)]
-        await clocked.take(MISS, name, len(new), lambda: _in_flight(miss, new, 100))
+        await clocked.take(MISS, name, len(new), lambda: in_flight(miss, new, 100))
 
 
 async def _batches(name: str, subject: Subject, clocked: Clocked, keys: Sequence[str]) -> None:
     batches = [keys[begin : begin + _PER_BATCH] for begin in range(0, len(keys), _PER_BATCH)]
     for scenario, read in subject.many.items():
         if scenario == BATCH_LOCAL:
-            await _in_flight(read, batches, 1)
-        await clocked.take(scenario, name, len(batches), lambda read=read: _in_flight(read, batches, 1))  # type: ignore[misc]
+            await in_flight(read, batches, 1)
+        await clocked.take(scenario, name, len(batches), lambda read=read: in_flight(read, batches, 1))  # type: ignore[misc]
         if scenario == BATCH:
-            await clocked.take(BATCH_BUSY, name, len(batches), lambda read=read: _in_flight(read, batches, 8))  # type: ignore[misc]
+            await clocked.take(BATCH_BUSY, name, len(batches), lambda read=read: in_flight(read, batches, 8))  # type: ignore[misc]
 
 
 async def _all(one: subjects.One, keys: Sequence[str]) -> None:
-    await _in_flight(one, keys, 100)
-
-
-async def _in_flight(ask: Callable[[K], Awaitable[object]], keys: Sequence[K], count: int) -> None:
-    left = iter(keys)
-
-    async def worker() -> None:
-        for key in left:
-            await ask(key)
-
-    await asyncio.gather(*(worker() for _ in range(count)))
+    await in_flight(one, keys, 100)

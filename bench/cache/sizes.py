@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
 from collections.abc import Callable
 
 from bench.cache.options import Size
+from bench.common.memory import dataset_bytes, traced_bytes
 from valtier import Tier
 from valtier.embedded import EmbeddedValkey
 
@@ -21,14 +20,14 @@ async def measure(server: EmbeddedValkey) -> list[Size]:
         for tagged in (False, True):
             server.flush()
             async with Tier.from_url(server.url, deadline=5, prefix="v") as tier:
-                before = _used(server)
+                before = dataset_bytes(server)
                 local = await _fill(tier, size, tagged=tagged)
                 sizes.append(
                     Size(
                         subject="valtier",
                         value_bytes=size,
                         tagged=tagged,
-                        remote_bytes=(_used(server) - before) / _COUNT,
+                        remote_bytes=(dataset_bytes(server) - before) / _COUNT,
                         local_bytes=local,
                     )
                 )
@@ -47,15 +46,12 @@ async def _fill(tier: Tier, size: int, *, tagged: bool) -> float:
     for at in range(_COUNT):
         await tier.cache.get_or_set(f"k:{at}", 3600, loader(at), tags=tags)  # type: ignore[arg-type]
     tier.cache.drop_local()
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for at in range(_COUNT):
-        await tier.cache.get_or_set(f"k:{at}", 3600, loader(at), tags=tags)  # type: ignore[arg-type]
-    gc.collect()
-    taken = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    return taken / max(1, tier.cache.local["entries"])
+
+    async def fill() -> None:
+        for at in range(_COUNT):
+            await tier.cache.get_or_set(f"k:{at}", 3600, loader(at), tags=tags)  # type: ignore[arg-type]
+
+    return await traced_bytes(fill) / max(1, tier.cache.local["entries"])
 
 
 async def _peer_size(server: EmbeddedValkey, size: int) -> Size:
@@ -65,17 +61,9 @@ async def _peer_size(server: EmbeddedValkey, size: int) -> Size:
     cache = Cache()
     cache.setup(server.url)
     await cache.ping()
-    before = _used(server)
+    before = dataset_bytes(server)
     for at in range(_COUNT):
         await cache.set(f"k:{at}", f"{at:0{size}d}", expire=3600)
-    used = (_used(server) - before) / _COUNT
+    used = (dataset_bytes(server) - before) / _COUNT
     await cache.close()
     return Size(subject="cashews", value_bytes=size, tagged=False, remote_bytes=used, local_bytes=None)
-
-
-def _used(server: EmbeddedValkey) -> int:
-    info = server.call("INFO", "memory")
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    return next(
-        int(line.split(":")[1]) for line in text.splitlines() if line.startswith("used_memory_dataset:")
-    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.cache.options import CASHEWS, VALTIER, Figure, Lag
+from bench.cache.options import CASHEWS, Lag
 from bench.cache.subjects import BATCH, DECORATED, LOCAL_TEXT, REMOTE
 from bench.cache.traces import SHIFTING, HitRatio
-from bench.wire.results import Target
+from bench.common import VALTIER
+from bench.common.figures import Figure, find
+from bench.common.targets import Target, times_faster
 
 TIMES_LOCAL = 30.0
 DECORATED_US = 2.0
@@ -35,10 +37,6 @@ def judge(figures: Sequence[Figure], lag: Lag, ratios: Sequence[HitRatio]) -> li
     ]
 
 
-def _find(figures: Sequence[Figure], scenario: str, subject: str) -> Figure | None:
-    return next((f for f in figures if (f.scenario, f.subject) == (scenario, subject)), None)
-
-
 def _best_other(figures: Sequence[Figure], scenario: str) -> str:
     others = [f for f in figures if f.scenario == scenario and f.subject != VALTIER]
     return min(others, key=lambda f: f.us).subject if others else "nobody"
@@ -47,24 +45,16 @@ def _best_other(figures: Sequence[Figure], scenario: str) -> str:
 def _against(
     figures: Sequence[Figure], scenario: str, least: float, other: str, their_scenario: str | None = None
 ) -> Target:
-    name, limit = f"{scenario}, against {other}", f"≥ {least:g} ×"
-    if their_scenario is not None:
-        name += f"'s {their_scenario}"
-    ours, theirs = _find(figures, scenario, VALTIER), _find(figures, their_scenario or scenario, other)
-    if ours is None or theirs is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
-    ratio = theirs.us / ours.us
-    by_round = [b / a for a, b in zip(ours.us_by_round, theirs.us_by_round, strict=True)]
-    return Target(
-        name=name,
-        limit=limit,
-        measured=f"{ratio:.1f} × ({min(by_round):.1f}–{max(by_round):.1f}): {ours.us:.2f} to {theirs.us:.1f} µs",
-        met=ratio >= least,
+    return times_faster(
+        f"{scenario}, against {other}" + ("" if their_scenario is None else f"'s {their_scenario}"),
+        least,
+        find(figures, scenario, VALTIER),
+        find(figures, their_scenario or scenario, other),
     )
 
 
 def _below(figures: Sequence[Figure], scenario: str, most_us: float) -> Target:
-    ours = _find(figures, scenario, VALTIER)
+    ours = find(figures, scenario, VALTIER)
     limit = f"< {most_us:g} µs"
     if ours is None:
         return Target(name=scenario, limit=limit, measured="–", met=None)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
+from bench.common import command
 from bench.http.options import QUICK, SUBJECTS, BenchError, Options
 from bench.http.report import print_report, write_report
 from bench.http.run import run
@@ -17,7 +16,7 @@ from valtier.embedded import EmbeddedServerError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench and returns the exit status: 0 also when targets were missed, 1 when it could not be run."""
-    console = Console(width=None if Console().is_terminal else 150)
+    console = command.console()
     try:
         options = _options(_parser().parse_args(arguments)).checked()
         report = run(options, lambda text: console.print(text, style="dim", highlight=False, markup=False))

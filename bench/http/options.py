@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.common import BenchError as BenchError
+
 BARE, LOCAL, REMOTE, NOT_MODIFIED, SIGNED_IN = (
     "bare",
     "valtier, this process",
@@ -25,10 +27,6 @@ SUBJECTS = (
     *(HISHEL, SDK, CASHEWS, CACHEX, LITESTAR, NGINX),
 )
 PACKAGES = ("granian", "hishel", "fastapi-redis-sdk", "cashews", "fastapi-cachex", "litestar", "fastapi")
-
-
-class BenchError(Exception):
-    """The bench can't be run; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from statistics import median
 
 import msgspec
 
+from bench.common.report import BaseReport
+from bench.common.targets import Target, not_measured, spread
 from bench.http import options as o
 from bench.http.measures import Sample
 
@@ -38,27 +40,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise and what became of it."""
-
-    name: str
-    limit: str
-    measured: str
-    met: bool | None
-    """None: this run did not measure it."""
-
-    @property
-    def verdict(self) -> str:
-        return {True: "met", False: "FALLS SHORT", None: "not measured"}[self.met]
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     cells: list[Cell]
     notes: dict[str, str]
     """Subjects that were left out, and why."""
@@ -88,11 +72,10 @@ def _ratio(cells: Sequence[Cell], size: int, what: str, ours: str, theirs: str, 
     one, other = _find(cells, ours, size), _find(cells, theirs, size)
     name, limit = f"{what}, against {theirs}", f"≥ {least:g} of its requests a second"
     if one is None or other is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
+        return not_measured(name, limit)
     ratios = [a.seen.per_s / b.seen.per_s for a, b in zip(one.samples, other.samples, strict=False)]
     ratio = one.per_s / other.per_s
-    spread = f" ({min(ratios):.2f}–{max(ratios):.2f})" if len(ratios) > 1 else ""
-    measured = f"{ratio:.2f}{spread}: {one.per_s:,.0f} to {other.per_s:,.0f}"
+    measured = f"{ratio:.2f}{spread(ratios, 2)}: {one.per_s:,.0f} to {other.per_s:,.0f}"
     return Target(name=name, limit=limit, measured=measured, met=ratio >= least)
 
 
@@ -100,7 +83,7 @@ def _cost(cells: Sequence[Cell], size: int) -> Target:
     one, other = _find(cells, o.LOCAL, size), _find(cells, o.BARE, size)
     name, limit = "what a hit costs besides the bare server", "< 8 µs of CPU"
     if one is None or other is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
+        return not_measured(name, limit)
     cost = one.cpu_us - other.cpu_us
     measured = f"{cost:.1f} µs: {one.cpu_us:.1f} to {other.cpu_us:.1f}"
     return Target(name=name, limit=limit, measured=measured, met=cost < 8)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
+from bench.common.processes import play
+from bench.common.report import circumstances
+from bench.common.turns import Tell, rotated
 from bench.http import options as o
 from bench.http import signed_in
 from bench.http.measures import Job, Sample, Seen
 from bench.http.results import Cell, Report, judge
 from bench.http.serving import serve
-from bench.wire.machine import describe
 from valtier.embedded import EmbeddedValkey
 
-_ROOT = Path(__file__).parents[2]
 
-
-def run(options: o.Options, say: Callable[[str], None]) -> Report:
+def run(options: o.Options, say: Tell) -> Report:
     """Measures everything and returns the report. Raises BenchError when something can't be measured at all."""
     began = time.monotonic()
     samples: dict[tuple[str, int], list[Sample]] = {}
@@ -34,7 +29,7 @@ def run(options: o.Options, say: Callable[[str], None]) -> Report:
     ):
         for repeat in range(options.repeats):
             for size in options.sizes:
-                for subject in _turned(options.subjects, repeat):
+                for subject in rotated(options.subjects, repeat):
                     if subject in notes:
                         continue
                     valkey.flush()
@@ -50,26 +45,19 @@ def run(options: o.Options, say: Callable[[str], None]) -> Report:
                         f"{repeat + 1}/{options.repeats} {size:>6} B  {subject:<32} {seen.per_s:>9,.0f}/s  "
                         f"p99 {seen.p99_us / 1000:6.2f} ms  {sample.cpu_us:6.1f} µs  errors {seen.errors}"
                     )
+    parameters: dict[str, object] = {
+        "connections": options.connections,
+        "seconds": options.seconds,
+        "repeats": options.repeats,
+        "sizes": list(options.sizes),
+    }
     cells = [Cell.of(subject, size, found) for (subject, size), found in samples.items()]
     return Report(
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        machine=describe(o.PACKAGES),
-        parameters={
-            "connections": options.connections,
-            "seconds": options.seconds,
-            "repeats": options.repeats,
-            "sizes": list(options.sizes),
-        },
-        took_s=time.monotonic() - began,
+        **circumstances(parameters, o.PACKAGES, began),
         cells=cells,
         notes=notes,
         targets=judge(cells, options.sizes[0]),
     )
-
-
-def _turned(subjects: tuple[str, ...], by: int) -> tuple[str, ...]:
-    by %= len(subjects)
-    return subjects[by:] + subjects[:by]
 
 
 def _measure(subject: str, size: int, valkey: str, options: o.Options) -> Sample:
@@ -102,14 +90,5 @@ def _measure(subject: str, size: int, valkey: str, options: o.Options) -> Sample
 
 
 def _play(job: Job) -> Seen:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.http.loadgen"],
-        input=msgspec.json.encode(job),
-        capture_output=True,
-        cwd=_ROOT,
-        timeout=job.seconds + job.warm_up_s + 60,
-        check=False,
-    )
-    if done.returncode:
-        raise o.BenchError(f"the load failed: {done.stderr.decode(errors='replace')[-300:]}")
-    return msgspec.json.decode(done.stdout, type=Seen)
+    deadline_s = job.seconds + job.warm_up_s + 60
+    return play("bench.http.loadgen", job, Seen, what="the load", deadline_s=deadline_s)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-import datetime as dt
 import logging
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import uvloop
-from rich.console import Console
 
-from bench.cache.scenarios import Tell
+from bench.common import command
+from bench.common.report import circumstances, parameters
+from bench.common.turns import Tell
 from bench.limits import scenarios
 from bench.limits.options import SHORT, Options, Report
 from bench.limits.report import print_report, write_report
 from bench.limits.targets import judge
-from bench.wire import machine
 from valtier.embedded import EmbeddedValkey
 
 _PACKAGES = (
@@ -42,10 +39,7 @@ def run(options: Options, tell: Tell) -> Report:
     with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as server:
         figures, sizes = uvloop.run(scenarios.measure(server, options, tell))
     return Report(
-        date=dt.datetime.now(dt.UTC).date().isoformat(),
-        machine=machine.describe(_PACKAGES),
-        parameters=asdict(options) | {"out": None},
-        took_s=time.monotonic() - start,
+        **circumstances(parameters(options), _PACKAGES, start),
         figures=figures,
         sizes=sizes,
         targets=judge(figures),
@@ -54,30 +48,19 @@ def run(options: Options, tell: Tell) -> Report:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench and returns 0, also when targets were missed: that is a result."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.limits", description="valtier.limits and other limiters, in one run."
+    parser = command.parser(
+        "limits",
+        "valtier.limits and other limiters, in one run.",
+        short="under a minute",
+        rounds=Options.rounds,
     )
-    parser.add_argument("--short", action="store_true", help="a quick look, under a minute: short-limits.*")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"{Options.rounds}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=str(Options.out))
-    given = parser.parse_args(arguments)
-    options = SHORT if given.short else Options()
-    if given.rounds is not None:
-        if given.rounds < 1:
-            parser.error("--rounds has to be 1 or more")
-        options = replace(options, rounds=given.rounds)
-    if given.out is not None:
-        options = replace(options, out=given.out)
+    options = command.options(parser.parse_args(arguments), Options(), SHORT, parser)
     logging.getLogger("pyrate_limiter").setLevel(logging.CRITICAL)
-    console = Console(width=None if Console().is_terminal else 150)
+    console = command.console()
     with console.status("starting Valkey") as status:
         report = run(options, status.update)
     print_report(report, console)
-    for path in write_report(report, options.out, options.name):
-        console.print(f"Written: {path}", highlight=False, markup=False)
-    for target in report.targets:
-        if target.met is False:
-            console.print(f"FALLS SHORT: {target.name}: {target.measured} ({target.limit})", markup=False)
+    command.conclude(console, write_report(report, options.out, options.name), report.targets)
     return 0
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.cache.options import VALTIER, Figure
-from bench.wire.results import Target
-
-__all__ = ["SHORT", "VALTIER", "Figure", "Options", "Report", "Size"]
+from bench.common.figures import Figure
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +40,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     bytes: float
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     figures: list[Figure]
     sizes: list[Size]
     targets: list[Target]

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from bench.limits.options import VALTIER
+from bench.common import VALTIER
 from bench.limits.subjects import PLENTY, pyrate
 from valtier import RateLimit, Tier
 from valtier.embedded import EmbeddedValkey

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
-from bench.cache.scenarios import Clocked, Tell
+from bench.common.figures import Clocked, Figure
+from bench.common.turns import Tell, in_flight, rotated
 from bench.limits import requests, subjects
-from bench.limits.options import Figure, Options, Size
+from bench.limits.options import Options, Size
 from bench.limits.subjects import Hit, Subject
 from valtier.embedded import EmbeddedValkey
 
@@ -30,13 +31,12 @@ async def measure(server: EmbeddedValkey, options: Options, tell: Tell) -> tuple
         clocked = Clocked()
         for number in range(options.rounds + 1):
             tell("warming up" if not number else f"round {number} of {options.rounds}")
-            begin = number % len(everybody)
             into = clocked if number else Clocked()
-            for subject in (*everybody[begin:], *everybody[:begin]):
+            for subject in rotated(everybody, number):
                 await _decisions(subject, into, options, number)
             for name, ask in asked.items():
                 keys = _addresses(options.requests, options.addresses)
-                await into.take(REQUEST, name, len(keys), lambda ask=ask, keys=keys: _many(ask, keys, 16))  # type: ignore[misc]
+                await into.take(REQUEST, name, len(keys), lambda ask=ask, keys=keys: in_flight(ask, keys, 16))  # type: ignore[misc]
         tell("how much a key takes")
         sizes = [await _size(server, subject, options.sized) for subject in everybody]
         return clocked.figures(), sizes
@@ -67,25 +67,15 @@ def _addresses(count: int, different: int) -> list[str]:
     return [f"203.{at % different >> 8}.113.{at % different & 255}" for at in range(count)]
 
 
-async def _expect(hit: Hit, keys: Sequence[str], in_flight: int, expected: bool) -> None:
+async def _expect(hit: Hit, keys: Sequence[str], count: int, expected: bool) -> None:
     left = iter(keys)
 
-    async def worker() -> None:
+    async def worker() -> None:  # not by in_flight: a call more would be a part of each decision
         for key in left:
             if await hit(key) is not expected:
                 raise RuntimeError(f"{hit} decided wrongly")
 
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
-
-
-async def _many(ask: Callable[[str], Awaitable[None]], keys: Sequence[str], in_flight: int) -> None:
-    left = iter(keys)
-
-    async def worker() -> None:
-        for key in left:
-            await ask(key)
-
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
+    await asyncio.gather(*(worker() for _ in range(count)))
 
 
 async def _size(server: EmbeddedValkey, subject: Subject, count: int) -> Size:

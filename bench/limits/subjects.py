@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bench.limits.options import VALTIER
+from bench.common import VALTIER
 from valtier import Tier
 from valtier.embedded import EmbeddedValkey
 

@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from bench.common.turns import Tell
 from bench.realtime.options import Fault, Options
-from bench.realtime.scenarios import ROOM, Tell
+from bench.realtime.scenarios import ROOM
 from bench.realtime.servers import stage
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import FaultProxy

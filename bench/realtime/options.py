@@ -7,12 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.wire.options import BenchError
-from bench.wire.results import Target
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 
-__all__ = ["BenchError"]
-
-VALTIER = "valtier"
 STOCK = "python-socketio"
 NODE = "Node"
 
@@ -101,13 +98,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """From the fault's end to the next event that a client got from the other process; `None`: never."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     fanouts: list[Fanout]
     idles: list[Idle]
     storms: list[Storm]

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 
-from bench.realtime.options import NODE, STOCK, VALTIER, Fault, Report
-from bench.wire.report import draw, rows
-from bench.wire.tables import NOTHING_TO_TELL, Grid, digits
+from bench.common import VALTIER
+from bench.common.plots import picture, save
+from bench.common.report import show, versions, write
+from bench.common.tables import NOTHING_TO_TELL, Grid, digits, markdown, verdicts
+from bench.realtime.options import NODE, STOCK, Fault, Report
 
 _COLOURS = {VALTIER: "#0072B2", STOCK: "#D55E00", NODE: "#009E73"}
 _HOW = (
@@ -71,11 +72,7 @@ def grids(report: Report) -> Iterator[Grid]:
             for s in report.storms
         ],
     )
-    yield Grid(
-        title="Targets of valtier",
-        columns=("", "target", "measured", ""),
-        rows=[(target.name, target.limit, target.measured, target.verdict) for target in report.targets],
-    )
+    yield verdicts(report.targets)
 
 
 def _back(found: Fault) -> str:
@@ -86,40 +83,31 @@ def _back(found: Fault) -> str:
 
 def describe(report: Report) -> str:
     """How and on what it was measured."""
-    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     return (
         f"{report.date}, {report.took_s / 60:.1f} minutes; {report.parameters['clients']} clients in the room, medians of "
-        f"{report.parameters['rounds']} rounds in which the subjects take turns. {_HOW} {machine}. Servers, Valkey and "
+        f"{report.parameters['rounds']} rounds in which the subjects take turns. {_HOW} {versions(report)}. Servers, Valkey and "
         "clients share these cores."
     )
 
 
 def print_report(report: Report, console: Console) -> None:
-    for grid in grids(report):
-        console.print(draw(grid))
-        console.print()
-    console.print(describe(report), style="dim", highlight=False, markup=False)
+    """Prints the tables."""
+    show(grids(report), [describe(report)], console)
 
 
 def write_report(report: Report, folder: Path, name: str) -> list[Path]:
     """Writes `name`.json, `name`.md and `name`.png; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{end}" for end in ("json", "md", "png")]
-    paths[0].write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    parts = [f"**{grid.title}**\n\n{rows(grid)}" for grid in grids(report)]
-    parts += [f"![p99 of latency, and events lost by faults]({name}.png)", describe(report)]
-    paths[1].write_text("\n\n".join(parts) + "\n")
-    plot(report, paths[2])
-    return paths
+    parts = [
+        *map(markdown, grids(report)),
+        f"![p99 of latency, and events lost by faults]({name}.png)",
+        describe(report),
+    ]
+    return [*write(report, parts, folder, name), plot(report, folder / f"{name}.png")]
 
 
-def plot(report: Report, path: Path) -> None:
+def plot(report: Report, path: Path) -> Path:
     """Draws p99 by rate, and the share of events that each fault loses."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = picture(15, 6)
     latency, losses = figure.subplots(1, 2)
     subjects = list(dict.fromkeys(found.subject for found in report.fanouts))
     whats = list(dict.fromkeys(found.what for found in report.fanouts))
@@ -140,7 +128,7 @@ def plot(report: Report, path: Path) -> None:
     figure.suptitle(
         "Socket.IO on two processes: one Valkey, one run", x=0.01, ha="left", fontsize=14, fontweight="bold"
     )
-    figure.savefig(path)
+    return save(figure, path)
 
 
 def _bars(axes: Any, rows: list[str], subjects: list[str], values: dict[tuple[str, str], float]) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
+from bench.common.figures import quantile
+from bench.common.turns import Tell
 from bench.realtime.options import Fanout, Idle, Options, Storm
 from bench.realtime.servers import Process, stage
 from valtier.embedded import EmbeddedValkey
 
-Tell = Callable[[str], None]
 ROOM = "room"
 _SETTLE_S = 1.0
 
@@ -108,7 +109,7 @@ async def storms(
                     subject=subject,
                     clients=options.storm,
                     all_s=round(took_s, 2),
-                    p99_ms=_quantile(sorted(opened["took_ms"]), 0.99),
+                    p99_ms=quantile(opened["took_ms"], 0.99),
                     failed=opened["failed"],
                 )
             )
@@ -129,7 +130,7 @@ def _cpu_s(servers: Sequence[Process]) -> float:
 
 def _fanout(subject: str, what: str, rounds: list[_Round]) -> Fanout:
     def middle(share: float) -> float:
-        return median(_quantile(found.latencies_ms, share) for found in rounds)
+        return median(quantile(found.latencies_ms, share) for found in rounds)
 
     return Fanout(
         subject=subject,
@@ -137,12 +138,8 @@ def _fanout(subject: str, what: str, rounds: list[_Round]) -> Fanout:
         p50_ms=middle(0.5),
         p99_ms=middle(0.99),
         max_ms=median(found.latencies_ms[-1] if found.latencies_ms else 0.0 for found in rounds),
-        p99_by_round=[_quantile(found.latencies_ms, 0.99) for found in rounds],
+        p99_by_round=[quantile(found.latencies_ms, 0.99) for found in rounds],
         expected=sum(found.expected for found in rounds),
         got=sum(found.got for found in rounds),
         cpu_us=round(median(found.cpu_us for found in rounds), 1),
     )
-
-
-def _quantile(values: list[float], share: float) -> float:
-    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0

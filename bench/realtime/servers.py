@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,7 +17,9 @@ from typing import Any, Self
 
 import aiohttp
 
-from bench.realtime.options import NODE, BenchError
+from bench.common import BenchError
+from bench.realtime.options import NODE
+from valtier.embedded import free_port
 
 _ROOT = Path(__file__).parents[2]
 _NODE = Path(__file__).parent / "node"
@@ -30,7 +31,7 @@ class Process:
     """One server."""
 
     def __init__(self, kind: str, valkey_url: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.pid = 0
         self._environ = os.environ | {"BENCH_KIND": kind, "BENCH_VALKEY": valkey_url}
         granian = [str(Path(sys.executable).with_name("granian")), "--interface", "asgi", "--factory"]
@@ -142,10 +143,3 @@ def install_node() -> bool:
         )
         return done.returncode == 0
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.realtime.options import STOCK, VALTIER, Fanout, Fault, Idle, Storm
-from bench.wire.results import Target
+from bench.common import VALTIER
+from bench.common.targets import Target, not_measured
+from bench.realtime.options import STOCK, Fanout, Fault, Idle, Storm
 
 FAST_MS = 40.0
 CURSORS_MS = 70.0
@@ -32,7 +33,7 @@ def _against_stock(fanouts: Sequence[Fanout], what: str) -> Target:
     ours, theirs = _find(fanouts, what, VALTIER), _find(fanouts, what, STOCK)
     name, limit = f"{what}, p99", f"≤ {STOCK}'s"
     if ours is None or theirs is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
+        return not_measured(name, limit)
     measured = f"{ours.p99_ms:.1f} ms to {theirs.p99_ms:.1f} ms"
     return Target(name=name, limit=limit, measured=measured, met=ours.p99_ms <= theirs.p99_ms)
 
@@ -41,7 +42,7 @@ def _below(fanouts: Sequence[Fanout], what: str, most_ms: float) -> Target:
     ours = _find(fanouts, what, VALTIER)
     name, limit = f"{what}, p99", f"< {most_ms:g} ms"
     if ours is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
+        return not_measured(name, limit)
     return Target(name=name, limit=limit, measured=f"{ours.p99_ms:.1f} ms", met=ours.p99_ms < most_ms)
 
 

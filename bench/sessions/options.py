@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from bench.cache.options import Figure
-from bench.wire.results import Target
+from bench.common import VALTIER
+from bench.common.figures import Figure
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 
-VALTIER = "valtier"
-REMOTE = "valtier, nothing kept in the process"
-DURABLE = "valtier, durable"
+REMOTE = f"{VALTIER}, nothing kept in the process"
+DURABLE = f"{VALTIER}, durable"
 PEER = "starsessions"
 
 LOAD = "load a session, 100 in flight"
@@ -65,22 +66,10 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.us_by_round) - min(self.bare_us_by_round)
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     figures: list[Figure]
     added: list[Added]
     sizes: list[Size]
     targets: list[Target]
-
-    def figure(self, scenario: str, subject: str) -> Figure | None:
-        return find(self.figures, scenario, subject)
-
-
-def find(figures: list[Figure], scenario: str, subject: str) -> Figure | None:
-    """The figure of one subject in one scenario."""
-    return next((f for f in figures if (f.scenario, f.subject) == (scenario, subject)), None)

@@ -6,14 +6,15 @@ import asyncio
 import gc
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import TypeVar
 
 import asyncpg
 
-from bench.cache.options import Figure
-from bench.cache.scenarios import Clocked
+from bench.common import VALTIER
+from bench.common.figures import Clocked, Figure
+from bench.common.memory import dataset_bytes, traced_bytes
+from bench.common.turns import Tell, in_flight, rotated
 from bench.sessions import subjects
 from bench.sessions.options import (
     ADDED,
@@ -24,7 +25,6 @@ from bench.sessions.options import (
     PEER,
     REMOTE,
     REQUEST,
-    VALTIER,
     WRITE,
     Added,
     Options,
@@ -35,10 +35,8 @@ from valtier import SessionSchema
 from valtier.asgi import App
 from valtier.embedded import EmbeddedValkey
 
-Tell = Callable[[str], None]
 _IN_FLIGHT = 100
 _SIZE_SAMPLES = 2_000
-K = TypeVar("K")
 
 
 async def prepare(database_url: str) -> None:
@@ -66,18 +64,13 @@ async def measure(
         for number in range(options.rounds + 1):
             warming = number == 0
             tell("warming up" if warming else f"round {number} of {options.rounds}")
-            for name in _rotate(list(everybody), number):
+            for name in rotated(list(everybody), number):
                 await _round(name, everybody[name], Clocked() if warming else clocked, options)
             bare, full = await _added(everybody[VALTIER], options)
             if not warming:
                 added.bare_us_by_round.append(bare)
                 added.us_by_round.append(full)
         return clocked.figures(), [added]
-
-
-def _rotate(names: list[str], by: int) -> list[str]:
-    by %= len(names)
-    return names[by:] + names[:by]
 
 
 async def _round(name: str, subject: Subject, clocked: Clocked, options: Options) -> None:
@@ -136,9 +129,9 @@ async def sizes(server: EmbeddedValkey) -> list[Size]:
         for name, subject in everybody.items():
             server.flush()
             await subject.load(await subject.create(0))
-            before = _used(server)
+            before = dataset_bytes(server)
             tokens = [await subject.create(at) for at in range(_SIZE_SAMPLES)]
-            remote = (_used(server) - before) / len(tokens)
+            remote = (dataset_bytes(server) - before) / len(tokens)
             local: float | None = None
             if name == VALTIER:
                 local = await _local_size(subject, tokens)
@@ -147,31 +140,4 @@ async def sizes(server: EmbeddedValkey) -> list[Size]:
 
 
 async def _local_size(subject: Subject, tokens: Sequence[str]) -> float:
-    import tracemalloc
-
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    await in_flight(subject.load, tokens, _IN_FLIGHT)
-    gc.collect()
-    taken = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    return taken / len(tokens)
-
-
-def _used(server: EmbeddedValkey) -> int:
-    info = server.call("INFO", "memory")
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    return next(
-        int(line.split(":")[1]) for line in text.splitlines() if line.startswith("used_memory_dataset:")
-    )
-
-
-async def in_flight(ask: Callable[[K], Awaitable[object]], keys: Sequence[K], count: int) -> None:
-    left = iter(keys)
-
-    async def worker() -> None:
-        for key in left:
-            await ask(key)
-
-    await asyncio.gather(*(worker() for _ in range(count)))
+    return await traced_bytes(lambda: in_flight(subject.load, tokens, _IN_FLIGHT)) / len(tokens)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bench.cache.options import Figure
-from bench.sessions.options import LOAD, PEER, VALTIER, Added, find
-from bench.wire.results import Target
+from bench.common import VALTIER
+from bench.common.figures import Figure, find
+from bench.common.targets import Target, times_faster
+from bench.sessions.options import LOAD, PEER, Added
 
 TIMES_PEER = 8.0
 ADDED_US = 15.0
@@ -27,15 +28,5 @@ def judge(figures: list[Figure], added: list[Added]) -> list[Target]:
 
 
 def _against_peer(figures: list[Figure], subject: str) -> Target:
-    name, limit = f"{LOAD}: {subject}, against {PEER}", f"≥ {TIMES_PEER:g} ×"
     ours, theirs = find(figures, LOAD, subject), find(figures, LOAD, PEER)
-    if ours is None or theirs is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
-    ratio = theirs.us / ours.us
-    by_round = [b / a for a, b in zip(ours.us_by_round, theirs.us_by_round, strict=True)]
-    return Target(
-        name=name,
-        limit=limit,
-        measured=f"{ratio:.1f} × ({min(by_round):.1f}–{max(by_round):.1f}): {ours.us:.2f} to {theirs.us:.1f} µs",
-        met=ratio >= TIMES_PEER,
-    )
+    return times_faster(f"{LOAD}: {subject}, against {PEER}", TIMES_PEER, ours, theirs)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
+from bench.common import VALTIER, BenchError, command
 from bench.staleness.options import SHORT, Options
 from bench.staleness.peers import SUBJECTS
 from bench.staleness.report import print_report, write_report
 from bench.staleness.run import run
-from bench.wire.options import VALTIER, BenchError
 from valtier.embedded import EmbeddedServerError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the checker and returns the exit status: 0, or 1 when valtier violated a rule or it could not be run."""
-    console = Console(width=None if Console().is_terminal else 150)
+    console = command.console()
     given = _parser().parse_args(arguments)
     try:
         options = _options(given).checked()
@@ -84,25 +81,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> Options:
-    wanted = {
-        "subjects": given.only and tuple(name.strip() for name in given.only.split(",")),
-        "operations": given.ops,
-        "peer_operations": given.peer_ops,
-        "seconds": given.seconds,
-        "peer_seconds": given.peer_seconds,
-        "processes": given.processes,
-        "tasks": given.tasks,
-        "keys": given.keys,
-        "tags": given.tags,
-        "seed": given.seed,
-        "pause_s": given.pause,
-        "faults": False if given.no_faults else None,
-        "local_lag_ms": given.local_lag,
-        "harmed_lag_ms": given.harmed_lag,
-        "out": given.out,
-        "name": given.name,
-    }
-    return replace(SHORT if given.short else Options(), **{k: v for k, v in wanted.items() if v is not None})
+    return command.changed(
+        SHORT if given.short else Options(),
+        subjects=given.only and tuple(name.strip() for name in given.only.split(",")),
+        operations=given.ops,
+        peer_operations=given.peer_ops,
+        seconds=given.seconds,
+        peer_seconds=given.peer_seconds,
+        processes=given.processes,
+        tasks=given.tasks,
+        keys=given.keys,
+        tags=given.tags,
+        seed=given.seed,
+        pause_s=given.pause,
+        faults=False if given.no_faults else None,
+        local_lag_ms=given.local_lag,
+        harmed_lag_ms=given.harmed_lag,
+        out=given.out,
+        name=given.name,
+    )
 
 
 if __name__ == "__main__":

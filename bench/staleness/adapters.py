@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import valtier
+from bench.common import VALTIER
 from bench.staleness.keys import Key
-from bench.wire.options import VALTIER
 
 TTL_S = 600
 """Longer than any run, so that no stale entry goes away by itself."""

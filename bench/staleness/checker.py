@@ -307,11 +307,6 @@ class _Seen:
             self.reads.append(read)
 
 
-def quantile(lags: Sequence[int], share: float) -> int:
-    """The nearest rank of sorted lags, in nanoseconds; 0 where there are none."""
-    return lags[min(len(lags) - 1, int(share * len(lags)))] if lags else 0
-
-
 def beyond(lags: Sequence[int], limit_ns: int) -> int:
     """How many of the sorted lags are longer than that."""
     return len(lags) - bisect_left(lags, limit_ns + 1)

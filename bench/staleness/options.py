@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.common import VALTIER, BenchError
 from bench.staleness.adapters import NAIVE
 from bench.staleness.peers import SUBJECTS
-from bench.wire.options import VALTIER, BenchError
 
 
 @dataclass(frozen=True, kw_only=True)

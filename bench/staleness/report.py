@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
+from bench.common.report import show, versions, write
+from bench.common.tables import NOTHING_TO_TELL, Grid, markdown
 from bench.staleness.checker import Rule
 from bench.staleness.results import LAG_LIMITS_MS, Lags, Outcome, Report
-from bench.wire.report import draw, rows
-from bench.wire.tables import NOTHING_TO_TELL, Grid
 
 _RULES = {
     Rule.INVALIDATED: "R1: older than what was invalidated",
@@ -126,11 +125,9 @@ def describe(report: Report) -> list[str]:
 
 
 def _describe_machine(report: Report) -> str:
-    machine = report.machine
     return (
-        f"{report.date}, {report.took_s / 60:.1f} minutes. "
-        + ", ".join(f"{name} {version}" for name, version in machine.items())
-        + ". Servers, proxies and processes share these cores."
+        f"{report.date}, {report.took_s / 60:.1f} minutes. {versions(report)}. "
+        "Servers, proxies and processes share these cores."
     )
 
 
@@ -139,30 +136,19 @@ def print_report(report: Report, console: Console) -> None:
     for outcome in report.outcomes:
         for example in outcome.examples:
             console.print(f"{outcome.name}: {example}\n", highlight=False, markup=False, soft_wrap=True)
-    for grid in grids(report):
-        console.print(draw(grid))
-        console.print()
-    for text in describe(report):
-        console.print(text, style="dim", highlight=False, markup=False)
+    show(grids(report), describe(report), console)
 
 
-def to_markdown(report: Report) -> str:
-    """The tables; the first violations folded away."""
-    parts = [f"**{grid.title}**\n\n{rows(grid)}" for grid in grids(report)]
-    parts += ["\n".join(f"- {text}" for text in describe(report))]
-    parts += [_folded(outcome) for outcome in report.outcomes if outcome.examples]
-    return "\n\n".join(parts) + "\n"
+def write_report(report: Report, folder: Path, name: str) -> list[Path]:
+    """Writes `name`.json and `name`.md, the first violations folded away; returns their paths."""
+    parts = [
+        *map(markdown, grids(report)),
+        "\n".join(f"- {text}" for text in describe(report)),
+        *(_folded(outcome) for outcome in report.outcomes if outcome.examples),
+    ]
+    return write(report, parts, folder, name)
 
 
 def _folded(outcome: Outcome) -> str:
     examples = "\n\n".join(outcome.examples)
     return f"<details><summary>The first violations of {outcome.name}</summary>\n\n```\n{examples}\n```\n\n</details>"
-
-
-def write_report(report: Report, folder: Path, name: str) -> list[Path]:
-    """Writes `name`.json and `name`.md; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    as_json, as_markdown = folder / f"{name}.json", folder / f"{name}.md"
-    as_json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    as_markdown.write_text(to_markdown(report))
-    return [as_json, as_markdown]

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bench.staleness.checker import Rule, Verdict, beyond, quantile
+from bench.common.figures import quantile
+from bench.common.report import BaseReport
+from bench.staleness.checker import Rule, Verdict, beyond
 from bench.staleness.history import OPERATIONS, Kind, Via
 from bench.staleness.supervisor import Run
 
@@ -122,13 +124,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return sum(violations.count for violations in self.violations)
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     outcomes: list[Outcome]
 
     def outcome(self, name: str) -> Outcome | None:

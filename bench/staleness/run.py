@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import tempfile
 import time
 from dataclasses import asdict
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import uvloop
 
+from bench.common.report import circumstances
+from bench.common.turns import Tell
 from bench.staleness.checker import Allowance, check
 from bench.staleness.evidence import tell as tell_violations
 from bench.staleness.history import histories
@@ -17,8 +18,7 @@ from bench.staleness.keys import make_keys
 from bench.staleness.options import Options
 from bench.staleness.peers import SUBJECTS
 from bench.staleness.results import Outcome, Report
-from bench.staleness.supervisor import Supervisor, Tell
-from bench.wire import machine
+from bench.staleness.supervisor import Supervisor
 from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
 from valtier.testing import POSTGRES_SETTINGS, VALKEY_SETTINGS
 
@@ -39,10 +39,7 @@ def run(options: Options, tell: Tell) -> Report:
             ]
     packages = dict.fromkeys(package for name in options.subjects for package in SUBJECTS[name].packages)
     return Report(
-        date=dt.datetime.now(dt.UTC).date().isoformat(),
-        machine=machine.describe(packages),
-        parameters=asdict(options) | {"out": str(options.out)},
-        took_s=time.monotonic() - start,
+        **circumstances(asdict(options) | {"out": str(options.out)}, packages, start),
         outcomes=outcomes,
     )
 

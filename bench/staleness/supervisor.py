@@ -7,12 +7,13 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from bench.common import BenchError
+from bench.common.turns import Tell
 from bench.staleness.checker import Harm, leftovers
 from bench.staleness.faults import Fault, FaultKind, schedule
 from bench.staleness.history import Progress, histories
@@ -20,7 +21,6 @@ from bench.staleness.keys import make_keys
 from bench.staleness.options import Options
 from bench.staleness.orders import Answer, Job, Order, OrderKind
 from bench.staleness.origin import FIRST_VERSION, create_rows, current_versions
-from bench.wire.options import BenchError
 from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
 from valtier.testing import FaultProxy
 
@@ -31,8 +31,6 @@ _LOOK_EVERY_S = 0.1
 _HEALS_WITHIN_S = 1.0
 """After the last fault, before everything has to come to rest."""
 _LINES = 15
-
-Tell = Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)

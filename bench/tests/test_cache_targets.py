@@ -6,11 +6,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench.cache.options import Figure, Lag, Report, Size
+from bench.cache.options import Lag, Report, Size
 from bench.cache.report import print_report, write_report
 from bench.cache.subjects import BATCH, DECORATED, LOCAL_TEXT, REMOTE
 from bench.cache.targets import judge
 from bench.cache.traces import HitRatio, hit_ratios
+from bench.common.figures import Figure
 
 LAG = Lag(
     processes=3,

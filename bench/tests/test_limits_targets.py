@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.limits.options import VALTIER, Figure
+from bench.common import VALTIER
+from bench.common.figures import Figure
 from bench.limits.scenarios import BLOCKED, DECISION
 from bench.limits.targets import judge
 

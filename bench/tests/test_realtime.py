@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from bench.common import VALTIER
 from bench.realtime.faults import _judge
 from bench.realtime.link import Link
-from bench.realtime.options import STOCK, VALTIER, Fanout, Fault, Idle, Report, Storm
+from bench.realtime.options import STOCK, Fanout, Fault, Idle, Report, Storm
 from bench.realtime.report import grids, write_report
 from bench.realtime.targets import judge
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench.cache.options import Figure
+from bench.common import VALTIER
+from bench.common.figures import Figure
 from bench.sessions import __main__
-from bench.sessions.options import ADDED, LOAD, PEER, VALTIER, Added, Options, Report
+from bench.sessions.options import ADDED, LOAD, PEER, Added, Options, Report
 from bench.sessions.report import write_report
 from bench.sessions.targets import judge
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.staleness.checker import Harm, Rule, Verdict, beyond, check, leftovers, quantile
+from bench.common.figures import quantile
+from bench.staleness.checker import Harm, Rule, Verdict, beyond, check, leftovers
 from bench.staleness.history import Kind, Record, Via
 from bench.staleness.keys import NO_VERSION, make_keys, pack, unpack
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.common import VALTIER
 from bench.staleness.adapters import NAIVE
 from bench.staleness.checker import Rule
 from bench.staleness.results import Outcome, Report
-from bench.wire.options import VALTIER
 
 ROOT = Path(__file__).parents[2]
 

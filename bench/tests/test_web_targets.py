@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.web.options import Found, Frames, Latency, Visit, Weight, quantile
+from bench.common.figures import quantile
+from bench.web.options import Found, Frames, Latency, Visit, Weight
 from bench.web.targets import judge
 
 

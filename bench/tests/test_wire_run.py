@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.common import BenchError
 from bench.wire.clients import Server
 from bench.wire.load import ClosedLoop, Tally
-from bench.wire.options import CLIENTS, NOTHING, BenchError, Operation, Options
+from bench.wire.options import CLIENTS, NOTHING, Operation, Options
 from bench.wire.paced import OpenLoop
 from bench.wire.results import Report
 from bench.wire.run import jobs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.common import BenchError
 from bench.wire.measures import Closed, Faults, Latency, Memory, Sample, quantile, slope, summarise
-from bench.wire.options import BenchError, Operation, Options, parse_numbers, parse_operations, patience_s
+from bench.wire.options import Operation, Options, parse_numbers, parse_operations, patience_s
 from bench.wire.results import Cell, ClientResult
 from bench.wire.targets import judge
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import datetime as dt
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
-from rich.console import Console
 
+from bench.common import command
+from bench.common.report import circumstances, parameters
+from bench.common.turns import Tell
 from bench.warming import traffic
 from bench.warming.options import EVENTS, SHORT, Course, Options, Report
 from bench.warming.report import judge, print_report, write_report
-from bench.wire import machine
 from valtier.embedded import EmbeddedPostgres, EmbeddedValkey
 
 _PACKAGES = ("asyncpg", "hiredis", "msgspec")
 
 
-def run(options: Options, tell: Callable[[str], None]) -> Report:
+def run(options: Options, tell: Tell) -> Report:
     """Measures everything."""
     start = time.monotonic()
     courses: list[Course] = []
@@ -38,10 +36,7 @@ def run(options: Options, tell: Callable[[str], None]) -> Report:
                 tell(f"round {number + 1} of {options.rounds}: {event}")
                 courses += uvloop.run(traffic.measure(valkey, postgres.url, options, event, seed=number))
     return Report(
-        date=dt.datetime.now(dt.UTC).date().isoformat(),
-        machine=machine.describe(_PACKAGES),
-        parameters=asdict(options) | {"out": None},
-        took_s=time.monotonic() - start,
+        **circumstances(parameters(options), _PACKAGES, start),
         courses=courses,
         targets=judge(courses),
     )
@@ -49,30 +44,18 @@ def run(options: Options, tell: Callable[[str], None]) -> Report:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench and returns 0, also when targets were missed: that is a result."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.warming",
-        description="The first minute after a deploy and after a flush, cold and warmed.",
+    parser = command.parser(
+        "warming",
+        "The first minute after a deploy and after a flush, cold and warmed.",
+        short="under a minute",
+        rounds=Options.rounds,
     )
-    parser.add_argument("--short", action="store_true", help="a quick look, under a minute: short-warming.*")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"{Options.rounds}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=str(Options.out))
-    given = parser.parse_args(arguments)
-    options = SHORT if given.short else Options()
-    if given.rounds is not None:
-        if given.rounds < 1:
-            parser.error("--rounds has to be 1 or more")
-        options = replace(options, rounds=given.rounds)
-    if given.out is not None:
-        options = replace(options, out=given.out)
-    console = Console(width=None if Console().is_terminal else 150)
+    options = command.options(parser.parse_args(arguments), Options(), SHORT, parser)
+    console = command.console()
     with console.status("starting PostgreSQL and Valkey") as status:
         report = run(options, status.update)
     print_report(report, console)
-    for path in write_report(report, options.out, options.name):
-        console.print(f"Written: {path}", highlight=False, markup=False)
-    for target in report.targets:
-        if target.met is False:
-            console.print(f"FALLS SHORT: {target.name}: {target.measured} ({target.limit})", markup=False)
+    command.conclude(console, write_report(report, options.out, options.name), report.targets)
     return 0
 
 

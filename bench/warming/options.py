@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.wire.results import Target
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 
 DEPLOY, FLUSH = "deploy", "flush"
 COLD, WARMED = "cold", "warmed"
@@ -77,13 +78,9 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
         return sum(second.hits for second in some) / reads if reads else 0.0
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     courses: list[Course]
     targets: list[Target]
 

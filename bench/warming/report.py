@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
-import msgspec
 from rich.console import Console
 
+from bench.common.figures import middle
+from bench.common.plots import picture, save
+from bench.common.report import show, versions, write
+from bench.common.tables import NOTHING_TO_TELL, Grid, digits, markdown, verdicts
+from bench.common.targets import Target
 from bench.warming.options import COLD, EVENTS, WARMED, Course, Report
-from bench.wire.report import draw, rows
-from bench.wire.results import Target
-from bench.wire.tables import NOTHING_TO_TELL, Grid, digits
 
 _NOISE_MS = 0.5
 _COLOURS = {COLD: "#B0B0B0", WARMED: "#0072B2"}
-
-
-def middle(courses: Sequence[Course], value: Callable[[Course], float]) -> float:
-    """The median of the rounds."""
-    return median(value(course) for course in courses)
 
 
 def judge(courses: Sequence[Course]) -> list[Target]:
@@ -70,8 +66,7 @@ def grids(report: Report) -> Iterator[Grid]:
             ),
             rows=[_row(start, courses) for start in (COLD, WARMED) if (courses := report.of(event, start))],
         )
-    targets = [(target.name, target.limit, target.measured, target.verdict) for target in report.targets]
-    yield Grid(title="Targets", columns=("", "target", "measured", ""), rows=targets)
+    yield verdicts(report.targets, "Targets")
 
 
 def _row(start: str, courses: Sequence[Course]) -> tuple[str, ...]:
@@ -106,42 +101,33 @@ def _p99(course: Course) -> float:
 def describe(report: Report) -> str:
     """How and on what it was measured."""
     given = report.parameters
-    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     return (
         f"{report.date}, {report.took_s / 60:.1f} minutes; medians of {given['rounds']} round(s). {given['per_second']} reads "
         f"a second (Poisson) of {given['keys']:,} keys by Zipf's law ({given['alpha']}), {given['before_s']:g} s before and "
         f"{given['after_s']:g} s after; a load takes PostgreSQL 5 to 10 ms, {given['pool']} connections. Warming: top "
         f"{given['top']}, {given['concurrency']} at once, before the first read. A read hits if nobody loads for it. "
-        f"{machine}. All of it shares these cores."
+        f"{versions(report)}. All of it shares these cores."
     )
 
 
 def print_report(report: Report, console: Console) -> None:
-    for grid in grids(report):
-        console.print(draw(grid))
-        console.print()
-    console.print(describe(report), style="dim", highlight=False, markup=False)
+    """Prints the tables."""
+    show(grids(report), [describe(report)], console)
 
 
 def write_report(report: Report, folder: Path, name: str) -> list[Path]:
     """Writes `name`.json, `name`.md and `name`.png; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{end}" for end in ("json", "md", "png")]
-    paths[0].write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    parts = [f"**{grid.title}**\n\n{rows(grid)}" for grid in grids(report)]
-    parts += [f"![Hit rate and p95, second by second]({name}.png)", describe(report)]
-    paths[1].write_text("\n\n".join(parts) + "\n")
-    plot(report, paths[2])
-    return paths
+    parts = [
+        *map(markdown, grids(report)),
+        f"![Hit rate and p95, second by second]({name}.png)",
+        describe(report),
+    ]
+    return [*write(report, parts, folder, name), plot(report, folder / f"{name}.png")]
 
 
-def plot(report: Report, path: Path) -> None:
+def plot(report: Report, path: Path) -> Path:
     """Draws hit rate and p95 second by second, cold and warmed, the mean of the rounds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 6.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = picture(12, 6.5)
     panels: Any = figure.subplots(2, len(EVENTS), sharex=True)
     for column, (event, meaning) in enumerate(EVENTS.items()):
         for start, colour in _COLOURS.items():
@@ -165,4 +151,4 @@ def plot(report: Report, path: Path) -> None:
             panels[row, column].spines[["top", "right"]].set_visible(False)
             panels[row, column].legend(fontsize=9, frameon=False)
             panels[row, column].tick_params(labelsize=8)
-    figure.savefig(path)
+    return save(figure, path)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.wire.results import Target
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +87,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     chromium: str
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     found: Found
     targets: list[Target]
-
-
-def quantile(values: list[float], share: float) -> float:
-    """Returns a quantile by the nearest rank; 0 of nothing."""
-    if not values:
-        return 0.0
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
-from bench.web.options import Report, quantile
-from bench.wire.report import draw, rows
-from bench.wire.tables import Grid, digits
+from bench.common.figures import quantile
+from bench.common.report import show, versions, write
+from bench.common.tables import Grid, digits, markdown, verdicts
+from bench.web.options import Report
 
 _HOW = (
     "Debian's Chromium, headless, drawing with the CPU; two workers of FluxStudio under Granian, PostgreSQL, Valkey and the "
@@ -80,31 +80,19 @@ def grids(report: Report) -> Iterator[Grid]:
             for latency in found.latencies
         ],
     )
-    yield Grid(
-        title="Targets",
-        columns=("", "target", "measured", ""),
-        rows=[(target.name, target.limit, target.measured, target.verdict) for target in report.targets],
-    )
+    yield verdicts(report.targets, "Targets")
 
 
 def describe(report: Report) -> str:
     """How and on what it was measured."""
-    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
-    return f"{report.date}, {report.took_s / 60:.1f} minutes. {_HOW} {report.found.chromium}, {machine}."
+    return f"{report.date}, {report.took_s / 60:.1f} minutes. {_HOW} {report.found.chromium}, {versions(report)}."
 
 
 def print_report(report: Report, console: Console) -> None:
-    for grid in grids(report):
-        console.print(draw(grid))
-        console.print()
-    console.print(describe(report), style="dim", highlight=False, markup=False)
+    """Prints the tables."""
+    show(grids(report), [describe(report)], console)
 
 
 def write_report(report: Report, folder: Path, name: str) -> list[Path]:
     """Writes `name`.json and `name`.md; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{end}" for end in ("json", "md")]
-    paths[0].write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    parts = [f"**{grid.title}**\n\n{rows(grid)}" for grid in grids(report)]
-    paths[1].write_text("\n\n".join([*parts, describe(report)]) + "\n")
-    return paths
+    return write(report, [*map(markdown, grids(report)), describe(report)], folder, name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bench.web.options import Found, quantile
-from bench.wire.results import Target
+from bench.common.figures import quantile
+from bench.common.targets import Target
+from bench.web.options import Found
 
 WARM_MS = 300.0
 FIRST_KB = 150.0

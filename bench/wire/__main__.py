@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
-from bench.wire.options import CLIENTS, QUICK, BenchError, Operation, Options, parse_numbers, parse_operations
-from bench.wire.plot import draw
+from bench.common import BenchError, command
+from bench.wire.options import CLIENTS, QUICK, Operation, Options, parse_numbers, parse_operations
 from bench.wire.report import print_report, write_report
 from bench.wire.run import run
 from valtier.embedded import EmbeddedServerError
@@ -19,7 +16,7 @@ from valtier.embedded import EmbeddedServerError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench and returns the exit status: 0 also when targets were missed, 1 when it could not be run."""
-    console = Console(width=None if Console().is_terminal else 150)
+    console = command.console()
     given = _parser().parse_args(arguments)
     try:
         options = _options(given).checked()
@@ -31,9 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     console.print(what, highlight=False, markup=False)
 
             report = run(options, tell)
-        plot = f"{options.name}.png"
-        written = write_report(report, options.out, options.name, plot=plot)
-        draw(report, options.out / plot)
+        written = write_report(report, options.out, options.name)
         print_report(report, console)
     except (BenchError, EmbeddedServerError) as exc:
         console.print(f"bench.wire: {exc}", style="bold red", markup=False, highlight=False)
@@ -41,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Stopped; everything that the bench started has ended.")
         return 130
-    console.print(f"Written: {', '.join(str(path) for path in [*written, options.out / plot])}")
+    console.print(f"Written: {', '.join(str(path) for path in written)}")
     return 0
 
 
@@ -64,19 +59,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> Options:
-    wanted = {
-        "clients": given.clients and tuple(name.strip() for name in given.clients.split(",")),
-        "operations": given.operations and parse_operations(given.operations),
-        "in_flight": given.in_flight and parse_numbers(given.in_flight),
-        "repeats": given.repeat,
-        "seconds": given.seconds,
-        "paced_s": given.paced_seconds,
-        "memory_commands": given.memory_commands,
-        "peer_memory_commands": None if given.memory_commands is None else given.memory_commands // 10,
-        "out": given.out,
-        "name": given.name,
-    }
-    return replace(QUICK if given.quick else Options(), **{k: v for k, v in wanted.items() if v is not None})
+    return command.changed(
+        QUICK if given.quick else Options(),
+        clients=given.clients and tuple(name.strip() for name in given.clients.split(",")),
+        operations=given.operations and parse_operations(given.operations),
+        in_flight=given.in_flight and parse_numbers(given.in_flight),
+        repeats=given.repeat,
+        seconds=given.seconds,
+        paced_s=given.paced_seconds,
+        memory_commands=given.memory_commands,
+        peer_memory_commands=None if given.memory_commands is None else given.memory_commands // 10,
+        out=given.out,
+        name=given.name,
+    )
 
 
 if __name__ == "__main__":

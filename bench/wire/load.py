@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from time import perf_counter, process_time
 
+from bench.common import BenchError
 from bench.wire.clients import Call
 from bench.wire.data import Case
 from bench.wire.measures import Closed, Faults, summarise
-from bench.wire.options import BenchError, Operation
+from bench.wire.options import Operation
 
 _WARMUP_S = 0.15
 _MOST_LATENCIES = 200_000

@@ -6,7 +6,8 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-VALTIER = "valtier"
+from bench.common import VALTIER, BenchError
+
 BASELINE = "redis-py"
 PEERS = (BASELINE, "valkey-py", "coredis", "valkey-glide")
 CLIENTS = (*PEERS, VALTIER)
@@ -21,10 +22,6 @@ MEMORY_AT = 1000
 
 VALUE_BYTES = 1000
 KEYS_PER_MGET = 100
-
-
-class BenchError(Exception):
-    """The bench could not be run; the message says what to do. A missed target is a result, not an error."""
 
 
 class Operation(enum.StrEnum):

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from time import perf_counter, process_time
 
+from bench.common import BenchError
 from bench.wire.clients import Call
 from bench.wire.data import Case
 from bench.wire.load import ClosedLoop, Tally
 from bench.wire.measures import Paced, summarise
-from bench.wire.options import BenchError
 from bench.wire.ticker import ticking
 
 SHARE_OF_PEAK = 0.8

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.common import VALTIER
+from bench.common.plots import picture, save
+from bench.common.tables import digits
 from bench.wire import tables
-from bench.wire.options import VALTIER, BenchError, Operation
-from bench.wire.report import describe_machine
+from bench.wire.options import Operation
 from bench.wire.results import ClientResult, Report
 
 if TYPE_CHECKING:
@@ -26,16 +28,10 @@ _COLOURS = {
 _MARKERS = {"redis-py": "o", "valkey-py": "s", "coredis": "^", "valkey-glide": "D", "valtier": "o"}
 
 
-def draw(report: Report, path: Path) -> None:
-    """Writes the PNG. Raises BenchError when matplotlib is missing."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise BenchError("The plot needs matplotlib: pip install matplotlib (`make setup` does).") from exc
+def plot(report: Report, path: Path, *, caption: str) -> Path:
+    """Writes the PNG, with the caption below. Raises BenchError when matplotlib is missing."""
     shown = tables.operations(report)
-    figure = Figure(figsize=(15, 8.2), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = picture(15, 8.2, dpi=140)
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.15, 1], hspace=0.04)
     upper, lower = halves
     panels = upper.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
@@ -45,12 +41,11 @@ def draw(report: Report, path: Path) -> None:
     _draw_cpu(cpu, report)
     _draw_paced(paced, report)
     _draw_memory(memory, report)
-    _draw_frame(figure, report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    _draw_frame(figure, report, caption)
+    return save(figure, path)
 
 
-def _draw_frame(figure: Figure, report: Report) -> None:
+def _draw_frame(figure: Figure, report: Report, caption: str) -> None:
     from matplotlib.lines import Line2D
 
     figure.suptitle(
@@ -67,7 +62,7 @@ def _draw_frame(figure: Figure, report: Report) -> None:
     figure.legend(
         handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=10.5
     )
-    figure.supxlabel(describe_machine(report), fontsize=7.5, color="0.35", x=0.01, ha="left")
+    figure.supxlabel(caption, fontsize=7.5, color="0.35", x=0.01, ha="left")
 
 
 def _draw_speed(axes: Axes, report: Report, operation: Operation, *, first: bool) -> None:
@@ -142,7 +137,7 @@ def _draw_paced(axes: Axes, report: Report) -> None:
         measured,
         "p99 of GET at 80 % of its own peak",
         "ms (log scale)",
-        lambda ms: f"{tables.digits(ms)} ms",
+        lambda ms: f"{digits(ms)} ms",
     )
     for row, (client, ms) in enumerate(measured):
         if client.paced is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from bench.common.figures import middle
+from bench.common.report import BaseReport
+from bench.common.targets import Target
 from bench.wire.measures import Closed, Faults, Memory, Paced
 from bench.wire.options import Operation
 
@@ -27,17 +29,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, repeats: Sequence[Closed]) -> Cell:
-        def middle(value: Callable[[Closed], float]) -> float:
-            return median(value(repeat) for repeat in repeats)
-
         return cls(
             operation=repeats[0].operation,
             in_flight=repeats[0].in_flight,
-            per_s=middle(lambda repeat: repeat.per_s),
-            cpu_us=middle(lambda repeat: repeat.cpu_us),
-            p50_us=middle(lambda repeat: repeat.latency.p50_us),
-            p99_us=middle(lambda repeat: repeat.latency.p99_us),
-            p999_us=middle(lambda repeat: repeat.latency.p999_us),
+            per_s=middle(repeats, lambda repeat: repeat.per_s),
+            cpu_us=middle(repeats, lambda repeat: repeat.cpu_us),
+            p50_us=middle(repeats, lambda repeat: repeat.latency.p50_us),
+            p99_us=middle(repeats, lambda repeat: repeat.latency.p99_us),
+            p999_us=middle(repeats, lambda repeat: repeat.latency.p999_us),
             repeats=list(repeats),
         )
 
@@ -57,18 +56,15 @@ class PacedResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, repeats: Sequence[Paced]) -> PacedResult:
-        def middle(value: Callable[[Paced], float]) -> float:
-            return median(value(repeat) for repeat in repeats)
-
         return cls(
             in_flight=repeats[0].in_flight,
-            peak_per_s=middle(lambda repeat: repeat.peak_per_s),
-            offered_per_s=middle(lambda repeat: repeat.offered_per_s),
-            reached_per_s=middle(lambda repeat: repeat.reached_per_s),
-            cpu_us=middle(lambda repeat: repeat.cpu_us),
-            p50_us=middle(lambda repeat: repeat.latency.p50_us),
-            p99_us=middle(lambda repeat: repeat.latency.p99_us),
-            p999_us=middle(lambda repeat: repeat.latency.p999_us),
+            peak_per_s=middle(repeats, lambda repeat: repeat.peak_per_s),
+            offered_per_s=middle(repeats, lambda repeat: repeat.offered_per_s),
+            reached_per_s=middle(repeats, lambda repeat: repeat.reached_per_s),
+            cpu_us=middle(repeats, lambda repeat: repeat.cpu_us),
+            p50_us=middle(repeats, lambda repeat: repeat.latency.p50_us),
+            p99_us=middle(repeats, lambda repeat: repeat.latency.p99_us),
+            p999_us=middle(repeats, lambda repeat: repeat.latency.p999_us),
             repeats=list(repeats),
         )
 
@@ -110,27 +106,9 @@ def add(parts: Iterable[Faults]) -> Faults:
     return Faults(wrong=sum(part.wrong for part in all_parts), errors=dict(errors))
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise and what became of it."""
-
-    name: str
-    limit: str
-    measured: str
-    met: bool | None
-    """None: this run did not measure it."""
-
-    @property
-    def verdict(self) -> str:
-        return {True: "met", False: "FALLS SHORT", None: "not measured"}[self.met]
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(BaseReport, frozen=True, kw_only=True):
     """All of one run."""
 
-    date: str
-    machine: dict[str, str]
-    parameters: dict[str, object]
-    took_s: float
     clients: list[ClientResult]
     driver: ClientResult | None
     """The same loads with no client at all."""

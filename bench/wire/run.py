@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import secrets
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from bench.wire import machine
+from bench.common import VALTIER, machine
+from bench.common.processes import play
+from bench.common.report import circumstances, parameters
+from bench.common.turns import Tell, rotated
 from bench.wire.clients import RECIPES, Server
 from bench.wire.data import fill
-from bench.wire.measures import Closed, Job, Memory, Paced
-from bench.wire.options import (
-    MEMORY_AT,
-    NOTHING,
-    PACED_AT,
-    VALTIER,
-    Operation,
-    Options,
-    patience_s,
-)
-from bench.wire.processes import play
+from bench.wire.measures import Closed, Job, Memory, Outcome, Paced
+from bench.wire.options import MEMORY_AT, NOTHING, PACED_AT, Operation, Options, patience_s
 from bench.wire.results import Cell, ClientResult, PacedResult, Report
 from bench.wire.targets import judge
 from bench.wire.ticker import tick_s
 from valtier.embedded import EmbeddedValkey
 
-Tell = Callable[[str], None]
-
+_DEADLINE_S = 300.0
 _SETTINGS = {"save": "", "maxclients": "10000"}
 
 
@@ -57,10 +48,7 @@ def run(options: Options, tell: Tell) -> Report:
             valkey.stop()
     clients = [collected.result(name) for name in options.clients]
     return Report(
-        date=dt.datetime.now(dt.UTC).date().isoformat(),
-        machine=machine.describe(_packages(options)),
-        parameters=_parameters(options),
-        took_s=time.monotonic() - start,
+        **circumstances(_parameters(options), _packages(options), start),
         clients=clients,
         driver=collected.result(NOTHING) if options.paced else None,
         targets=judge(clients),
@@ -77,7 +65,7 @@ async def _fill(server: Server) -> None:
 
 
 def _parameters(options: Options) -> dict[str, object]:
-    shown = asdict(options) | {"out": None, "tick_us": tick_s() * 1e6}
+    shown = parameters(options) | {"tick_us": tick_s() * 1e6}
     return {name: value for name, value in shown.items() if value is not None}
 
 
@@ -108,16 +96,27 @@ def _measure_loads(options: Options, server: Server, collected: _Collected, tell
                 f"repeat {repeat + 1} of {options.repeats}: {job.in_flight:,} in flight, "
                 f"{', '.join(job.operations)}, {job.client}"
             )
-            outcome = play(job)
+            outcome = _play(job)
             for closed in outcome.closed:
                 collected.closed[job.client][closed.operation, closed.in_flight].append(closed)
             if outcome.paced is not None:
                 collected.paced[job.client].append(outcome.paced)
 
 
+def _play(job: Job) -> Outcome:
+    what = ", ".join(job.operations) or ("paced GET" if job.paced_s else "memory")
+    return play(
+        "bench.wire.child",
+        job,
+        Outcome,
+        what=f"{job.client}, {what}, {job.in_flight:,} in flight,",
+        deadline_s=_DEADLINE_S,
+    )
+
+
 def jobs(options: Options, server: Server, repeat: int) -> Iterator[Job]:
     """One repeat: for each number in flight, each client in turn, beginning with another one in each repeat."""
-    clients = _rotate(options.clients, repeat)
+    clients = rotated(options.clients, repeat)
     for in_flight in options.in_flight:
         for patience, operations in _by_patience(options.operations, in_flight):
             for client in clients:
@@ -148,15 +147,10 @@ def _by_patience(
         yield patience, list(group)
 
 
-def _rotate(clients: tuple[str, ...], by: int) -> tuple[str, ...]:
-    by %= len(clients)
-    return clients[by:] + clients[:by]
-
-
 def _watch_memory(options: Options, server: Server, collected: _Collected, tell: Tell) -> None:
     for client in options.clients:
         commands = options.memory_commands if client == VALTIER else options.peer_memory_commands
         if commands:
             tell(f"memory over {commands:,} commands, {client}")
             job = Job(client=client, server=server, in_flight=MEMORY_AT, memory_commands=commands)
-            collected.memory.update({client: memory} if (memory := play(job).memory) else {})
+            collected.memory.update({client: memory} if (memory := _play(job).memory) else {})

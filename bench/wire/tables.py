@@ -1,38 +1,14 @@
-"""The tables of a report, as rows of text: drawn on the terminal and written as Markdown from the same rows."""
+"""The tables of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-from bench.wire.options import BASELINE, VALTIER, Operation
+from bench.common import VALTIER
+from bench.common.tables import NOTHING_TO_TELL, Grid, digits, times, verdicts
+from bench.wire.options import BASELINE, Operation
 from bench.wire.results import Cell, Report
 from bench.wire.targets import best_other, cell_of
-
-NOTHING_TO_TELL = "–"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A table of text. The first column is aligned left, the others right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-def digits(value: float) -> str:
-    """Three digits that matter: 0.042, 0.42, 8.13, 41.7, 1,204."""
-    if value < 0.1:
-        return f"{value:.3f}"
-    if value < 10:
-        return f"{value:.2f}"
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def times(ratio: float) -> str:
-    """How many times: `12 ×`, `3.4 ×`."""
-    return f"{ratio:.0f} ×" if ratio >= 19.5 else f"{ratio:.1f} ×"
 
 
 def main_grids(report: Report) -> Iterator[Grid]:
@@ -44,7 +20,7 @@ def main_grids(report: Report) -> Iterator[Grid]:
     for grid in (paced(report), memory(report), errors(report)):
         if grid is not None:
             yield grid
-    yield targets(report)
+    yield verdicts(report.targets)
 
 
 def operations(report: Report) -> list[Operation]:
@@ -183,12 +159,6 @@ def errors(report: Report) -> Grid | None:
         if count
     ]
     return Grid(title="Errors", columns=("", "where", "what", "times"), rows=rows) if rows else None
-
-
-def targets(report: Report) -> Grid:
-    """What was promised, what was measured."""
-    rows = [(target.name, target.limit, target.measured, target.verdict) for target in report.targets]
-    return Grid(title="Targets of valtier", columns=("", "target", "measured", ""), rows=rows)
 
 
 def details(report: Report, operation: Operation) -> Grid:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.wire.options import BASELINE, VALTIER, Operation
-from bench.wire.results import Cell, ClientResult, Target, add
+from bench.common import VALTIER
+from bench.common.targets import Target, not_measured, spread
+from bench.wire.options import BASELINE, Operation
+from bench.wire.results import Cell, ClientResult, add
 
 BUSY, ALONE = 100, 1
 TIMES_BASELINE = 10.0
@@ -69,13 +71,13 @@ def _judge_best(clients: Sequence[ClientResult], in_flight: int, least: float) -
 def _judge_speed(*, name: str, least: float, ours: Cell | None, theirs: Cell | None) -> Target:
     limit = f"≥ {least:g} × its operations a second"
     if ours is None or theirs is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
+        return not_measured(name, limit)
     ratio = ours.per_s / theirs.per_s
     by_repeat = [a.per_s / b.per_s for a, b in zip(ours.repeats, theirs.repeats, strict=True)]
     return Target(
         name=name,
         limit=limit,
-        measured=f"{ratio:.1f} ×{_spread(by_repeat)}: {ours.per_s:,.0f} to {theirs.per_s:,.0f}",
+        measured=f"{ratio:.1f} ×{spread(by_repeat)}: {ours.per_s:,.0f} to {theirs.per_s:,.0f}",
         met=ratio >= least,
     )
 
@@ -85,26 +87,22 @@ def _judge_cpu(clients: Sequence[ClientResult]) -> Target:
     ours = cell_of(clients, VALTIER, Operation.GET, BUSY)
     theirs = cell_of(clients, BASELINE, Operation.GET, BUSY)
     if ours is None or theirs is None:
-        return Target(name=name, limit=limit, measured="–", met=None)
+        return not_measured(name, limit)
     ratio = theirs.cpu_us / ours.cpu_us
     by_repeat = [b.cpu_us / a.cpu_us for a, b in zip(ours.repeats, theirs.repeats, strict=True)]
     return Target(
         name=name,
         limit=limit,
-        measured=f"1/{ratio:.1f}{_spread(by_repeat)}: {ours.cpu_us:.2f} to {theirs.cpu_us:.1f} µs",
+        measured=f"1/{ratio:.1f}{spread(by_repeat)}: {ours.cpu_us:.2f} to {theirs.cpu_us:.1f} µs",
         met=ratio >= CPU_SHARE,
     )
-
-
-def _spread(ratios: Sequence[float]) -> str:
-    return f" ({min(ratios):.1f}–{max(ratios):.1f})" if len(ratios) > 1 else ""
 
 
 def _judge_memory(clients: Sequence[ClientResult]) -> Target:
     memory = next((client.memory for client in clients if client.name == VALTIER), None)
     limit = f"flat: ≤ {MIB_PER_MILLION:g} MiB a million commands"
     if memory is None or memory.mib_per_million is None:
-        return Target(name="memory of valtier", limit=limit, measured="–", met=None)
+        return not_measured("memory of valtier", limit)
     return Target(
         name=f"memory of valtier, {memory.in_flight:,} in flight, {memory.commands:,} commands",
         limit=limit,
@@ -117,7 +115,7 @@ def _judge_faults(clients: Sequence[ClientResult]) -> Target:
     name = "errors and wrong replies of valtier, everywhere"
     ours = next((client for client in clients if client.name == VALTIER), None)
     if ours is None:
-        return Target(name=name, limit="none", measured="–", met=None)
+        return not_measured(name, "none")
     count = add(ours.faults.values()).count
     return Target(name=name, limit="none", measured=f"{count:,}", met=count == 0)
 

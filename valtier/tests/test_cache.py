@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from cache_kit import store_of
 
 from valtier import Cache, ConfigurationError, LoadCancelledError, Tier
 from valtier.cache.codec import MSGPACK, ZSTD, Body
 from valtier.cache.entry import Entry
-from valtier.cache.store import Store
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
@@ -34,12 +34,6 @@ class Origin:
         if isinstance(value, Exception):
             raise value
         return value
-
-
-def store_of(tier: Tier) -> Store:
-    store = tier.cache._engine.store
-    assert store is not None
-    return store
 
 
 def entries(valkey: EmbeddedValkey) -> int:

@@ -8,40 +8,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from cache_kit import Row, mirror_of, store_of
 
 from valtier import Policy, Tier, UnavailableError
-from valtier.cache.mirror import Mirror
-from valtier.cache.store import Store
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
 KEY = "row:1"
-
-
-class Row:
-    def __init__(self) -> None:
-        self.version = 1
-        self.loads = 0
-        self.read = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def load(self) -> int:
-        self.loads += 1
-        version = self.version
-        self.read.set()
-        await self.gate.wait()
-        return version
-
-
-def mirror_of(tier: Tier) -> Mirror:
-    return tier.cache._engine.mirror
-
-
-def store_of(tier: Tier) -> Store:
-    store = tier.cache._engine.store
-    assert store is not None
-    return store
 
 
 @pytest_asyncio.fixture

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cache_kit import Row
 
 from valtier import ConfigurationError, Tier, UnavailableError
 from valtier.cache.undelivered import Undelivered
@@ -183,23 +184,16 @@ async def test_an_invalidation_during_an_outage_is_obeyed_here_and_delivered_lat
 @pytest.mark.parametrize("by", ["key", "tag"])
 async def test_without_valkey_a_read_after_a_local_invalidation_starts_its_own_load(by: str) -> None:
     """Loads are shared blindly then, but not with those who come after a write of this process."""
-    row, gate, loads = 1, asyncio.Event(), 0
-
-    async def load() -> int:
-        nonlocal loads
-        loads += 1
-        version = row
-        await gate.wait()
-        return version
-
+    row = Row()
+    row.hold()
     async with quick_tier("redis://127.0.0.1:1") as tier:
-        first = asyncio.create_task(tier.cache.get_or_set("k", 60, load, tags=["t"]))
-        await eventually(lambda: loads == 1)
-        row = 2
+        first = asyncio.create_task(tier.cache.get_or_set("k", 60, row.load, tags=["t"]))
+        await eventually(lambda: row.loads == 1)
+        row.version = 2
         await tier.cache.invalidate(*(["k"] if by == "key" else []), tags=["t"] if by == "tag" else [])
-        second = asyncio.create_task(tier.cache.get_or_set("k", 60, load, tags=["t"]))
-        await eventually(lambda: loads == 2)
-        gate.set()
+        second = asyncio.create_task(tier.cache.get_or_set("k", 60, row.load, tags=["t"]))
+        await eventually(lambda: row.loads == 2)
+        row.gate.set()
         assert (await first, await second) == (1, 2)
 
 
@@ -219,25 +213,18 @@ async def test_while_an_invalidation_is_owed_a_read_joins_no_load_from_before_it
     own_valkey: EmbeddedValkey,
 ) -> None:
     """Valkey is there: another process may have invalidated the key since that load began."""
-    row, gate, loads = 1, asyncio.Event(), 0
-
-    async def load() -> int:
-        nonlocal loads
-        loads += 1
-        version = row
-        await gate.wait()
-        return version
-
+    row = Row()
+    row.hold()
     async with quick_tier(own_valkey.url) as tier:
         owed(tier).names["c:k"] = 1  # owed, and not yet delivered
-        first = asyncio.create_task(tier.cache.get_or_set("k", 60, load))
-        await eventually(lambda: loads == 1)
-        row = 2  # written and invalidated by another process
-        second = asyncio.create_task(tier.cache.get_or_set("k", 60, load))
+        first = asyncio.create_task(tier.cache.get_or_set("k", 60, row.load))
+        await eventually(lambda: row.loads == 1)
+        row.version = 2  # written and invalidated by another process
+        second = asyncio.create_task(tier.cache.get_or_set("k", 60, row.load))
         await eventually(lambda: tier.cache.stats()["k"].misses == 2)
-        gate.set()
+        row.gate.set()
         assert (await first, await second) == (1, 2)  # the second load began when the first had ended
-        assert loads == 2
+        assert row.loads == 2
 
 
 async def test_closing_delivers_what_is_owed_or_says_what_is_not(

@@ -12,41 +12,13 @@ from itertools import count
 
 import pytest
 import pytest_asyncio
+from cache_kit import Row, store_of
 
 from valtier import Tier
-from valtier.cache.store import Store
 from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
 
 Invalidate = Callable[[Tier], Awaitable[object]]
-
-
-class Row:
-    """A row of the origin, with a loader that reads it and may then be held up, as a slow query is."""
-
-    def __init__(self) -> None:
-        self.version = 1
-        self.loads = 0
-        self.read = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def hold(self) -> None:
-        self.gate.clear()
-        self.read.clear()
-
-    async def load(self) -> int:
-        self.loads += 1
-        version = self.version
-        self.read.set()
-        await self.gate.wait()
-        return version
-
-
-def store_of(tier: Tier) -> Store:
-    store = tier.cache._engine.store
-    assert store is not None
-    return store
 
 
 @pytest_asyncio.fixture

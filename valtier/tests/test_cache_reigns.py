@@ -1,42 +1,27 @@
 """A server that was demoted and promoted again, as sentinels do it, brings nothing back that was invalidated meanwhile."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from replicas import Pair, follow, is_in_step, two_servers
 
 from valtier import Policy, Tier
-from valtier.embedded import EmbeddedValkey
 from valtier.testing import eventually
-from valtier.testing.fixtures import VALKEY_SETTINGS
 
 KEY = "row:1"
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
-    with ExitStack() as stack:
-        yield tuple(  # type: ignore[misc]
-            stack.enter_context(EmbeddedValkey(tmp_path / name, settings=VALKEY_SETTINGS))
-            for name in ("first", "second")
-        )
-
-
-def follow(replica: EmbeddedValkey, primary: EmbeddedValkey) -> None:
-    replica.call("CONFIG", "SET", "masterauth", primary.password)
-    replica.call("REPLICAOF", "127.0.0.1", primary.port)
-
-
-def is_in_step(replica: EmbeddedValkey) -> bool:
-    told = replica.call("INFO", "replication")
-    return isinstance(told, bytes) and b"master_link_status:up" in told
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    with two_servers(tmp_path) as servers:
+        yield servers
 
 
 @pytest.mark.parametrize("reconnects", [True, False], ids=["connections are cut", "nobody is told"])
 @pytest.mark.parametrize("policy", [None, Policy(local=False)], ids=["local", "strict"])
 async def test_a_primary_that_was_none_for_a_while_brings_nothing_back(
-    pair: tuple[EmbeddedValkey, EmbeddedValkey], policy: Policy | None, reconnects: bool
+    pair: Pair, policy: Policy | None, reconnects: bool
 ) -> None:
     first, second = pair
     version = 1

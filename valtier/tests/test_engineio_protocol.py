@@ -285,14 +285,19 @@ async def test_polling_moves_to_a_websocket(client: Client, *, waiting: bool) ->
         assert await frame(ws) == "4hello"
 
 
+async def move(ws: aiohttp.ClientWebSocketResponse) -> None:
+    """Moves a session from polling to this WebSocket."""
+    await ws.send_str("2probe")
+    assert await frame(ws) == "3probe"
+    await ws.send_str("5")
+    await ws.send_str("4hello")
+    assert await frame(ws) == "4hello"
+
+
 async def test_a_moved_session_is_not_polled_nor_posted_to(client: Client) -> None:
     sid = await client.open()
     async with client.websocket(sid=sid) as ws:
-        await ws.send_str("2probe")
-        assert await frame(ws) == "3probe"
-        await ws.send_str("5")
-        await ws.send_str("4hello")
-        assert await frame(ws) == "4hello"
+        await move(ws)
         assert (await client.get(sid=sid))[0] == 400
         assert (await client.post("4x", sid=sid))[0] == 400
         await ws.send_str("4hello")
@@ -302,11 +307,7 @@ async def test_a_moved_session_is_not_polled_nor_posted_to(client: Client) -> No
 async def test_a_moved_session_has_one_websocket(client: Client) -> None:
     sid = await client.open()
     async with client.websocket(sid=sid) as ws:
-        await ws.send_str("2probe")
-        assert await frame(ws) == "3probe"
-        await ws.send_str("5")
-        await ws.send_str("4hello")
-        assert await frame(ws) == "4hello"
+        await move(ws)
         with pytest.raises(aiohttp.WSServerHandshakeError):
             async with client.websocket(sid=sid):
                 pass

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from cache_kit import Row
 from outbox_studio import DRAIN_EVERY_S, Worker, connect, prepare, sees, within, working
 
 from valtier import ConfigurationError, Tier
@@ -231,23 +232,16 @@ async def test_everything_means_everything(worker: Worker) -> None:
 
 async def test_everything_outdates_the_loads_that_run() -> None:
     """Without Valkey a read joins a running load, but none that began before."""
-    row, gate, loads = 1, asyncio.Event(), 0
-
-    async def load() -> int:
-        nonlocal loads
-        loads += 1
-        version = row
-        await gate.wait()
-        return version
-
+    row = Row()
+    row.hold()
     async with Tier.from_url("redis://127.0.0.1:1") as tier:
-        first = asyncio.create_task(tier.cache.get_or_set("k", 600, load))
-        await eventually(lambda: loads == 1)
-        row = 2
+        first = asyncio.create_task(tier.cache.get_or_set("k", 600, row.load))
+        await eventually(lambda: row.loads == 1)
+        row.version = 2
         assert not await tier.cache.deliver(everything=True)
-        second = asyncio.create_task(tier.cache.get_or_set("k", 600, load))
-        await eventually(lambda: loads == 2)
-        gate.set()
+        second = asyncio.create_task(tier.cache.get_or_set("k", 600, row.load))
+        await eventually(lambda: row.loads == 2)
+        row.gate.set()
         assert (await first, await second) == (1, 2)
 
 

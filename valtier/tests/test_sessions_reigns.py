@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from replicas import Pair, follow, is_in_step, two_servers
 from sessions_world import prepare, real_worker
 
-from valtier.embedded import EmbeddedValkey
 from valtier.sessions.durable import Durable
 from valtier.testing import eventually
-from valtier.testing.fixtures import VALKEY_SETTINGS
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
-    with ExitStack() as stack:
-        yield tuple(  # type: ignore[misc]
-            stack.enter_context(EmbeddedValkey(tmp_path / name, settings=VALKEY_SETTINGS))
-            for name in ("first", "second")
-        )
-
-
-def follow(replica: EmbeddedValkey, primary: EmbeddedValkey) -> None:
-    replica.call("CONFIG", "SET", "masterauth", primary.password)
-    replica.call("REPLICAOF", "127.0.0.1", primary.port)
-
-
-def is_in_step(replica: EmbeddedValkey) -> bool:
-    told = replica.call("INFO", "replication")
-    return isinstance(told, bytes) and b"master_link_status:up" in told
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    with two_servers(tmp_path) as servers:
+        yield servers
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["connections are cut", "nobody is told"])
 async def test_req13_a_logout_holds_when_the_server_of_before_a_failover_is_the_primary_again(
-    pair: tuple[EmbeddedValkey, EmbeddedValkey], shared_database_url: str, told: bool
+    pair: Pair, shared_database_url: str, told: bool
 ) -> None:
     """Requirements 4, 13: the copy of its first reign still lies there, under the run id that it still has."""
     first, second = pair

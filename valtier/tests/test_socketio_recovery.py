@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from unittest.mock import ANY
 
@@ -186,20 +187,24 @@ async def test_rooms_entered_since_survive_and_their_earlier_events_stay_out(
     await eventually(lambda: node.got("ann", "said") == ["zero", "first", "second"])
 
 
+_QUERY = {"EIO": "4", "transport": "websocket"}
+
+
+async def connected(session: aiohttp.ClientSession, worker: Worker, auth: dict[str, Any]) -> dict[str, Any]:
+    """Connects by hand, with a payload of its own, and hangs up. Returns what the server says of the connection."""
+    async with session.ws_connect(f"{worker.url}/socket.io/", params=_QUERY) as ws:
+        await ws.receive()
+        await ws.send_str("40" + json.dumps(auth))
+        while not (text := (await ws.receive(timeout=10)).data).startswith("40{"):
+            pass
+        told: dict[str, Any] = json.loads(text[2:])
+        return told
+
+
 async def test_a_forged_private_id_recovers_nothing(two: list[Worker]) -> None:
     one, _ = two
-    query = {"EIO": "4", "transport": "websocket"}
     async with aiohttp.ClientSession() as session:
-
-        async def connect(auth: dict[str, Any]) -> dict[str, Any]:
-            async with session.ws_connect(f"{one.url}/socket.io/", params=query) as ws:
-                await ws.receive()
-                await ws.send_str("40" + json.dumps(auth))
-                while not (text := (await ws.receive(timeout=10)).data).startswith("40{"):
-                    pass
-                told: dict[str, Any] = json.loads(text[2:])
-                return told
-
+        connect = partial(connected, session, one)
         victim = await connect({"rooms": ["r"]})
         sid, _, secret = victim["pid"].partition(".")
         forged = [
@@ -337,17 +342,8 @@ async def test_a_room_that_was_lost_while_away_stays_lost_however_often_one_come
 async def test_who_was_disconnected_while_away_does_not_recover_by_a_later_offset(two: list[Worker]) -> None:
     """What a client says of how far it has come may not hide that it was taken out."""
     one, other = two
-    query = {"EIO": "4", "transport": "websocket"}
     async with aiohttp.ClientSession() as session:
-
-        async def connect(auth: dict[str, Any]) -> dict[str, Any]:
-            async with session.ws_connect(f"{one.url}/socket.io/", params=query) as ws:
-                await ws.receive()
-                await ws.send_str("40" + json.dumps(auth))
-                while not (text := (await ws.receive(timeout=10)).data).startswith("40{"):
-                    pass
-                told: dict[str, Any] = json.loads(text[2:])
-                return told
+        connect = partial(connected, session, one)
 
         async def gone() -> bool:
             return bool((await one.snapshot())["sockets"] == 0)
@@ -359,7 +355,7 @@ async def test_who_was_disconnected_while_away_does_not_recover_by_a_later_offse
         await eventually(gone)
         await other.do("disconnect_room", room="user")
         await other.emit("said", "later", room="elsewhere")
-        async with session.ws_connect(f"{one.url}/socket.io/", params=query) as ws:
+        async with session.ws_connect(f"{one.url}/socket.io/", params=_QUERY) as ws:
             await ws.receive()
             await ws.send_str('40{"rooms":["elsewhere"]}')
             await ws.receive(timeout=10)

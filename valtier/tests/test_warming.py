@@ -74,6 +74,13 @@ async def forget(valkey: EmbeddedValkey) -> None:
         valkey.call("DEL", *[name.decode() if isinstance(name, bytes) else name for name in found])
 
 
+async def flushed(tier: Tier, valkey: EmbeddedValkey) -> None:
+    """What is read most is told, and then nobody has any of it."""
+    await tier.cache.publish()
+    await forget(valkey)
+    tier.cache.drop_local()
+
+
 # -- what is read most ------------------------------------------------------------------------------------
 
 
@@ -341,9 +348,7 @@ async def test_decorated_functions_are_loaded_again_as_they_were_called(
 
     await greet(7, "de/ch")
     await greet(8)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     calls.clear()
     warmed = await tier.cache.warm()
     assert (warmed.keys, warmed.loaded, warmed.failed) == (2, 2, 0)
@@ -419,9 +424,7 @@ async def test_the_hottest_are_warmed_and_no_more_than_were_asked_for(
     for user_id in range(10):
         for _ in range(user_id + 1):
             await origin.read(tier.cache, user_id)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     origin.asked.clear()
     assert (await tier.cache.warm(3)).keys == 3
     assert sorted(origin.asked) == [7, 8, 9]
@@ -438,9 +441,7 @@ async def test_failing_loaders_and_unknown_keys_are_counted_and_hinder_nothing(
         await tier.cache.get_or_set(key, 60, lambda: origin.user(1))
     with pytest.raises(LookupError):
         await origin.read(tier.cache, -5)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     warmed = await tier.cache.warm()
     assert (warmed.keys, warmed.loaded, warmed.failed, warmed.unknown) == (5, 4, 1, 3)
     assert keys_in(valkey) == 4  # no lease was left behind
@@ -451,9 +452,7 @@ async def test_loads_are_bounded_in_number(tier: Tier, valkey: EmbeddedValkey) -
     origin.teach(tier.cache)
     for user_id in range(30):
         await origin.read(tier.cache, user_id)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     origin.most_running = 0
     seen: list[Warmed] = []
     await tier.cache.warm(concurrency=3, progress=seen.append)
@@ -467,9 +466,7 @@ async def test_loads_are_bounded_in_rate(tier: Tier, valkey: EmbeddedValkey) -> 
     origin.teach(tier.cache)
     for user_id in range(11):
         await origin.read(tier.cache, user_id)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     warmed = await tier.cache.warm(per_second=100)
     assert warmed.loaded == 11
     assert warmed.took_s >= 0.1  # ten pauses of 10 ms
@@ -480,9 +477,7 @@ async def test_warming_ends_at_its_time_limit(tier: Tier, valkey: EmbeddedValkey
     origin.teach(tier.cache)
     for user_id in range(5):
         await origin.read(tier.cache, user_id)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     origin.gate = asyncio.Event()
     warmed = await tier.cache.warm(concurrency=2, limit=0.05)
     assert (warmed.in_time, warmed.loaded) == (False, 0)
@@ -495,9 +490,7 @@ async def test_warming_can_be_cancelled(tier: Tier, valkey: EmbeddedValkey) -> N
     origin.teach(tier.cache)
     for user_id in range(5):
         await origin.read(tier.cache, user_id)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     origin.asked.clear()
     origin.gate = asyncio.Event()
     task = asyncio.create_task(tier.cache.warm(concurrency=2))
@@ -530,9 +523,7 @@ async def test_warming_makes_nothing_hotter_and_counts_no_misses(tier: Tier, val
     origin.teach(tier.cache)
     for user_id in range(5):
         await origin.read(tier.cache, user_id)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     before = tier.cache.hot()
     misses = tier.cache.stats()["user"].misses
     await tier.cache.warm()
@@ -548,9 +539,7 @@ async def test_an_invalidation_during_warming_is_never_undone(tier: Tier, valkey
     origin = Origin()
     origin.teach(tier.cache)
     await origin.read(tier.cache, 1)
-    await tier.cache.publish()
-    await forget(valkey)
-    tier.cache.drop_local()
+    await flushed(tier, valkey)
     origin.gate = asyncio.Event()
     origin.asked.clear()
     task = asyncio.create_task(tier.cache.warm())

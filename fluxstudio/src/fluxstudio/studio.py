@@ -14,6 +14,7 @@ from fluxstudio.accounts.sessions import Doorkeeper
 from fluxstudio.accounts.signing import Signing
 from fluxstudio.assets.service import Assets
 from fluxstudio.boards.images import Images
+from fluxstudio.boards.links import Links
 from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
 from fluxstudio.invitations.service import Invitations
@@ -33,7 +34,7 @@ from valtier import Tier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
-    """Everything that a route may use. Made by `fluxstudio.app` when the worker starts."""
+    """Everything that a route may use. Made by `fluxstudio.opening` when the worker starts."""
 
     pool: Pool
     tier: Tier
@@ -50,6 +51,7 @@ class Studio:
     showcase: Showcase
     assets: Assets
     boards: Boards
+    links: Links
     images: Images
     realtime: Realtime
     operations: Operations

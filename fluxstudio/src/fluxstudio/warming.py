@@ -14,7 +14,7 @@ from fluxstudio.assets.service import load_asset
 from fluxstudio.db.installation import fetch_installation
 from fluxstudio.db.pool import Pool, create_pool
 from fluxstudio.messages.service import Kind, Place, load_messages
-from fluxstudio.projects.service import load_members, load_project, load_projects, load_roles
+from fluxstudio.projects.loading import load_members, load_project, load_projects, load_roles
 from fluxstudio.settings import Settings
 from fluxstudio.showcase.service import load_page
 from valtier import Cache, Tier, Warmed

@@ -27,7 +27,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvid
 
 from valtier.asgi import App, Message, Receive, Scope, Send, header_values
 from valtier.cache import Cache
-from valtier.cache.loading import AbsentError
+from valtier.cache.loaded import AbsentError
 from valtier.wire import Valkey
 
 _NAME = "valtier"

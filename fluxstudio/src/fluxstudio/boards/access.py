@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from fluxstudio.boards import queries
+from fluxstudio.boards import link_queries, queries
 from fluxstudio.db.pool import Connection
 from fluxstudio.problems import forbidden, not_found
 from fluxstudio.projects.service import Projects, archived
@@ -63,7 +63,7 @@ async def require(
         may_edit = role in WRITERS
         found = role is not None
     else:
-        link = await queries.share_link(connection, actor.link or b"")
+        link = await link_queries.share_link(connection, actor.link or b"")
         found = link is not None and link["board_id"] == board_id
         may_edit = found and link is not None and link["may_edit"]
     if not found:

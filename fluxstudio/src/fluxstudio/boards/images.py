@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from fluxstudio.boards import access, queries
+from fluxstudio.boards import access, image_queries
 from fluxstudio.boards.access import Actor
 from fluxstudio.boards.schemas import Image
 from fluxstudio.boards.storage import Storage, StorageError
@@ -119,8 +119,8 @@ class Images:
     async def _store(self, actor: Actor, board_id: int, file_id: str, content: _Content, path: Path) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await access.require(connection, self._projects, actor, board_id, edit=True)
-            await queries.lock_blob(connection, content.sha256)
-            if not await queries.has_blob(connection, content.sha256):
+            await image_queries.lock_blob(connection, content.sha256)
+            if not await image_queries.has_blob(connection, content.sha256):
                 try:
                     await self._storage.put(content.sha256, path)
                 except StorageError as exc:
@@ -128,7 +128,7 @@ class Images:
                     raise unavailable(
                         "storage-unavailable", "Images can't be stored now. Try again soon."
                     ) from exc
-                await queries.insert_blob(
+                await image_queries.insert_blob(
                     connection,
                     content.sha256,
                     content.size,
@@ -136,7 +136,10 @@ class Images:
                     content.width,
                     content.height,
                 )
-            if await queries.insert_image(connection, board_id, file_id, content.sha256) != content.sha256:
+            if (
+                await image_queries.insert_image(connection, board_id, file_id, content.sha256)
+                != content.sha256
+            ):
                 raise conflict("image-exists", "Another image has this name on the board: give it a new one.")
 
     async def get(self, actor: Actor, board_id: int, file_id: str) -> tuple[Image, AsyncIterator[bytes]]:
@@ -147,7 +150,7 @@ class Images:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await access.require(connection, self._projects, actor, board_id, edit=False)
-            row = await queries.fetch_image(connection, board_id, file_id)
+            row = await image_queries.fetch_image(connection, board_id, file_id)
         if row is None:
             raise not_found("image")
         image = Image(
@@ -171,13 +174,13 @@ class Images:
         """
         deleted = 0
         async with self._pool.acquire() as connection:
-            await queries.drop_unused_images(connection, older_s)
-            while found := await queries.fetch_unused_blobs(connection, older_s, _BATCH):
+            await image_queries.drop_unused_images(connection, older_s)
+            while found := await image_queries.fetch_unused_blobs(connection, older_s, _BATCH):
                 before = deleted
                 for sha256 in found:
                     async with connection.transaction():
-                        await queries.lock_blob(connection, sha256)  # nobody stores it anew meanwhile
-                        if await queries.delete_blob(connection, sha256):
+                        await image_queries.lock_blob(connection, sha256)  # nobody stores it anew meanwhile
+                        if await image_queries.delete_blob(connection, sha256):
                             await self._storage.delete(sha256)  # if this fails, the row stays too
                             deleted += 1
                 if deleted == before:

@@ -148,7 +148,7 @@ async def restore_revision(request: Request, board_id: Id, revision_id: Id) -> R
 async def list_links(request: Request, board_id: Id) -> Response:
     """Returns the links for guests. For owners and editors."""
     studio = studio_of(request)
-    return Json(await studio.boards.list_links(await studio.caller(request), board_id))
+    return Json(await studio.links.list_links(await studio.caller(request), board_id))
 
 
 @router.post("/api/boards/{board_id}/links", status_code=201, responses=documented(NewLinkCreated, 201))
@@ -156,7 +156,7 @@ async def list_links(request: Request, board_id: Id) -> Response:
 async def create_link(request: Request, board_id: Id, form: NewLink) -> Response:
     """Makes a link for guests. Its token is told once. For owners and editors."""
     studio = studio_of(request)
-    body = await studio.boards.share(
+    body = await studio.links.share(
         await studio.caller(request), board_id, may_edit=form.may_edit, expires_in_s=form.expires_in_s
     )
     return Json(body, 201)
@@ -167,7 +167,7 @@ async def create_link(request: Request, board_id: Id, form: NewLink) -> Response
 async def revoke_link(request: Request, board_id: Id, link_id: Id) -> Response:
     """Makes a link open nothing any more. For owners and editors."""
     studio = studio_of(request)
-    await studio.boards.revoke(await studio.caller(request), board_id, link_id)
+    await studio.links.revoke(await studio.caller(request), board_id, link_id)
     return no_content()
 
 
@@ -177,7 +177,7 @@ async def open_link(request: Request) -> Response:
     """Returns the board that a link opens. Its token comes as `Authorization: Share TOKEN`, never in an address."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     actor = guest(token.strip() if kind.lower() == "share" else "")
-    return Json(await studio_of(request).boards.open_link(actor))
+    return Json(await studio_of(request).links.open_link(actor))
 
 
 @router.put("/api/boards/{board_id}/images/{file_id}", responses=documented(Image))

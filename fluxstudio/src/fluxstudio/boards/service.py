@@ -7,24 +7,19 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 from asyncpg import Record
 
 from fluxstudio import staleness
 from fluxstudio.boards import access, queries, revisions
-from fluxstudio.boards.access import Actor, new_token
+from fluxstudio.boards.access import Actor
 from fluxstudio.boards.elements import MAX_ELEMENTS, Element, may_have_words
 from fluxstudio.boards.schemas import (
     Applied,
     Board,
     BoardChange,
     BoardList,
-    Guest,
-    Link,
-    LinkList,
-    NewLinkCreated,
     RawScene,
     RevisionList,
 )
@@ -38,7 +33,6 @@ from fluxstudio.writes import Writes
 log = logging.getLogger("fluxstudio")
 
 MAX_BOARDS = 200
-MAX_LINKS = 100
 _MAX_REVISIONS = revisions.KEEP + revisions.MAX_NAMED
 _MAX_REMEMBERED = 10_000
 
@@ -62,19 +56,11 @@ List = Callable[[int, int | None], Awaitable[None]]
 """Given a project whose list of boards has changed, and the board that is gone, if one is."""
 
 
-Expel = Callable[[bytes, int], Awaitable[None]]
-"""Given the hash of a link's token and its board, before it is committed that it opens nothing any more."""
-
-
 async def _tell_nobody(_: BoardChanged) -> None:
     return
 
 
 async def _list_to_nobody(_: int, __: int | None) -> None:
-    return
-
-
-async def _expel_nobody(_: bytes, __: int) -> None:
     return
 
 
@@ -89,8 +75,6 @@ class Boards:
         """Tells those who look at a board that it has changed; set by the realtime side."""
         self.listed: List = _list_to_nobody
         """Tells those who are in a project that its boards are others; set by the realtime side."""
-        self.expel: Expel = _expel_nobody
-        """Ends the connections of those who came by a link; set by the realtime side."""
         self._looked_at: dict[int, float] = {}  # when this worker last asked whether a revision is due
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -106,7 +90,7 @@ class Boards:
         await self._projects.role(user_id, project_id)
         async with self._pool.acquire() as connection:
             rows = await queries.fetch_boards(connection, project_id)
-        return encode(BoardList([_board(row) for row in rows]))
+        return encode(BoardList([board_of(row) for row in rows]))
 
     async def create(self, user_id: int, project_id: int, title: str, folder: str = "") -> tuple[int, bytes]:
         """Makes an empty board. Returns its id, and it as JSON.
@@ -120,7 +104,7 @@ class Boards:
             if len(await queries.fetch_boards(connection, project_id)) >= MAX_BOARDS:
                 raise conflict("too-many-boards", f"A project has {MAX_BOARDS} boards at most: delete some.")
             row = await queries.insert_board(connection, project_id, user_id, title, folder)
-            return (row["id"], encode(_board(row))), staleness.board_found(roles)
+            return (row["id"], encode(board_of(row))), staleness.board_found(roles)
 
         return await self._writes.run(change, then=lambda _: self.listed(project_id, None))
 
@@ -131,7 +115,7 @@ class Boards:
             project_id = await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
             await queries.update_board(connection, board_id, form.title, form.folder)
             stale = staleness.board_found(await self._projects.member_ids(connection, project_id))
-            return await _fetch(connection, board_id), stale
+            return await fetch(connection, board_id), stale
 
         board = await self._writes.run(change, then=lambda board: self.listed(board.project_id, None))
         return encode(board)
@@ -159,7 +143,7 @@ class Boards:
             connection.transaction(isolation="repeatable_read", readonly=False),
         ):
             await access.require(connection, self._projects, actor, board_id, edit=False)
-            board = await _fetch(connection, board_id)
+            board = await fetch(connection, board_id)
             # Whoever knows a version that there has not been was here before the database was set back.
             after = since if since <= board.version else 0
             changes = await queries.fetch_changes(connection, board_id, after)
@@ -264,7 +248,7 @@ class Boards:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 if await queries.take_turn(connection, board_id, every_s):  # which locks the board
-                    board = await _fetch(connection, board_id)
+                    board = await fetch(connection, board_id)
                     await revisions.write(connection, board_id, board.version, None, None)
         except Exception:
             log.exception("An automatic revision of board %d could not be written", board_id)
@@ -329,76 +313,14 @@ class Boards:
         applied, _ = await self._writes.run(change, then=tell)
         return applied
 
-    # -- share links ---------------------------------------------------------------------------------------
 
-    async def share(self, user_id: int, board_id: int, *, may_edit: bool, expires_in_s: int | None) -> bytes:
-        """Makes a link for guests. Returns it as JSON, with the token that opens it: it is told once.
-
-        Raises:
-            Problem: as `apply`; 409, there are too many.
-        """
-        token, token_hash = new_token()
-        expires_at = None if expires_in_s is None else datetime.now(UTC) + timedelta(seconds=expires_in_s)
-
-        async def change(connection: Connection) -> tuple[bytes, Stale]:
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
-            await queries.lock_board(connection, board_id)
-            if len(await queries.fetch_links(connection, board_id)) >= MAX_LINKS:
-                raise conflict("too-many-links", f"A board has {MAX_LINKS} links at most: revoke some.")
-            row = await queries.insert_link(connection, board_id, user_id, token_hash, may_edit, expires_at)
-            return encode(NewLinkCreated(token, _link(row))), NOTHING
-
-        return await self._writes.run(change)
-
-    async def list_links(self, user_id: int, board_id: int) -> bytes:
-        """Returns the links of a board as JSON. For those who may edit."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
-            rows = await queries.fetch_links(connection, board_id)
-        return encode(LinkList([_link(row) for row in rows]))
-
-    async def revoke(self, user_id: int, board_id: int, link_id: int) -> None:
-        """Makes a link open nothing any more, from the next request on."""
-
-        async def change(connection: Connection) -> tuple[None, Stale]:
-            await access.require(connection, self._projects, Actor(user_id), board_id, edit=True)
-            token_hash = await queries.delete_link(connection, board_id, link_id)
-            if token_hash is None:
-                raise not_found("link")
-            await self.expel(token_hash, board_id)
-            return None, NOTHING
-
-        await self._writes.run(change)
-
-    async def link_ends_in(self, actor: Actor) -> float | None:
-        """Returns in how many seconds a guest's link expires; `None`: never. Raises a 404 problem."""
-        async with self._pool.acquire() as connection:
-            link = await queries.fetch_link_ends_in(connection, actor.link or b"")
-        if link is None:
-            raise not_found("link")
-        ends_in_s: float | None = link["ends_in_s"]
-        return ends_in_s
-
-    async def open_link(self, actor: Actor) -> bytes:
-        """Returns the board that a guest's link opens, as JSON. Raises a 404 problem."""
-        async with self._pool.acquire() as connection:
-            link = await queries.fetch_link(connection, actor.link or b"")
-            if link is None:
-                raise not_found("link")
-            board = await _fetch(connection, link["board_id"])
-        return encode(Guest(board, link["may_edit"]))
-
-
-async def _fetch(connection: Connection, board_id: int) -> Board:
+async def fetch(connection: Connection, board_id: int) -> Board:
+    """Returns a board. Raises a 404 problem."""
     row = await queries.fetch_board(connection, board_id)
     if row is None:
         raise not_found("board")
-    return _board(row)
+    return board_of(row)
 
 
-def _board(row: Record) -> Board:
+def board_of(row: Record) -> Board:
     return Board(row["id"], row["project_id"], row["title"], row["version"], row["updated_at"], row["folder"])
-
-
-def _link(row: Record) -> Link:
-    return Link(row["id"], row["may_edit"], row["expires_at"], row["created_at"])

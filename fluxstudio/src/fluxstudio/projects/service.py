@@ -5,31 +5,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from asyncpg import Record
-
 from fluxstudio import keys, staleness
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.http.answers import Made, encode
 from fluxstudio.problems import Problem, conflict, forbidden, not_found
 from fluxstudio.projects import queries
+from fluxstudio.projects.loading import fetch_json, load_members, load_project, load_projects, load_roles
 from fluxstudio.projects.schemas import (
     Author,
-    LastMessage,
-    Member,
-    MemberList,
     NewProject,
     PersonList,
-    Project,
     ProjectChange,
-    ProjectList,
-    ProjectSummary,
 )
-from fluxstudio.roles import WRITERS, Role, find_role, pack_roles
+from fluxstudio.roles import WRITERS, Role, find_role
 from fluxstudio.staleness import NOTHING, NameReach, Stale
 from fluxstudio.writes import Writes
 from valtier import Cache
 
-_UNREAD_CAP = 100
 _MAX_PEOPLE = 500
 
 Expel = Callable[[int, int, list[int]], Awaitable[None]]
@@ -46,35 +38,6 @@ TellRead = Callable[[int, int, int], Awaitable[None]]
 
 async def _tell_nobody(_: int, __: int, ___: int) -> None:
     return
-
-
-# What is cached, and how it is loaded: on a miss, and when the cache is warmed. Who may see it is decided elsewhere.
-
-
-async def load_roles(pool: Pool, user_id: int) -> bytes:
-    """Loads the user's role in each of their projects."""
-    async with pool.acquire() as connection:
-        return pack_roles(await queries.fetch_roles_of(connection, user_id))
-
-
-async def load_projects(pool: Pool, user_id: int) -> bytes:
-    """Loads the list of the user's projects."""
-    async with pool.acquire() as connection:
-        rows = await queries.fetch_projects_of(connection, user_id, count_unread_to=_UNREAD_CAP + 1)
-    return encode(ProjectList([_summary(row) for row in rows]))
-
-
-async def load_project(pool: Pool, project_id: int, role: Role) -> bytes:
-    """Loads a project as its members of that role see it. Raises a 404 problem."""
-    async with pool.acquire() as connection:
-        return await _fetch_json(connection, project_id, role)
-
-
-async def load_members(pool: Pool, project_id: int) -> bytes:
-    """Loads the members of a project."""
-    async with pool.acquire() as connection:
-        rows = await queries.fetch_members(connection, project_id)
-    return encode(MemberList([Member(*row) for row in rows]))
 
 
 class Projects:
@@ -232,7 +195,7 @@ class Projects:
 
         async def change(connection: Connection) -> tuple[tuple[int, bytes], Stale]:
             project_id = await queries.insert_project(connection, user_id, form.title, form.description)
-            body = await _fetch_json(connection, project_id, "owner")
+            body = await fetch_json(connection, project_id, "owner")
             return (project_id, body), staleness.project_created(user_id)
 
         return await self._writes.run(change)
@@ -255,7 +218,7 @@ class Projects:
                     raise archived()
                 await queries.update_project(connection, project_id, form.title, form.description)
             slug = await queries.fetch_slug(connection, project_id)
-            body = await _fetch_json(connection, project_id, roles[user_id])
+            body = await fetch_json(connection, project_id, roles[user_id])
             return body, staleness.project_changed(project_id, roles, slug)
 
         return await self._writes.run(change)
@@ -349,42 +312,3 @@ async def _membership_changed(
 ) -> Stale:
     slug = await queries.fetch_slug(connection, project_id)
     return staleness.membership_changed(project_id, member_id, roles, slug)
-
-
-async def _fetch_json(connection: Connection, project_id: int, role: Role) -> bytes:
-    row = await queries.fetch_project(connection, project_id)
-    if row is None:
-        raise not_found("project")
-    return encode(
-        Project(
-            id=row["id"],
-            title=row["title"],
-            description=row["description"],
-            role=role,
-            member_count=row["member_count"],
-            showcase_slug=row["slug"],
-            created_by=row["created_by"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-            archived=row["archived_at"] is not None,
-        )
-    )
-
-
-def _summary(row: Record) -> ProjectSummary:
-    last = None
-    if row["last_id"] is not None:
-        author = Author(row["author_id"], row["author_name"])
-        last = LastMessage(row["last_id"], row["excerpt"], author, row["last_at"])
-    return ProjectSummary(
-        id=row["id"],
-        title=row["title"],
-        role=row["role"],
-        member_count=row["members"],
-        unread=min(row["unread"], _UNREAD_CAP),
-        unread_capped=row["unread"] > _UNREAD_CAP,
-        last_message=last,
-        active_at=row["active_at"],
-        created_at=row["created_at"],
-        archived=row["archived_at"] is not None,
-    )

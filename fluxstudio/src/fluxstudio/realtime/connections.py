@@ -13,7 +13,7 @@ from starlette.types import Scope
 from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Doorkeeper
 from fluxstudio.boards.access import Actor, guest
-from fluxstudio.boards.service import Boards
+from fluxstudio.boards.links import Links
 from fluxstudio.problems import Problem
 from fluxstudio.realtime.access import Access
 from fluxstudio.realtime.people import People, Person
@@ -38,7 +38,7 @@ class Connections:
         *,
         door: Doorkeeper,
         accounts: Accounts,
-        boards: Boards,
+        links: Links,
         access: Access,
         people: People,
         persons: dict[str, Person],
@@ -46,7 +46,7 @@ class Connections:
         self._sio = sio
         self._door = door
         self._accounts = accounts
-        self._boards = boards
+        self._links = links
         self._access = access
         self._people = people
         self._persons = persons
@@ -97,7 +97,7 @@ class Connections:
 
     async def _guest(self, sid: str, token: str) -> Person:
         actor = guest(token)
-        ends_in_s = await self._boards.link_ends_in(actor)
+        ends_in_s = await self._links.link_ends_in(actor)
         person = Person(sid, actor, f"g{sid[:8]}", "Guest")
         if ends_in_s is not None:
             loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from fluxstudio.accounts.service import Accounts
 from fluxstudio.accounts.sessions import Doorkeeper
+from fluxstudio.boards.links import Links
 from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
 from fluxstudio.messages.service import Messages
@@ -46,6 +47,7 @@ class Realtime:
         projects: Projects,
         messages: Messages,
         boards: Boards,
+        links: Links,
         origins: list[str],
         use_redis: bool,
         client: ClientAddress,
@@ -56,6 +58,7 @@ class Realtime:
         self._projects = projects
         self._messages = messages
         self._boards = boards
+        self._links = links
         self._client = client
         self._connects = (
             None
@@ -84,7 +87,7 @@ class Realtime:
             self.sio,
             door=door,
             accounts=accounts,
-            boards=boards,
+            links=links,
             access=self._access,
             people=self.people,
             persons=persons,
@@ -113,7 +116,7 @@ class Realtime:
         self._access.start()
         self._boards.announce = self._telling.board_changed
         self._boards.listed = self._telling.boards_listed
-        self._boards.expel = self._access.expel_guests
+        self._links.expel = self._access.expel_guests
         self._messages.announce = self._telling.message_posted
         self._projects.expel = self._access.expel_member
         self._projects.tell_read = self._telling.message_read

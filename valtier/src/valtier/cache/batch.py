@@ -7,14 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from valtier.cache.ask import Ask
 from valtier.cache.codec import Body
 from valtier.cache.entry import Entry
 from valtier.cache.express import LOST
 from valtier.cache.flight import Flight
 from valtier.cache.lease import Lease
-from valtier.cache.loading import AbsentError, Loaded, Loading, refuse_cycle
+from valtier.cache.loaded import AbsentError, Loaded
+from valtier.cache.loading import Loading
 from valtier.cache.mirror import UNDECODED
-from valtier.cache.reading import Ask, Found, Reader, slices
+from valtier.cache.nesting import refuse_cycle
+from valtier.cache.reading import Found, Reader, slices
 from valtier.cache.serving import Plan, Serving
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store

@@ -1,8 +1,8 @@
 """The cache: read-through over one Valkey with a layer in the process, never stale by a race.
 
-Read the modules in this order: `policy`, `codec`, `entry`, `store`, `mirror` (with `local`), `reading`, `lease`, `flight`,
-`loading`, `removal`, `serving`, `express`, `batch`, `engine`, then this one. Beside it: `hot`, `warmers`, `warming`, `observing`,
-`upkeep`, `trace`, which `care` puts before the user.
+Read the modules in this order: `policy`, `codec`, `entry`, `store`, `mirror` (with `local`), `ask`, `reading`, `lease`,
+`flight`, `loaded`, `nesting`, `loading`, `removal`, `serving`, `express`, `batch`, `engine`, then this one. Beside it: `hot`,
+`warmers`, `warming`, `observing`, `upkeep`, `trace`, which `care` puts before the user.
 
 Design
     *A fill that began before an invalidation is never stored after it* (`loading`).
@@ -32,17 +32,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from valtier import keys as _keys
+from valtier.cache.ask import Ask
 from valtier.cache.care import Care
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.decorator import CachedFunction
 from valtier.cache.engine import Engine, check_tags, ttl_in_s
 from valtier.cache.entry import Entry
-from valtier.cache.loading import Loaded
+from valtier.cache.loaded import Loaded
 from valtier.cache.mirror import UNDECODED, Record, all_alive
 from valtier.cache.namespace import Namespace
 from valtier.cache.policy import Policy
-from valtier.cache.reading import Ask, read_entry
-from valtier.cache.spaces import NamespaceStats
+from valtier.cache.reading import read_entry
 from valtier.cache.store import Store, entry_suffix
 from valtier.cache.trace import Recording
 from valtier.clock import Clock
@@ -417,47 +417,6 @@ class Cache(Care):
             return made
 
         return decorate
-
-    # -- watching ------------------------------------------------------------------------------------------
-
-    def stats(self) -> dict[str, NamespaceStats]:
-        """Returns the counters of each namespace: a key's namespace is its part up to the first colon."""
-        return self._engine.spaces.snapshot()
-
-    def totals(self) -> tuple[int, int]:
-        """Returns hits and misses of all namespaces."""
-        return self._engine.spaces.totals()
-
-    @property
-    def last_refusal(self) -> str | None:
-        """What Valkey said when it last refused a command (no memory, no permission …); `None` if it never did."""
-        return self._engine.spaces.last_refusal
-
-    @property
-    def undelivered(self) -> int:
-        """How many invalidations wait for Valkey to come back."""
-        return self._engine.removal.owed
-
-    @property
-    def local(self) -> dict[str, int]:
-        """What this process keeps: entries, bytes, evictions, how often all was dropped, and failures of the canary."""
-        kept = self._engine.mirror.local
-        return {
-            "entries": len(kept),
-            "bytes": kept.bytes,
-            "evictions": kept.evictions,
-            "drops": self._engine.mirror.drops,
-            "canary_failures": 0 if self._engine.canary is None else self._engine.canary.failures,
-        }
-
-    @property
-    def invalidation_lag_s(self) -> float | None:
-        """From a write to Valkey's message about it, as the canary measured it last; `None` before that."""
-        return None if self._engine.canary is None else self._engine.canary.lag_s
-
-    def slow_loads(self) -> list[tuple[str, float]]:
-        """Returns the keys whose loads took longest within the last minutes, with the seconds; the slowest first."""
-        return self._engine.loading.slow.slowest(self._monotonic())
 
     async def stop(self) -> None:
         """Ends the loads and deliveries that run in the background, and a trace."""

@@ -1,4 +1,4 @@
-"""Care: what a cache offers besides reading and writing. Warming, what is read most, and traces for `valtier tune`."""
+"""Care: what a cache offers besides reading and writing. Warming, what is read most, counters, traces for `valtier tune`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from valtier.cache.engine import Engine, ttl_in_s
 from valtier.cache.hot import fetch_hot
 from valtier.cache.mirror import Record
 from valtier.cache.policy import Policy
+from valtier.cache.spaces import NamespaceStats
 from valtier.cache.trace import MOST_EVENTS, Recording, Traced
 from valtier.cache.warmers import Warmer
 from valtier.cache.warming import Warmed, Warming
@@ -129,6 +130,45 @@ class Care:
         self._records = self._engine.mirror.records
         self._engine.observations.on_load = None
         self._recording = None
+
+    def stats(self) -> dict[str, NamespaceStats]:
+        """Returns the counters of each namespace: a key's namespace is its part up to the first colon."""
+        return self._engine.spaces.snapshot()
+
+    def totals(self) -> tuple[int, int]:
+        """Returns hits and misses of all namespaces."""
+        return self._engine.spaces.totals()
+
+    @property
+    def last_refusal(self) -> str | None:
+        """What Valkey said when it last refused a command (no memory, no permission …); `None` if it never did."""
+        return self._engine.spaces.last_refusal
+
+    @property
+    def undelivered(self) -> int:
+        """How many invalidations wait for Valkey to come back."""
+        return self._engine.removal.owed
+
+    @property
+    def local(self) -> dict[str, int]:
+        """What this process keeps: entries, bytes, evictions, how often all was dropped, and failures of the canary."""
+        kept = self._engine.mirror.local
+        return {
+            "entries": len(kept),
+            "bytes": kept.bytes,
+            "evictions": kept.evictions,
+            "drops": self._engine.mirror.drops,
+            "canary_failures": 0 if self._engine.canary is None else self._engine.canary.failures,
+        }
+
+    @property
+    def invalidation_lag_s(self) -> float | None:
+        """From a write to Valkey's message about it, as the canary measured it last; `None` before that."""
+        return None if self._engine.canary is None else self._engine.canary.lag_s
+
+    def slow_loads(self) -> list[tuple[str, float]]:
+        """Returns the keys whose loads took longest within the last minutes, with the seconds; the slowest first."""
+        return self._engine.loading.slow.slowest(self._monotonic())
 
     async def publish(self) -> None:
         """Tells Valkey now what every process tells it each 30 s and at its end: what is read most, and what was

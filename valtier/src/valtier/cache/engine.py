@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from valtier import keys as _keys
+from valtier.cache.ask import Ask
 from valtier.cache.batch import Batch
 from valtier.cache.canary import Canary
 from valtier.cache.codec import CorruptEntryError
@@ -16,7 +17,7 @@ from valtier.cache.loading import Loading
 from valtier.cache.mirror import UNDECODED, Mirror, all_alive
 from valtier.cache.observing import Observations
 from valtier.cache.policy import Policy, Rules
-from valtier.cache.reading import Ask, Reader
+from valtier.cache.reading import Reader
 from valtier.cache.removal import Removal
 from valtier.cache.serving import Serving
 from valtier.cache.spaces import Spaces

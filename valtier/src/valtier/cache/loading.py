@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
 from typing import TypeVar, cast
 
-from valtier.cache.codec import Body, CorruptEntryError, encode_body
+from valtier.cache.ask import Ask
+from valtier.cache.codec import Body, CorruptEntryError
 from valtier.cache.entry import Entry
 from valtier.cache.flight import NOT_YET, Flight, Flights
 from valtier.cache.lease import Lease
+from valtier.cache.loaded import AbsentError, Loaded
 from valtier.cache.mirror import Mirror
+from valtier.cache.nesting import Call, innermost, is_loading, refuse_cycle, under_way
 from valtier.cache.observing import Observations
-from valtier.cache.policy import Rules
-from valtier.cache.reading import Ask, Found, Reader
+from valtier.cache.reading import Found, Reader
 from valtier.cache.slow import SlowLoads
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix
 from valtier.cache.throttle import Throttle
 from valtier.clock import Clock
-from valtier.errors import ConfigurationError, LoadCancelledError, ValkeyError
+from valtier.errors import LoadCancelledError, ValkeyError
 
 _LOOKS = 8
 """How often, within a lease, is looked whether whoever had it is gone: Valkey tells of a lease's end, but not at once."""
@@ -37,49 +38,8 @@ _POLL_S = 0.02
 """How often is looked where Valkey can't tell of changes."""
 
 
-class _Call:
-    """A running call of a loader, and the call from within which it was made."""
-
-    __slots__ = ("caller", "keys", "runs")
-
-    def __init__(self, keys: frozenset[str], caller: _Call | None) -> None:
-        self.keys = keys
-        self.caller = caller
-        self.runs = True
-
-
-_under_way: ContextVar[_Call | None] = ContextVar("valtier_under_way", default=None)
-"""The call of a loader that led to where we are. It may have ended: what a loader has started inherits its context."""
-
-
 T = TypeVar("T")
 Around = Callable[[Sequence[str], int, Callable[[], Awaitable[object]]], Awaitable[object]]
-
-
-class AbsentError(LookupError):
-    """The loader of a batch returned nothing for a key."""
-
-
-class Loaded:
-    """What a loader returned, encoded, and what it took."""
-
-    __slots__ = ("body", "cost_s", "created", "is_none")
-
-    def __init__(self, body: Body, *, is_none: bool, created: float, cost_s: float) -> None:
-        self.body = body
-        self.is_none = is_none
-        self.created = created
-        self.cost_s = cost_s
-
-    @classmethod
-    def of(cls, value: object, rules: Rules, *, created: float, cost_s: float = 0.0) -> Loaded:
-        """Encodes a value.
-
-        Raises:
-            ConfigurationError: it can't be serialised.
-        """
-        body = encode_body(value, rules.codec, rules.compress_above)
-        return cls(body, is_none=value is None, created=created, cost_s=cost_s)
 
 
 class Loading:
@@ -191,7 +151,7 @@ class Loading:
 
     def may_refresh(self, ask: Ask) -> bool:
         """Whether nobody in this process loads the key; then it is counted as a refresh."""
-        if self.flights.get(ask.key) is not None or _is_loading(ask.key):
+        if self.flights.get(ask.key) is not None or is_loading(ask.key):
             return False
         ask.space.counters.refreshes += 1
         ask.renews = True
@@ -386,8 +346,8 @@ class Loading:
         counters = [ask.space.counters for ask in {ask.space.name: ask for ask in asks}.values()]
         for counter in counters:
             counter.loads += 1
-        call = _Call(frozenset(ask.key for ask in asks), _innermost())
-        token = _under_way.set(call)
+        call = Call(frozenset(ask.key for ask in asks), innermost())
+        token = under_way.set(call)
         began = self._clock.monotonic()
         try:
             if self.around is None:
@@ -406,38 +366,8 @@ class Loading:
             raise
         finally:
             call.runs = False
-            _under_way.reset(token)
+            under_way.reset(token)
             took_s = self._clock.monotonic() - began
             for counter in counters:
                 counter.load_s += took_s
             self.slow.note(asks[0].key, took_s, began)
-
-
-def refuse_cycle(key: str) -> None:
-    """Tells a loader that reads its own key.
-
-    Raises:
-        ConfigurationError: it does.
-    """
-    if _is_loading(key):
-        raise ConfigurationError(
-            f"the loader of {key!r} reads {key!r} from the cache: it would wait for itself"
-        )
-
-
-def _innermost() -> _Call | None:
-    """Returns the innermost call that led to where we are and still runs."""
-    call = _under_way.get()
-    while call is not None and not call.runs:
-        call = call.caller
-    return call
-
-
-def _is_loading(key: str) -> bool:
-    """Whether a load of the key led to where we are."""
-    call = _under_way.get()
-    while call is not None:
-        if call.runs and key in call.keys:
-            return True
-        call = call.caller
-    return False

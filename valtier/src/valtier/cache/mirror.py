@@ -33,7 +33,7 @@ from valtier.cache.undelivered import Undelivered
 from valtier.clock import Clock
 
 if TYPE_CHECKING:
-    from valtier.cache.reading import Ask
+    from valtier.cache.ask import Ask
 
 _OVERHEAD = 400  # bytes of a record and its places in dicts, besides key and body
 _MAX_CELLS = 200_000

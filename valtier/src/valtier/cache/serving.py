@@ -6,14 +6,17 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from valtier.cache.ask import Ask
 from valtier.cache.codec import Body, CorruptEntryError
 from valtier.cache.entry import Entry
 from valtier.cache.flight import Flight, PatienceError
 from valtier.cache.hot import HotKeys
-from valtier.cache.loading import AbsentError, Loading, refuse_cycle
+from valtier.cache.loaded import AbsentError
+from valtier.cache.loading import Loading
 from valtier.cache.mirror import Mirror
+from valtier.cache.nesting import refuse_cycle
 from valtier.cache.observing import Observations
-from valtier.cache.reading import Ask, Found, Reader, is_early
+from valtier.cache.reading import Found, Reader, is_early
 from valtier.cache.removal import Removal
 from valtier.cache.spaces import Spaces
 from valtier.cache.store import Store, entry_suffix

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from valtier.cache.ask import Ask
 from valtier.cache.hot import KEPT, fetch_hot
-from valtier.cache.reading import Ask, Found
+from valtier.cache.reading import Found
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
 

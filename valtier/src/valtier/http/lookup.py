@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from valtier.cache.ask import Ask, in_order
 from valtier.cache.codec import CorruptEntryError
 from valtier.cache.engine import Engine
 from valtier.cache.mirror import UNDECODED, Record, all_alive
 from valtier.cache.policy import Rules
-from valtier.cache.reading import Ask, Looking, Reader, in_order
 from valtier.cache.reading import Found as Seen
+from valtier.cache.reading import Looking, Reader
 from valtier.cache.spaces import Space
 from valtier.cache.store import entry_suffix
 from valtier.errors import ValkeyError

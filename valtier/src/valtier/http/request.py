@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from valtier.asgi import Scope
+from valtier.cache.ask import in_order
 from valtier.cache.mirror import Record as LocalRecord
-from valtier.cache.reading import Looking, in_order
+from valtier.cache.reading import Looking
 from valtier.cache.store import Versions
 from valtier.http import naming, rules
 from valtier.http.records import Index, Record

@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from valtier.cache.ask import in_order
 from valtier.cache.engine import Engine
 from valtier.cache.entry import Entry
 from valtier.cache.mirror import Cell, all_alive
-from valtier.cache.reading import Reader, in_order
+from valtier.cache.reading import Reader
 from valtier.cache.spaces import Space
 from valtier.cache.store import GUARDS, Store, entry_suffix, guard_of, tag_suffix
 from valtier.errors import ConfigurationError, ValkeyError

@@ -14,7 +14,8 @@ async with presence:
 ```
 """
 
-from valtier.presence.presence import Device, Presence, PresenceStats
+from valtier.presence.device import Device
+from valtier.presence.presence import Presence, PresenceStats
 from valtier.presence.room import COMMANDS, acl
 from valtier.presence.watch import Change, Diff, Roster, Standing, Watch
 

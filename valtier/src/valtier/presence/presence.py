@@ -15,6 +15,7 @@ from typing import Self
 from valtier.clock import Clock
 from valtier.durations import Duration, seconds
 from valtier.errors import ConfigurationError, ValkeyError
+from valtier.presence.device import Device
 from valtier.presence.room import OVERALL, SHARDS, Rooms, Terms, encode, overall_room
 from valtier.presence.watch import Roster, Standing, Watch
 from valtier.wire import Valkey
@@ -40,36 +41,6 @@ class PresenceStats:
     """Questions that were answered with `unknown`."""
     reentered: int
     """How often a room was entered anew: Valkey had lost it, or thought this worker dead."""
-
-
-class Device:
-    """One device of a user, connected to this worker. Made by `Presence.connect`; not used after `close`."""
-
-    __slots__ = ("_presence", "gone_at", "member", "name", "rooms", "user")
-
-    def __init__(self, presence: Presence, user: str, name: str, member: str) -> None:
-        self.user = user
-        self.name = name
-        self.member = member
-        self.rooms: set[str] = set()  # encoded
-        self._presence = presence
-        self.gone_at = 0.0
-
-    async def join(self, room: str) -> None:
-        """Enters a room. Cheap to repeat; one round trip. While Valkey is away it is remembered and told later."""
-        await self._presence.enter(self, [encode(room, what="room")])
-
-    async def leave(self, room: str) -> None:
-        """Leaves a room; others are told after the debounce, unless the user is back by then. One round trip."""
-        await self._presence.leave(self, [encode(room, what="room")], self._presence.debounce_ms)
-
-    async def beat(self) -> None:
-        """Tells that the device lives: at least every `ttl`. One round trip for all its rooms, which leave together."""
-        await self._presence.enter(self, self.rooms)
-
-    async def close(self, *, at_once: bool = False) -> None:
-        """Leaves everywhere, after the debounce or `at_once`. One round trip. Closing twice is nothing."""
-        await self._presence.leave(self, list(self.rooms), 0 if at_once else self._presence.debounce_ms)
 
 
 class Presence:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from bench.wire.options import BenchError
+from bench.common import BenchError
 
 _SPARE_FILES = 256
 
