@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Callable
 
 from valtier.asgi import App, Header, Message, Receive, Send
+from valtier.cache.ask import in_order
 from valtier.cache.codec import RAW, Body
 from valtier.cache.engine import Engine
 from valtier.cache.entry import new_version
 from valtier.cache.mirror import Cell, Record
-from valtier.cache.reading import in_order
 from valtier.cache.spaces import Space
 from valtier.cache.store import TAG_TTL_MS, Store, tag_suffix
 from valtier.errors import ValkeyError
