@@ -23,7 +23,7 @@ from valtier.errors import ConfigurationError
 from valtier.http import rules
 from valtier.http.asking import Asking
 from valtier.http.flow import Flow
-from valtier.http.hits import Hits, Leaving, with_credentials
+from valtier.http.hits import Hits, Kept, Leaving, with_credentials
 from valtier.http.lookup import Lookup
 from valtier.http.naming import NAMESPACE
 from valtier.http.own import Own
@@ -140,10 +140,12 @@ class ResponseCache:
         self._identify = identity
         self._tags = tags
         self._counters = space.counters
+        self._monotonic = engine.clock.monotonic
         keeps = local and engine.mirror.local.max_bytes > 0
         self._credential_names = frozenset(name.lower().encode() for name in options.credentials)
         self._guesses: dict[bytes, str] = {}
-        self._hits = Hits(engine, options, space, now=now, local=keeps)
+        other_clock = clock is not None
+        self._hits = Hits(engine, options, space, now=now, local=keeps, other_clock=other_clock)
         self._lookup = Lookup(engine, reader, policy, space)
         storing: Storing | None = None
         if engine.store is not None and reader is not None:
@@ -200,13 +202,22 @@ class ResponseCache:
         """Starts the lookup for this request without waiting, so that it leaves together with those of other middlewares."""
         if scope["type"] != "http":
             return
-        facts = rules.read_request(scope["method"], scope["headers"], self._options)
         identity = self._identify(scope)
+        kept = self._hits.kept(scope, identity) if self._hits.local else None
+        if kept is not None:
+            scope[_EARLY] = kept  # it is looked at again in its turn: it may be invalidated before
+        else:
+            self._begin_to_look(scope, identity)
+
+    def _begin_to_look(self, scope: Scope, identity: str | None) -> None:
+        hits = self._hits
+        facts = rules.read_request(scope["method"], scope["headers"], self._options)
         if identity is None and facts.credentials:
             identity = self._guesses.get(_credentials(scope, self._credential_names))
-        key = self._hits.kept(scope, facts, identity) if self._hits.local else None
-        if key is not None:
-            scope[_EARLY] = facts, key, identity  # it is looked at in its turn: it may be invalidated before
+            if identity is not None and hits.local and (kept := hits.kept(scope, identity)) is not None:
+                scope[_EARLY] = kept
+                return
+        if hits.local and hits.holds(scope, facts, identity):
             return
         request = self._open(scope, facts, identity)
         scope[_EARLY] = request
@@ -226,32 +237,44 @@ class ResponseCache:
             await self._pass(scope, receive, send)
             return
         identity = self._identify(scope)
-        early = scope.pop(_EARLY, None) if _EARLY in scope else None
-        if type(early) is Request:
-            await self._answer(self._resume(scope, early, identity), receive, send)
+        hits = self._hits
+        kept: Kept | None = None
+        if _EARLY in scope:
+            early = scope.pop(_EARLY)
+            if type(early) is Request:
+                await self._answer(self._resume(scope, early, identity), receive, send)
+                return
+            kept = early if hits.stands(early, identity) else None
+        elif hits.local:
+            kept = hits.kept(scope, identity)
+        if kept is None:
+            await self._ask(scope, identity, receive, send)
             return
+        record, leaving, has_it, _ = kept
+        record.uses += 1
+        self._counters.local_hits += 1
+        if has_it:
+            fields = leaving.unchanged(self._options)
+            await send({"type": "http.response.start", "status": 304, "headers": fields.copy()})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            fields = leaving.fields
+            await send({"type": "http.response.start", "status": leaving.status, "headers": fields.copy()})
+            await send({"type": "http.response.body", "body": leaving.body})
+
+    async def _ask(self, scope: Scope, identity: str | None, receive: Receive, send: Send) -> None:
+        """Answers a request to which this process has no answer ready."""
+        facts = rules.read_request(scope["method"], scope["headers"], self._options)
         leaving: Leaving | None
         body: bytes | None = None
-        key = None
-        if early is not None:
-            facts, key, whose = early
-            key = key if whose == identity else None
-        else:
-            facts = rules.read_request(scope["method"], scope["headers"], self._options)
         if self._hits.local:
-            leaving = self._hits.peek(scope, facts, identity, key)
+            leaving = self._hits.peek(scope, facts, identity)
         else:
             leaving, body = await self._hits.fetch(scope, facts, identity) or (None, None)
         if leaving is None:
             await self._answer(self._open(scope, facts, identity), receive, send)
-        elif facts.plain:
-            if body is None:
-                body = leaving.stored.body
-            fields = leaving.fields.copy()
-            await send({"type": "http.response.start", "status": leaving.status, "headers": fields})
-            await send({"type": "http.response.body", "body": body})
-        else:
-            await send_stored(send, facts, leaving.stored, leaving.own, self._options, body=body)
+            return
+        await send_stored(send, facts, leaving.stored, leaving.own, self._options, body=body)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets through what is no HTTP request; with the lifespan ends what goes on here."""
@@ -277,7 +300,7 @@ class ResponseCache:
             if decision.action is Action.SERVE:
                 record.uses += 1
                 self._counters.local_hits += 1
-                leaving = Leaving.of(stored, decision, now, self._options)
+                leaving = Leaving.of(stored, decision, now, self._options, self._monotonic())
                 if record.key == request.key:
                     record.derived = leaving
                     self._hits.note(request)

@@ -15,16 +15,19 @@ import msgspec
 
 from valtier.asgi import Header, Scope
 from valtier.cache.engine import Engine
-from valtier.cache.mirror import all_alive
+from valtier.cache.mirror import Record, all_alive
 from valtier.cache.spaces import Space
 from valtier.cache.store import entry_suffix, tag_suffix
 from valtier.errors import ValkeyError
 from valtier.http import rules
 from valtier.http.records import Stored
 from valtier.http.request import Found, Request
-from valtier.http.rules import Action, Decision, Options, RequestFacts, StoredPolicy
+from valtier.http.rules import Action, Decision, Kind, Options, RequestFacts, StoredPolicy
 
 _SERVE = Action.SERVE
+_HOST = Kind.HOST
+_CREDENTIAL = Kind.CREDENTIAL
+_TAGS = Kind.IF_NONE_MATCH
 _MOST_KEYS = 20_000
 _MOST_SEEN = 5_000
 _MOST_VARIANTS = 100_000
@@ -36,18 +39,56 @@ Selecting = tuple[str | None, tuple[tuple[bytes, bytes], ...]]
 class Leaving:
     """A stored response as it leaves now."""
 
-    __slots__ = ("fields", "own", "status", "stored", "until")
+    __slots__ = (
+        "_unchanged",
+        "body",
+        "etag",
+        "fields",
+        "own",
+        "shareable",
+        "status",
+        "stored",
+        "until",
+        "until_here",
+    )
 
-    def __init__(self, stored: Stored, own: tuple[Header, Header], until: float) -> None:
+    def __init__(
+        self, stored: Stored, own: tuple[Header, Header], until: float, until_here: float = 0.0
+    ) -> None:
+        policy = stored.policy
         self.stored = stored
-        self.status = stored.policy.status
+        self.status = policy.status
+        self.body = stored.body
+        self.etag = policy.etag
+        self.shareable = policy.shareable
         self.own = own
         self.fields: list[Header] = [*stored.headers, *own]
         self.until = until  # then `Age` or `ttl` is another, or it is not fresh any more
+        self.until_here = until_here  # the same by the monotonic clock
+        self._unchanged: list[Header] | None = None
 
     @classmethod
-    def of(cls, stored: Stored, decision: Decision, now: float, options: Options) -> Leaving:
-        return cls(stored, rules.hit_headers(decision, options), _changes_at(stored.policy, decision, now))
+    def of(
+        cls, stored: Stored, decision: Decision, now: float, options: Options, here: float = 0.0
+    ) -> Leaving:
+        """Returns it as it leaves at the moment `now`, which is `here` by the monotonic clock."""
+        until = _changes_at(stored.policy, decision, now)
+        return cls(stored, rules.hit_headers(decision, options), until, here + until - now)
+
+    def unchanged(self, options: Options) -> list[Header]:
+        """Returns the fields of the 304 for a client that has this very entity tag."""
+        fields = self._unchanged
+        if fields is None:
+            asked = rules.RequestFacts("GET", b"", plain=False, if_none_match=self.etag)
+            policy, headers = self.stored.policy, list(self.stored.headers)
+            made = rules.answer(asked, policy, headers, len(self.body), options, boundary=b"")
+            fields = self._unchanged = [*made.headers, *self.own]
+        return fields
+
+
+Kept = tuple[Record, Leaving, bool, str | None]
+"""What answers a request from this process for as long as the record is kept; whether its client has it already, and whom
+it is for."""
 
 
 def _changes_at(policy: StoredPolicy, decision: Decision, now: float) -> float:
@@ -94,8 +135,11 @@ class Hits:
         *,
         now: Callable[[], float],
         local: bool,
+        other_clock: bool = False,
     ) -> None:
+        """`other_clock`: whether `now` is not the engine's time."""
         self.local = local
+        self._other_clock = other_clock
         self._routes: dict[Uri, Route] = {}
         self._variants = 0  # of all routes
         self._seen: dict[str, Seen] = {}
@@ -162,20 +206,74 @@ class Hits:
 
     # -- looking -------------------------------------------------------------------------------------------
 
-    def kept(self, scope: Scope, facts: RequestFacts, identity: str | None) -> str | None:
-        """Returns the key of what this process keeps for such a request, as far as can be told without reading it."""
-        key = self._key_of(scope, facts, identity)
-        if key is None or (record := self._records.get(key)) is None or record.derived is None:
+    def kept(self, scope: Scope, identity: str | None) -> Kept | None:  # noqa: C901 - a call costs a tenth of it
+        """Returns what answers a request at once. In one go, as this is what a hit costs: about 1 µs."""
+        host: bytes | None = None
+        tag: bytes | None = None
+        credentials = identity is not None
+        matters = self._options.matters
+        for name, value in scope["headers"]:
+            kind = matters.get(name)
+            if kind is None:
+                continue
+            if kind is _HOST and host is None:
+                host = value
+            elif kind is _CREDENTIAL:
+                credentials = True
+            elif kind is _TAGS and tag is None:
+                tag = value
+            else:
+                return None
+        route = self._routes.get(
+            (scope["scheme"], host, scope.get("raw_path") or scope["path"], scope["query_string"], ())
+        )
+        if route is None or scope["method"] != "GET":
             return None
-        return key if record.quiet_until > self._monotonic() and all_alive(record.cells) else None
+        if route.names is None:
+            key: str | None = route.key
+        else:
+            key = route.variants.get(self._selecting(scope, route, route.names, identity))
+        record = self._records.get(key)  # type: ignore[arg-type]
+        if record is None:
+            return None
+        moment = self._monotonic()
+        leaving: Leaving | None = record.derived
+        if leaving is None or record.quiet_until <= moment or leaving.until_here <= moment:
+            return None
+        if (credentials and not leaving.shareable) or (tag is not None and tag != leaving.etag):
+            return None
+        if record.cells and not all_alive(record.cells):
+            return None
+        if self._other_clock and self._now() >= leaving.until:
+            return None
+        return record, leaving, tag is not None, identity
 
-    def peek(
-        self, scope: Scope, facts: RequestFacts, identity: str | None, key: str | None = None
-    ) -> Leaving | None:
-        """Returns what answers a request from this process. `key` is where that was said to be a moment ago."""
-        if key is None and (key := self._key_of(scope, facts, identity)) is None:
-            return None
-        record = self._records.get(key)
+    def stands(self, kept: Kept, identity: str | None) -> bool:
+        """Whether that is still kept, and for him who asks."""
+        record, leaving, _, whose = kept
+        return (
+            whose == identity
+            and self._records.get(record.key) is record
+            and record.derived is leaving
+            and leaving.until_here > self._monotonic()
+            and (not record.cells or all_alive(record.cells))
+        )
+
+    def holds(self, scope: Scope, facts: RequestFacts, identity: str | None) -> bool:
+        """Whether this process keeps something for such a request, fresh or not."""
+        key = self._key_of(scope, facts, identity)
+        record = None if key is None else self._records.get(key)
+        return record is not None and record.derived is not None and all_alive(record.cells)
+
+    def count(self, record: Record) -> None:
+        """Counts a hit."""
+        record.uses += 1
+        self._counters.local_hits += 1
+
+    def peek(self, scope: Scope, facts: RequestFacts, identity: str | None) -> Leaving | None:
+        """Returns what answers a request from this process, whatever conditions it has."""
+        key = self._key_of(scope, facts, identity)
+        record = None if key is None else self._records.get(key)
         if record is None or record.quiet_until <= self._monotonic():
             return None
         leaving: Leaving | None = record.derived
@@ -183,9 +281,8 @@ class Hits:
             return None
         leaving = self._fit(facts, leaving, identity)
         if leaving is not None:
-            record.uses += 1
             record.derived = leaving
-            self._counters.local_hits += 1
+            self.count(record)
         return leaving
 
     async def fetch(
@@ -233,7 +330,9 @@ class Hits:
         decision = rules.reuse(policy, facts, now, self._options)
         if decision.action is not _SERVE:
             return None
-        return leaving if now < leaving.until else Leaving.of(leaving.stored, decision, now, self._options)
+        if now < leaving.until:
+            return leaving
+        return Leaving.of(leaving.stored, decision, now, self._options, self._monotonic())
 
 
 def with_credentials(facts: RequestFacts) -> RequestFacts:

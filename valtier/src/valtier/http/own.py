@@ -199,7 +199,7 @@ class Own:
         record = Record(request.key, _NOTHING, AnyRecord, tags, cells, until, self._space.counters)
         record.size += len(stored.body) + sum([len(name) + len(value) for name, value in stored.headers])
         record.value = stored
-        record.derived = Leaving.of(stored, decision, now, self.options)
+        record.derived = Leaving.of(stored, decision, now, self.options, self._monotonic())
         if self._mirror.keep_own(record):
             self._hits.note(request)
 

@@ -28,7 +28,7 @@ from valtier.http.rules.freshen import freshen, head_outdates, selects
 from valtier.http.rules.hop import end_to_end
 from valtier.http.rules.invalidation import Invalidation, invalidation
 from valtier.http.rules.keys import group_key, origin_of, primary_key, variant_key
-from valtier.http.rules.options import Options
+from valtier.http.rules.options import Kind, Options
 from valtier.http.rules.policy import Refused, StoredPolicy, judge
 from valtier.http.rules.request import RequestFacts, read_request
 from valtier.http.rules.reuse import Action, Decision, missed, reuse, serves_error
@@ -45,6 +45,7 @@ __all__ = [
     "Header",
     "Headers",
     "Invalidation",
+    "Kind",
     "Options",
     "Refused",
     "RequestDirectives",
