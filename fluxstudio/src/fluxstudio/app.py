@@ -51,6 +51,8 @@ from fluxstudio.http.static import Static
 from fluxstudio.http.traffic import Traffic
 from fluxstudio.invitations import routes as invitations
 from fluxstudio.invitations.service import Invitations
+from fluxstudio.library import routes as library
+from fluxstudio.library.service import Libraries
 from fluxstudio.mail import routes as mail
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Courier, Post
@@ -102,6 +104,7 @@ ROUTERS = (
     security.router,
     assets.router,
     boards.router,
+    library.router,
     search.router,
     showcase.router,
     ops.router,
@@ -312,7 +315,8 @@ async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
     images.start()
     stack.push_async_callback(images.stop)
     door = Doorkeeper(sessions, ClientAddress(settings.trusted_proxies), secure=settings.secure_cookies)
-    accounts = Accounts(pool, cache, writes, post, sessions=sessions, projects=projects)
+    libraries = Libraries(pool, writes)
+    accounts = Accounts(pool, cache, writes, post, sessions=sessions, projects=projects, libraries=libraries)
     messages = Messages(pool, cache, writes, projects=projects)
     realtime = Realtime(
         tier,
@@ -375,6 +379,7 @@ async def _open_studio(app: Application, stack: AsyncExitStack) -> Studio:
         showcase=Showcase(pool, cache, writes, projects=projects),
         boards=boards,
         images=images,
+        libraries=libraries,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
         operations=Operations(

@@ -17,6 +17,7 @@ from fluxstudio.boards.images import Images
 from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
 from fluxstudio.invitations.service import Invitations
+from fluxstudio.library.service import Libraries
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Post
 from fluxstudio.messages.service import Messages
@@ -51,6 +52,7 @@ class Studio:
     assets: Assets
     boards: Boards
     images: Images
+    libraries: Libraries
     realtime: Realtime
     operations: Operations
     pulse: Pulse

@@ -1,8 +1,7 @@
 import { CaptureUpdateAction, Excalidraw, MainMenu, reconcileElements } from "@excalidraw/excalidraw";
 import "@excalidraw/excalidraw/index.css";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
-import type { BinaryFiles, Collaborator, ExcalidrawImperativeAPI, LibraryItems, SocketId } from "@excalidraw/excalidraw/types";
-import { get, set } from "idb-keyval";
+import type { BinaryFiles, Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidraw/excalidraw/types";
 import { Component, useEffect, useRef, useState, useSyncExternalStore, type ReactNode } from "react";
 
 import { usePeople } from "../realtime/people";
@@ -10,6 +9,7 @@ import { mention, on, type Cursor } from "../realtime/socket";
 import { Avatar, colourOf } from "../ui/avatar";
 import { fit } from "./arriving";
 import { Images } from "./images";
+import { Library } from "./library";
 import { Scene } from "./scene";
 
 const CURSOR_MS = 33;
@@ -27,7 +27,7 @@ interface Props {
 export default function Board(props: Props) {
   return (
     <Guard>
-      <Canvas {...props} />
+      <Canvas key={props.me} {...props} />
     </Guard>
   );
 }
@@ -100,6 +100,7 @@ function Canvas({ id, title, mayEdit, me }: Props) {
       pictures.close();
     };
   }, [excalidraw, id, me, mayEdit, setPeople]);
+  const library = useLibrary(excalidraw, me);
   useCursors(excalidraw, me);
   const point = usePointer(id, excalidraw);
   if (lost) {
@@ -122,8 +123,8 @@ function Canvas({ id, title, mayEdit, me }: Props) {
           scene.current?.changed(elements);
           images.current?.look(elements, files);
         }}
-        initialData={() => library(me).then((libraryItems) => ({ libraryItems }))}
-        onLibraryChange={(items) => void keepLibrary(me, items)}
+        initialData={() => library.open().then((libraryItems) => ({ libraryItems }))}
+        onLibraryChange={(items) => library.changed(items)}
         onPointerUpdate={point}
       >
         <MainMenu>
@@ -181,13 +182,16 @@ function useDark(): boolean {
   );
 }
 
-/** A library is its user's, in this browser. */
-async function library(me: string): Promise<LibraryItems> {
-  return (await get<LibraryItems>(`flux:library:${me}`).catch(() => undefined)) ?? [];
-}
-
-async function keepLibrary(me: string, items: LibraryItems): Promise<void> {
-  await set(`flux:library:${me}`, items).catch(() => undefined);
+/** The shapes that a user keeps, as long as the canvas is there. */
+function useLibrary(excalidraw: ExcalidrawImperativeAPI | null, me: string): Library {
+  const [library] = useState(() => new Library(me));
+  useEffect(() => {
+    if (excalidraw === null) return undefined;
+    return library.follow(async (next) => {
+      await excalidraw.updateLibrary({ libraryItems: next });
+    });
+  }, [excalidraw, library]);
+  return library;
 }
 
 interface Pointing {
