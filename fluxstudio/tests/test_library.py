@@ -14,6 +14,7 @@ from fluxstudio.app import Application
 from fluxstudio.library import items as limits
 from fluxstudio.library import service
 from fluxstudio.library.items import MAX_CHANGE, MAX_CHANGE_BYTES, MAX_ITEM_BYTES, parse_items
+from fluxstudio.library.schemas import LibraryChange
 from fluxstudio.problems import Problem
 from fluxstudio.testing import Caller, Database, Person, World, expect
 from valtier.testing import eventually
@@ -180,7 +181,7 @@ async def test_a_large_change_is_taken_up_to_its_bound(app: Application, world: 
     await laptop.change(large)
     assert await laptop.ids() == ["a"]
     assert (await laptop.change(large, shape("b"), shape("c", name="y" * 100), status=413))["code"]
-    assert expect(await laptop.call("PATCH", PATH, {"put": "x" * 800_000}), 413)
+    expect(await laptop.call("PATCH", PATH, {"put": "x" * 800_000}), 413)
     many = await laptop.change(*(shape(str(n)) for n in range(MAX_CHANGE + 1)), status=422)
     assert many["errors"][0]["field"] == "body.put"
 
@@ -286,7 +287,7 @@ async def test_a_change_that_meets_the_end_of_the_account_leaves_nothing(
     """It waits for the account's row, and finds that there is no account any more."""
     gus = await database.person("Gus", password="correct horse", sudo_s=600)
     assert app.studio is not None
-    form = service.LibraryChange(account=gus.id, since=0, put=[shape("a")])
+    form = LibraryChange(account=gus.id, since=0, put=[shape("a")])
     async with database.connection.transaction():
         await database.connection.execute("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", gus.id)
         change = asyncio.create_task(app.studio.libraries.change(gus.id, form))

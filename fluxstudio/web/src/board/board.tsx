@@ -7,6 +7,7 @@ import { Component, useEffect, useRef, useState, useSyncExternalStore, type Reac
 import { usePeople } from "../realtime/people";
 import { mention, on, type Cursor } from "../realtime/socket";
 import { Avatar, colourOf } from "../ui/avatar";
+import { tell } from "../ui/toasts";
 import { fit } from "./arriving";
 import { Images } from "./images";
 import { Library } from "./library";
@@ -14,6 +15,9 @@ import { Scene } from "./scene";
 
 const CURSOR_MS = 33;
 const GONE_MS = 12_000;
+const MAX_PASTED = 50_000;
+/** Each line of what is pasted becomes an element. */
+const MAX_PASTED_LINES = 1_000;
 
 interface Props {
   id: number;
@@ -126,6 +130,7 @@ function Canvas({ id, title, mayEdit, me }: Props) {
         initialData={() => library.open().then((libraryItems) => ({ libraryItems }))}
         onLibraryChange={(items) => library.changed(items)}
         onPointerUpdate={point}
+        onPaste={({ text, elements }) => elements !== undefined || fits(text ?? "")}
       >
         <MainMenu>
           {mayEdit ? <MainMenu.DefaultItems.LoadScene /> : null}
@@ -152,6 +157,15 @@ function Canvas({ id, title, mayEdit, me }: Props) {
       </ul>
     </div>
   );
+}
+
+/** Whether a board can take a text; says so if it can't. */
+function fits(text: string): boolean {
+  const lines = text.length > MAX_PASTED ? 0 : text.split("\n").length;
+  if (text.length <= MAX_PASTED && lines <= MAX_PASTED_LINES) return true;
+  const most = `${MAX_PASTED.toLocaleString("en")} characters in ${MAX_PASTED_LINES.toLocaleString("en")} lines`;
+  tell(`This text is too long for a board, which takes ${most} at a time. It is still in your clipboard.`);
+  return false;
 }
 
 /** Returns the canvas when it has begun: as its last step before, it replaces all its elements by none. */
