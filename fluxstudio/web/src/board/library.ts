@@ -26,6 +26,8 @@ export class Library {
   /** What the canvas showed last. */
   private seen: LibraryItems | null = null;
   private showing = false;
+  /** The canvas is gone: what it still tells of is nobody's doing. */
+  private ended = false;
   private keeping = 0;
   private show: Show | null = null;
   private syncing = false;
@@ -50,6 +52,7 @@ export class Library {
   /** Begins to follow the account. Returns how to end it. */
   follow(show: Show): () => void {
     this.show = show;
+    this.ended = false;
     const come = () => document.visibilityState === "visible" && void this.sync();
     document.addEventListener("visibilitychange", come);
     window.addEventListener("online", come);
@@ -61,13 +64,14 @@ export class Library {
       leave();
       window.clearTimeout(this.timer);
       this.show = null;
-      this.seen = null; // the next canvas shows its own
+      this.ended = true;
       if (!isNothing(this.due())) void this.sync();
     };
   }
 
   /** Notices what the canvas shows now: what somebody did, or what it was told to show. */
   changed(items: LibraryItems): void {
+    if (this.ended) return;
     const before = this.seen;
     this.seen = items;
     if (before !== null && !this.showing) this.notice(before, items);
@@ -104,6 +108,7 @@ export class Library {
     this.showing = true; // until then the canvas tells of what it was told, as far as it can draw it
     try {
       await this.show((now) => {
+        if (this.ended) return [...now];
         // Somebody may have opened a file of shapes meanwhile.
         if (this.seen !== null) this.notice(this.seen, now);
         return [...edited(this.kept, this.seen ?? now, now).items];
