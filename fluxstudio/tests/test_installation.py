@@ -30,7 +30,7 @@ async def test_two_databases_on_one_valkey_share_nothing(
 def test_a_database_url_with_parameters_migrates(database_url: str, parameters: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(migrate.upgrade, database_url + parameters).result()
-        assert pool.submit(asyncio.run, _version(database_url)).result() == "0006"
+        assert pool.submit(asyncio.run, _version(database_url)).result() == "0007"
 
 
 def test_a_migration_that_cannot_connect_says_what_to_check(database_url: str) -> None:

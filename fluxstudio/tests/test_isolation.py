@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     "POST /api/me/totp/confirm": {"code": "123456"},
     "PUT /api/me/password": {"current": "correct horse", "password": "battery staple"},
     "PUT /api/me/email": {"email": "mallory@example.org"},
+    "PATCH /api/me/library": {"account": 1, "since": 0},
     "POST /api/projects": {"title": "Mine"},
     "PATCH /api/projects/{project_id}": {"title": "Mine"},
     "PUT /api/projects/{project_id}/members/{user_id}": {"role": "owner"},

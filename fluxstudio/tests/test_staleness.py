@@ -178,6 +178,7 @@ NOTHING_CACHED = {
     "POST /api/me/sudo",
     "POST /api/me/totp",
     "POST /api/me/recovery-codes",
+    "PATCH /api/me/library",
     "PUT /api/me/password",
     "PUT /api/me/email",
     "DELETE /api/me/devices",

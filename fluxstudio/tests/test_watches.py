@@ -171,6 +171,7 @@ NOT_CACHED = {
     "board_links",
     "board_images",
     "blobs",
+    *("libraries", "library_items"),  # each device asks for what has changed since it asked last
 }
 """Tables of which no entry of the cache shows anything."""
 

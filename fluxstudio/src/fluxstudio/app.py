@@ -28,6 +28,7 @@ from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
 from fluxstudio.http.traffic import Traffic
 from fluxstudio.invitations import routes as invitations
+from fluxstudio.library import routes as library
 from fluxstudio.mail import routes as mail
 from fluxstudio.messages import routes as messages
 from fluxstudio.opening import open_studio
@@ -53,6 +54,7 @@ ROUTERS = (
     security.router,
     assets.router,
     boards.router,
+    library.router,
     search.router,
     showcase.router,
     ops.router,

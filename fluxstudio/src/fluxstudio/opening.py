@@ -32,6 +32,7 @@ from fluxstudio.db.secrets import fetch_secrets
 from fluxstudio.drain import Drain
 from fluxstudio.http.traffic import Traffic
 from fluxstudio.invitations.service import Invitations
+from fluxstudio.library.service import Libraries
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Courier, Post
 from fluxstudio.mail.smtp import SmtpServer
@@ -143,7 +144,8 @@ async def open_studio(
     images.start()
     stack.push_async_callback(images.stop)
     door = Doorkeeper(sessions, ClientAddress(settings.trusted_proxies), secure=settings.secure_cookies)
-    accounts = Accounts(pool, cache, writes, post, sessions=sessions, projects=projects)
+    libraries = Libraries(pool, writes)
+    accounts = Accounts(pool, cache, writes, post, sessions=sessions, projects=projects, libraries=libraries)
     messages = Messages(pool, cache, writes, projects=projects)
     realtime = Realtime(
         tier,
@@ -208,6 +210,7 @@ async def open_studio(
         boards=boards,
         links=links,
         images=images,
+        libraries=libraries,
         assets=Assets(pool, cache, projects=projects),
         realtime=realtime,
         operations=Operations(

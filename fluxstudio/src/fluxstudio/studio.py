@@ -18,6 +18,7 @@ from fluxstudio.boards.links import Links
 from fluxstudio.boards.service import Boards
 from fluxstudio.db.pool import Pool
 from fluxstudio.invitations.service import Invitations
+from fluxstudio.library.service import Libraries
 from fluxstudio.mail.mailbox import Mailbox
 from fluxstudio.mail.service import Post
 from fluxstudio.messages.service import Messages
@@ -53,6 +54,7 @@ class Studio:
     boards: Boards
     links: Links
     images: Images
+    libraries: Libraries
     realtime: Realtime
     operations: Operations
     pulse: Pulse

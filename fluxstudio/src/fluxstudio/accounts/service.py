@@ -13,6 +13,7 @@ from fluxstudio.accounts.sessions import StudioSession, StudioSessions
 from fluxstudio.accounts.views import account_of, account_row
 from fluxstudio.db.pool import Connection, Pool
 from fluxstudio.http.answers import Made, encode
+from fluxstudio.library.service import Libraries
 from fluxstudio.mail.service import Post
 from fluxstudio.problems import not_found
 from fluxstudio.projects.service import Projects
@@ -48,6 +49,7 @@ class Accounts:
         *,
         sessions: StudioSessions,
         projects: Projects,
+        libraries: Libraries,
     ) -> None:
         self._pool = pool
         self._cache = cache
@@ -55,6 +57,7 @@ class Accounts:
         self._post = post
         self._sessions = sessions
         self._projects = projects
+        self._libraries = libraries
 
     async def account(self, user_id: int) -> bytes:
         """Returns the user's own account as JSON."""
@@ -115,7 +118,7 @@ class Accounts:
     # -- the end -------------------------------------------------------------------------------------------
 
     async def delete(self, user_id: int) -> None:
-        """Forgets a user: their name, address, secrets, memberships and sessions. What they wrote stays, nameless.
+        """Forgets a user: their name, address, secrets, library, memberships and sessions. What they wrote stays, nameless.
 
         Projects that only they belong to go.
 
@@ -129,6 +132,7 @@ class Accounts:
             reach = await self._projects.name_reach(connection, user_id)
             user = account_row(await queries.forget_user(connection, user_id))
             await queries.replace_recovery_codes(connection, user_id, [])
+            await self._libraries.forget(connection, user_id)
             await queries.delete_sign_ups(connection, user["email"])
             await self._post.add(connection, writer.ACCOUNT_DELETED, user["email"], {"name": user["name"]})
             await self._sessions.destroy_all(user_id, connection=connection)

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
+from fluxstudio.drawings import TYPES, check_link, check_plain
 from fluxstudio.problems import FieldError, Problem, invalid
 
 MAX_BATCH = 1000
@@ -27,18 +27,9 @@ MAX_ELEMENTS = 20_000
 MAX_VERSION = 2**31 - 1
 """What a client may count up to. The server goes on above it when it restores a revision."""
 MAX_NONCE = 2**31 - 1
-MAX_DEPTH = 12
-
-TYPES = frozenset(
-    {
-        *("rectangle", "diamond", "ellipse", "arrow", "line", "freedraw", "text", "image"),
-        *("frame", "magicframe", "embeddable", "iframe", "selection"),
-    }
-)
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WRITTEN = re.compile(rb'"type":"(?:text|frame|magicframe)"')
-_SCHEMES = {"http", "https", "mailto", ""}
 _encoder = msgspec.json.Encoder()
 
 
@@ -113,8 +104,8 @@ def _parse(raw: object) -> Element:
     file_id = raw.get("fileId")
     if file_id is not None and not (isinstance(file_id, str) and _ID.fullmatch(file_id)):
         raise ValueError("fileId must be 1 to 64 letters, digits, _ and -")
-    _check_link(raw.get("link"))
-    _check_plain(raw, 0)
+    check_link(raw.get("link"))
+    check_plain(raw)
     data = _encoder.encode(raw)
     if len(data) > MAX_ELEMENT_BYTES:
         raise ValueError(f"may have {MAX_ELEMENT_BYTES // 1024} kB at most")
@@ -133,43 +124,6 @@ def _whole(raw: Mapping[str, Any], name: str, most: int) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{name} must be a whole number from 0 to {most}")
     return value
-
-
-def _check_link(link: object) -> None:
-    """Refuses links that would run in the page of whoever clicks them."""
-    if link is None:
-        return
-    if not isinstance(link, str) or len(link) > 2000:
-        raise ValueError("link must be text of at most 2000 characters")
-    try:
-        scheme = urlsplit("".join(char for char in link if char.isprintable()).strip()).scheme
-    except ValueError:
-        scheme = "?"
-    if scheme.lower() not in _SCHEMES:
-        raise ValueError("link must be http, https, mailto or relative")
-
-
-def _check_plain(value: object, depth: int) -> None:
-    """Refuses what JSON or PostgreSQL can't hold, and what is nested too deeply."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_leaf(key)
-            _check_plain(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_plain(inner, depth + 1)
-    else:
-        _check_leaf(value)
-
-
-def _check_leaf(value: object) -> None:
-    if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
-            raise ValueError("holds text that can't be stored: NUL or half a character")
-    elif isinstance(value, int | float) and not abs(value) <= 2**63:
-        raise ValueError("holds a number that is too large")
 
 
 def restored(element: Element, over: Element | None, nonce: int) -> Element:

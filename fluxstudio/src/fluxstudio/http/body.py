@@ -13,12 +13,12 @@ from fluxstudio.problems import Problem
 
 MAX_BODY = 64 * 1024
 MAX_BATCH_BODY = 768 * 1024
-"""Of a batch of a board's elements."""
+"""Of a batch of a board's elements, and of a change of a library."""
 BODY_DEADLINE_S = 10.0
 """How long a client may take to send a whole body."""
 
 
-_BATCH = re.compile(r"/api/boards/[0-9]+/elements")
+_BATCH = re.compile(r"/api/boards/[0-9]+/elements|/api/me/library")
 _UPLOAD = re.compile(r"/api/boards/[0-9]+/images/[^/]+")
 
 

@@ -432,6 +432,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/me/library": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Library
+         * @description Returns the caller's library of shapes; with `since`, what has changed in it after that version.
+         */
+        get: operations["read_library_api_me_library_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Library
+         * @description Adds, changes and removes shapes of the caller's library, and returns what others have changed in it.
+         */
+        patch: operations["change_library_api_me_library_patch"];
+        trace?: never;
+    };
     "/api/me/password": {
         parameters: {
             query?: never;
@@ -1404,6 +1428,38 @@ export interface components {
             excerpt: string;
             /** Id */
             id: number;
+        };
+        /**
+         * Library
+         * @description A library, or what has changed in it since a version.
+         */
+        Library: {
+            /** Items */
+            items: {
+                [key: string]: unknown;
+            }[];
+            /** Removed */
+            removed: string[];
+            /** Since */
+            since: number;
+            /** Version */
+            version: number;
+        };
+        /**
+         * LibraryChange
+         * @description Shapes that were added or changed, and shapes that were removed.
+         */
+        LibraryChange: {
+            /** Account */
+            account: number;
+            /** Put */
+            put?: {
+                [key: string]: unknown;
+            }[];
+            /** Remove */
+            remove?: string[];
+            /** Since */
+            since: number;
         };
         /**
          * Link
@@ -3015,6 +3071,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MailSent"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    read_library_api_me_library_get: {
+        parameters: {
+            query?: {
+                account?: number | null;
+                since?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Library"];
+                };
+            };
+            /** @description A problem (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    change_library_api_me_library_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LibraryChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Library"];
                 };
             };
             /** @description A problem (RFC 9457) */

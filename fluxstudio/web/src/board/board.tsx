@@ -1,19 +1,23 @@
 import { CaptureUpdateAction, Excalidraw, MainMenu, reconcileElements } from "@excalidraw/excalidraw";
 import "@excalidraw/excalidraw/index.css";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
-import type { BinaryFiles, Collaborator, ExcalidrawImperativeAPI, LibraryItems, SocketId } from "@excalidraw/excalidraw/types";
-import { get, set } from "idb-keyval";
+import type { BinaryFiles, Collaborator, ExcalidrawImperativeAPI, SocketId } from "@excalidraw/excalidraw/types";
 import { Component, useEffect, useRef, useState, useSyncExternalStore, type ReactNode } from "react";
 
 import { usePeople } from "../realtime/people";
 import { mention, on, type Cursor } from "../realtime/socket";
 import { Avatar, colourOf } from "../ui/avatar";
+import { tell } from "../ui/toasts";
 import { fit } from "./arriving";
 import { Images } from "./images";
+import { Library } from "./library";
 import { Scene } from "./scene";
 
 const CURSOR_MS = 33;
 const GONE_MS = 12_000;
+const MAX_PASTED = 50_000;
+/** Each line of what is pasted becomes an element. */
+const MAX_PASTED_LINES = 1_000;
 
 interface Props {
   id: number;
@@ -27,7 +31,7 @@ interface Props {
 export default function Board(props: Props) {
   return (
     <Guard>
-      <Canvas {...props} />
+      <Canvas key={props.me} {...props} />
     </Guard>
   );
 }
@@ -100,6 +104,7 @@ function Canvas({ id, title, mayEdit, me }: Props) {
       pictures.close();
     };
   }, [excalidraw, id, me, mayEdit, setPeople]);
+  const library = useLibrary(excalidraw, me);
   useCursors(excalidraw, me);
   const point = usePointer(id, excalidraw);
   if (lost) {
@@ -122,9 +127,10 @@ function Canvas({ id, title, mayEdit, me }: Props) {
           scene.current?.changed(elements);
           images.current?.look(elements, files);
         }}
-        initialData={() => library(me).then((libraryItems) => ({ libraryItems }))}
-        onLibraryChange={(items) => void keepLibrary(me, items)}
+        initialData={() => library.open().then((libraryItems) => ({ libraryItems }))}
+        onLibraryChange={(items) => library.changed(items)}
         onPointerUpdate={point}
+        onPaste={({ text, elements }) => elements !== undefined || fits(text ?? "")}
       >
         <MainMenu>
           {mayEdit ? <MainMenu.DefaultItems.LoadScene /> : null}
@@ -151,6 +157,15 @@ function Canvas({ id, title, mayEdit, me }: Props) {
       </ul>
     </div>
   );
+}
+
+/** Whether a board can take a text; says so if it can't. */
+function fits(text: string): boolean {
+  const lines = text.length > MAX_PASTED ? 0 : text.split("\n").length;
+  if (text.length <= MAX_PASTED && lines <= MAX_PASTED_LINES) return true;
+  const most = `${MAX_PASTED.toLocaleString("en")} characters in ${MAX_PASTED_LINES.toLocaleString("en")} lines`;
+  tell(`This text is too long for a board, which takes ${most} at a time. It is still in your clipboard.`);
+  return false;
 }
 
 /** Returns the canvas when it has begun: as its last step before, it replaces all its elements by none. */
@@ -181,13 +196,16 @@ function useDark(): boolean {
   );
 }
 
-/** A library is its user's, in this browser. */
-async function library(me: string): Promise<LibraryItems> {
-  return (await get<LibraryItems>(`flux:library:${me}`).catch(() => undefined)) ?? [];
-}
-
-async function keepLibrary(me: string, items: LibraryItems): Promise<void> {
-  await set(`flux:library:${me}`, items).catch(() => undefined);
+/** The shapes that a user keeps, as long as the canvas is there. */
+function useLibrary(excalidraw: ExcalidrawImperativeAPI | null, me: string): Library {
+  const [library] = useState(() => new Library(me));
+  useEffect(() => {
+    if (excalidraw === null) return undefined;
+    return library.follow(async (next) => {
+      await excalidraw.updateLibrary({ libraryItems: next });
+    });
+  }, [excalidraw, library]);
+  return library;
 }
 
 interface Pointing {

@@ -2,8 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useEffect, useState, type MouseEvent } from "react";
 import { useLocation, useSearch } from "wouter";
 
-import { api, data } from "../api/client";
+import { api, data, Problem } from "../api/client";
 import { Chat } from "../chat/chat";
+import { refresh } from "../chat/messages";
 import { queries } from "../query";
 import { ask, joined, on } from "../realtime/socket";
 import type { Account } from "../session";
@@ -13,6 +14,8 @@ import { Members } from "./members-dialog";
 import { ChangeBoard, DeleteBoard, History, ProjectSettings, Share } from "./project-dialogs";
 
 const Board = lazy(() => import("../board/board"));
+
+const JOIN_AGAIN_MS = 1_500;
 
 type Open = "members" | "settings" | "share" | "history" | "change" | "delete";
 
@@ -39,13 +42,22 @@ export default function Project({ account, project, board }: Props) {
   const around = Number(new URLSearchParams(useSearch()).get("message")) || null;
   const toNewest = useCallback(() => go(location, { replace: true }), [go, location]);
   useEffect(() => {
+    let timer = 0;
+    let left = false;
+    const join = async (again = false) => {
+      window.clearTimeout(timer);
+      try {
+        const there = await ask<{ read: Record<string, number> }>("project:join", { project_id: project });
+        setRead(there.read);
+      } catch (error) {
+        const final = error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429;
+        if (!final && !left) timer = window.setTimeout(() => void join(true), JOIN_AGAIN_MS);
+        if (again) return;
+      }
+      await refresh(project); // last: what is written after it is told
+    };
     const ends = [
-      joined(() => {
-        ask<{ read: Record<string, number> }>("project:join", { project_id: project })
-          .then((there) => setRead(there.read))
-          .catch(() => undefined);
-        void queries.invalidateQueries({ queryKey: ["messages", project] });
-      }),
+      joined(() => void join()),
       on("message:read", (told) => {
         if (told.project_id === project) setRead((before) => ({ ...before, [told.user_id]: told.message_id }));
       }),
@@ -55,6 +67,8 @@ export default function Project({ account, project, board }: Props) {
       on("access:lost", (told) => void queries.invalidateQueries({ queryKey: ["project", told.project_id] })),
     ];
     return () => {
+      left = true;
+      window.clearTimeout(timer);
       for (const end of ends) end();
       ask("project:leave", { project_id: project }).catch(() => undefined);
     };

@@ -241,10 +241,15 @@ class ResponseCache:
         kept: Kept | None = None
         if _EARLY in scope:
             early = scope.pop(_EARLY)
-            if type(early) is Request:
-                await self._answer(self._resume(scope, early, identity), receive, send)
+            if type(early) is not Request:
+                kept = early if hits.stands(early, identity) else None
+            elif early.identity == identity:
+                await self._answer(self._resume(early), receive, send)
                 return
-            kept = early if hits.stands(early, identity) else None
+            else:  # it was begun for somebody else than who asks
+                if early.facts.credentials:
+                    self._guess(_credentials(scope, self._credential_names), identity)
+                kept = hits.kept(scope, identity)
         elif hits.local:
             kept = hits.kept(scope, identity)
         if kept is None:
@@ -324,13 +329,8 @@ class ResponseCache:
             request.record = self._lookup.local(request)
         return request
 
-    def _resume(self, scope: Scope, request: Request, identity: str | None) -> Request:
-        """Returns the request whose lookup has begun; a new one if it was begun for somebody else than who asks."""
-        if identity != request.identity:
-            if request.facts.credentials:
-                self._guess(_credentials(scope, self._credential_names), identity)
-            facts = rules.read_request(scope["method"], scope["headers"], self._options)
-            return self._open(scope, facts, identity)
+    def _resume(self, request: Request) -> Request:
+        """Returns the request whose lookup has begun, with what is kept here by now."""
         if request.facts.bypass is None:
             request.record = self._lookup.local(request)
         return request

@@ -1,0 +1,1 @@
+"""Libraries: the shapes that each user keeps to draw with, on all their devices."""
