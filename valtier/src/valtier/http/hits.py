@@ -25,6 +25,7 @@ from valtier.http.request import Found, Request
 from valtier.http.rules import Action, Decision, Kind, Options, RequestFacts, StoredPolicy
 
 _SERVE = Action.SERVE
+_PLAIN = RequestFacts()
 _HOST = Kind.HOST
 _CREDENTIAL = Kind.CREDENTIAL
 _TAGS = Kind.IF_NONE_MATCH
@@ -238,15 +239,27 @@ class Hits:
             return None
         moment = self._monotonic()
         leaving: Leaving | None = record.derived
-        if leaving is None or record.quiet_until <= moment or leaving.until_here <= moment:
+        if leaving is None or record.quiet_until <= moment:
             return None
         if (credentials and not leaving.shareable) or (tag is not None and tag != leaving.etag):
             return None
         if record.cells and not all_alive(record.cells):
             return None
-        if self._other_clock and self._now() >= leaving.until:
-            return None
+        if leaving.until_here <= moment or self._other_clock:
+            leaving = self._renew(record, leaving, moment)
+            if leaving is None:
+                return None
         return record, leaving, tag is not None, identity
+
+    def _renew(self, record: Record, leaving: Leaving, moment: float) -> Leaving | None:
+        """Returns a kept response as it leaves now: its age is another each second. None if it is not fresh any more."""
+        now = self._now()
+        if now >= leaving.until:
+            decision = rules.reuse(leaving.stored.policy, _PLAIN, now, self._options)
+            if decision.action is not _SERVE:
+                return None
+            leaving = record.derived = Leaving.of(leaving.stored, decision, now, self._options, moment)
+        return leaving
 
     def stands(self, kept: Kept, identity: str | None) -> bool:
         """Whether that is still kept, and for him who asks."""
@@ -255,7 +268,7 @@ class Hits:
             whose == identity
             and self._records.get(record.key) is record
             and record.derived is leaving
-            and leaving.until_here > self._monotonic()
+            and record.quiet_until > self._monotonic()
             and (not record.cells or all_alive(record.cells))
         )
 
