@@ -7,7 +7,6 @@ Read the modules in this order: `rules` (what the RFCs say, pure), `records` and
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -35,7 +34,6 @@ from valtier.http.serving import send_stored
 from valtier.http.storing import Storing
 
 _EARLY = "valtier.http"
-_MOST_GUESSES = 10_000
 
 Identify = Callable[[Scope], str | None]
 TellTags = Callable[[Scope, str | None], tuple[str, ...]]
@@ -142,8 +140,6 @@ class ResponseCache:
         self._counters = space.counters
         self._monotonic = engine.clock.monotonic
         keeps = local and engine.mirror.local.max_bytes > 0
-        self._credential_names = frozenset(name.lower().encode() for name in options.credentials)
-        self._guesses: dict[bytes, str] = {}
         other_clock = clock is not None
         self._hits = Hits(engine, options, space, now=now, local=keeps, other_clock=other_clock)
         self._lookup = Lookup(engine, reader, policy, space)
@@ -203,7 +199,7 @@ class ResponseCache:
         if scope["type"] != "http":
             return
         identity = self._identify(scope)
-        kept = self._hits.kept(scope, identity) if self._hits.local else None
+        kept = self._hits.kept(scope, identity, guesses=True) if self._hits.local else None
         if kept is not None:
             scope[_EARLY] = kept  # it is looked at again in its turn: it may be invalidated before
         else:
@@ -213,10 +209,7 @@ class ResponseCache:
         hits = self._hits
         facts = rules.read_request(scope["method"], scope["headers"], self._options)
         if identity is None and facts.credentials:
-            identity = self._guesses.get(_credentials(scope, self._credential_names))
-            if identity is not None and hits.local and (kept := hits.kept(scope, identity)) is not None:
-                scope[_EARLY] = kept
-                return
+            identity = hits.guessed(scope)
         if hits.local and hits.holds(scope, facts, identity):
             return
         request = self._open(scope, facts, identity)
@@ -243,12 +236,14 @@ class ResponseCache:
             early = scope.pop(_EARLY)
             if type(early) is not Request:
                 kept = early if hits.stands(early, identity) else None
+                if early[3] != identity:  # a guess went wrong
+                    hits.guess(scope, identity)
             elif early.identity == identity:
                 await self._answer(self._resume(early), receive, send)
                 return
             else:  # it was begun for somebody else than who asks
                 if early.facts.credentials:
-                    self._guess(_credentials(scope, self._credential_names), identity)
+                    hits.guess(scope, identity)
                 kept = hits.kept(scope, identity)
         elif hits.local:
             kept = hits.kept(scope, identity)
@@ -335,18 +330,6 @@ class ResponseCache:
             request.record = self._lookup.local(request)
         return request
 
-    def _guess(self, credentials: bytes, identity: str | None) -> None:
-        """Remembers whose credentials these were, to look early for the right response the next time.
-
-        A guess only says where to look: what is found is used if the application names the same identity.
-        """
-        if identity is None:
-            self._guesses.pop(credentials, None)
-            return
-        if len(self._guesses) >= _MOST_GUESSES:
-            del self._guesses[next(iter(self._guesses))]
-        self._guesses[credentials] = identity
-
     # -- invalidating --------------------------------------------------------------------------------------
 
     async def purge(
@@ -382,12 +365,3 @@ def _heed(future: asyncio.Future[Any]) -> None:
     """Takes note of a failure that may concern nobody: the request may never get here."""
     if not future.cancelled():
         future.exception()
-
-
-def _credentials(scope: Scope, names: frozenset[bytes]) -> bytes:
-    """Returns a digest of the credentials: they are not kept themselves."""
-    digest = hashlib.blake2b(digest_size=16)
-    for line in scope["headers"]:
-        if line[0] in names:
-            digest.update(line[1] + b"\n")
-    return digest.digest()

@@ -32,6 +32,7 @@ _TAGS = Kind.IF_NONE_MATCH
 _MOST_KEYS = 20_000
 _MOST_SEEN = 5_000
 _MOST_VARIANTS = 100_000
+_MOST_GUESSES = 10_000
 
 Uri = tuple[str, bytes | None, bytes | str, bytes, tuple[tuple[bytes, bytes], ...]]
 Selecting = tuple[str | None, tuple[tuple[bytes, bytes], ...]]
@@ -144,6 +145,7 @@ class Hits:
         self._routes: dict[Uri, Route] = {}
         self._variants = 0  # of all routes
         self._seen: dict[str, Seen] = {}
+        self._guesses: dict[int, str] = {}
         self._engine = engine
         self._mirror = engine.mirror
         self._removal = engine.removal
@@ -207,10 +209,30 @@ class Hits:
 
     # -- looking -------------------------------------------------------------------------------------------
 
-    def kept(self, scope: Scope, identity: str | None) -> Kept | None:  # noqa: C901 - a call costs a tenth of it
-        """Returns what answers a request at once. In one go, as this is what a hit costs: about 1 µs."""
+    def guess(self, scope: Scope, identity: str | None) -> None:
+        """Remembers whose credentials these were, to look early for the right response the next time.
+
+        A guess only says where to look: what is found is used if the application names the same identity. Of the
+        credentials no more is kept than a hash of this process.
+        """
+        secret = self._secret_of(scope)
+        if identity is None:
+            self._guesses.pop(secret, None)
+        else:
+            if len(self._guesses) >= _MOST_GUESSES:
+                del self._guesses[next(iter(self._guesses))]
+            self._guesses[secret] = identity
+
+    def kept(  # noqa: C901 - a call costs a tenth of it
+        self, scope: Scope, identity: str | None, *, guesses: bool = False
+    ) -> Kept | None:
+        """Returns what answers a request at once. In one go, as this is what a hit costs: about 1 µs.
+
+        `guesses`: where it is not known who asks, for whom these credentials were the last time.
+        """
         host: bytes | None = None
         tag: bytes | None = None
+        secret = 0
         credentials = identity is not None
         matters = self._options.matters
         for name, value in scope["headers"]:
@@ -221,10 +243,14 @@ class Hits:
                 host = value
             elif kind is _CREDENTIAL:
                 credentials = True
+                if guesses:
+                    secret = hash((secret, value))
             elif kind is _TAGS and tag is None:
                 tag = value
             else:
                 return None
+        if secret and identity is None:
+            identity = self._guesses.get(secret)
         route = self._routes.get(
             (scope["scheme"], host, scope.get("raw_path") or scope["path"], scope["query_string"], ())
         )
@@ -271,6 +297,17 @@ class Hits:
             and record.quiet_until > self._monotonic()
             and (not record.cells or all_alive(record.cells))
         )
+
+    def guessed(self, scope: Scope) -> str | None:
+        """Returns for whom these credentials were the last time."""
+        return self._guesses.get(self._secret_of(scope))
+
+    def _secret_of(self, scope: Scope) -> int:
+        matters, secret = self._options.matters, 0
+        for name, value in scope["headers"]:
+            if matters.get(name) is _CREDENTIAL:
+                secret = hash((secret, value))
+        return secret
 
     def holds(self, scope: Scope, facts: RequestFacts, identity: str | None) -> bool:
         """Whether this process keeps something for such a request, fresh or not."""
