@@ -207,6 +207,15 @@ class Hits:
             return route.key
         return route.variants.get(self._selecting(scope, route, route.names, identity))
 
+    def key_of(
+        self, scope: Scope, facts: RequestFacts, identity: str | None, names: tuple[bytes, ...]
+    ) -> str | None:
+        """Returns the key of one identity's response that varies by these names, if it was noted before."""
+        route = self._routes.get(self._uri_of(scope, facts))
+        if route is None or not route.by_identity or route.names is None or route.names != frozenset(names):
+            return None
+        return route.variants.get(self._selecting(scope, route, route.names, identity))
+
     # -- looking -------------------------------------------------------------------------------------------
 
     def guess(self, scope: Scope, identity: str | None) -> None:

@@ -194,13 +194,16 @@ class Own:
         decision = rules.reuse(policy, _PLAIN, now, self.options)
         if quiet_s <= 0 or decision.action is not Action.SERVE or self._removal.owes("", tags):
             return
-        request.follow(Index(policy.vary, True))
+        key = self._hits.key_of(request.scope, request.facts, request.identity, policy.vary)
+        if key is None:
+            request.follow(Index(policy.vary, True))
+            key = request.key
         until = self._monotonic() + quiet_s
-        record = Record(request.key, _NOTHING, AnyRecord, tags, cells, until, self._space.counters)
+        record = Record(key, _NOTHING, AnyRecord, tags, cells, until, self._space.counters)
         record.size += len(stored.body) + sum([len(name) + len(value) for name, value in stored.headers])
         record.value = stored
         record.derived = Leaving.of(stored, decision, now, self.options, self._monotonic())
-        if self._mirror.keep_own(record):
+        if self._mirror.keep_own(record) and request.under_index:
             self._hits.note(request)
 
     def forget(self, request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import msgspec
@@ -17,6 +18,7 @@ from valtier.http.rules.status_codes import HEURISTIC, UNDERSTOOD
 from valtier.http.rules.storable import unstored
 from valtier.http.rules.vary import vary_names
 
+_LONG = 1000
 _MOST_NAMES = 256
 """Groups and tags of one response that count (RFC 9875 §2 asks for 32 at least)."""
 
@@ -307,7 +309,13 @@ def _groups(fields: list[Header]) -> tuple[str, ...]:
 
 def _tags(fields: list[Header], options: Options) -> tuple[str, ...]:
     value = None if options.tag_name is None else combined(fields, options.tag_name)
-    if value is None:
-        return ()
+    return () if value is None else _tags_of(value) if len(value) > _LONG else _remembered_tags(value)
+
+
+def _tags_of(value: bytes) -> tuple[str, ...]:
     found = (tag.strip(b" \t") for tag in value.split(b","))
     return tuple(dict.fromkeys(tag.decode("latin-1") for tag in found if tag))[:_MOST_NAMES]
+
+
+_remembered_tags = functools.lru_cache(maxsize=1024)(_tags_of)
+"""The same answer has the same tags, asked again after a change."""
