@@ -210,9 +210,7 @@ async def test_a_right_write_does_not_pass_fastapi_and_is_counted_by_its_route(
     )
     assert posted.status_code == 201
     series = app.traffic.durations().series
-    assert any(
-        timed.labels == ["/api/projects/{project_id}/messages", "POST", "2xx"] for timed in series
-    )
+    assert any(timed.labels == ["/api/projects/{project_id}/messages", "POST", "2xx"] for timed in series)
 
 
 async def test_an_unforeseen_error_tells_nothing_and_is_logged(

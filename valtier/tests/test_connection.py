@@ -241,7 +241,9 @@ async def test_a_stall_of_this_process_blames_nobody(in_flight: bool) -> None:
         assert wire.missed == 0
 
 
-@pytest.mark.parametrize("loop_of", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "loop_of", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
 def test_a_reply_that_lies_in_the_socket_is_delivered_however_late_the_loop_comes_to_read_it(
     loop_of: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:

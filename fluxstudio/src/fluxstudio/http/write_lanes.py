@@ -52,7 +52,11 @@ class WriteLane:
         first, *others = inspect.signature(endpoint).parameters
         bodies = [name for name in others if name not in _names(route.path)]
         answers, body = hints.get("return"), bodies[0] if bodies else None
-        if hints.get(first) is not Request or len(bodies) > 1 or len(others) - len(bodies) != len(_names(route.path)):
+        if (
+            hints.get(first) is not Request
+            or len(bodies) > 1
+            or len(others) - len(bodies) != len(_names(route.path))
+        ):
             return None
         if not (isinstance(answers, type) and issubclass(answers, Response)):
             return None
@@ -82,9 +86,7 @@ class WriteLanes:
     def __init__(self, lanes: Iterable[WriteLane]) -> None:
         lanes = list(lanes)
         methods = {method for lane in lanes for method in lane.methods}
-        self._trees = {
-            method: Tree([lane for lane in lanes if method in lane.methods]) for method in methods
-        }
+        self._trees = {method: Tree([lane for lane in lanes if method in lane.methods]) for method in methods}
 
     def call(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[Response] | None:
         """Calls the endpoint of a request whose body was read; None if that is for FastAPI to do."""

@@ -162,7 +162,10 @@ class Drain:
                 self._seen.clear()
                 if self._told or time.monotonic() >= self._claim_at:
                     # Workers that began together shall not look together.
-                    self._told, self._claim_at = False, time.monotonic() + self._poll_s * random.uniform(0.9, 1.0)
+                    self._told, self._claim_at = (
+                        False,
+                        time.monotonic() + self._poll_s * random.uniform(0.9, 1.0),
+                    )
                     if not await self._deliver_all(link):
                         self._told = True
                         self._stats.failures += 1
