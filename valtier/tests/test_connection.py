@@ -6,11 +6,12 @@ The peer is scripted: only so can a reply be held back, cut in two, or lost at a
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from valtier import (
     DeadlineError,
@@ -238,6 +239,39 @@ async def test_a_stall_of_this_process_blames_nobody(in_flight: bool) -> None:
         asyncio.get_running_loop().call_later(0.1, (await wire.peer.accepted).write, b"+v\r\n")
         assert await future == b"v"
         assert wire.missed == 0
+
+
+@pytest.mark.parametrize(
+    "loop_of", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_reply_that_lies_in_the_socket_is_delivered_however_late_the_loop_comes_to_read_it(
+    loop_of: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Once, after a stall of three deadlines; and by a loop each of whose turns takes half a deadline."""
+
+    async def play() -> None:
+        async with line(deadline_s=0.1) as wire:
+            connection, peer = wire.connection, await wire.peer.accepted
+            warm = connection.send("GET", "k")  # the watchdog runs
+            await wire.peer.arrived.wait()
+            peer.write(b"+v\r\n")  # leaves at once
+            time.sleep(0.3)  # noqa: ASYNC251 - the stall
+            assert await warm == b"v"
+            for _ in range(6):
+                wire.peer.arrived.clear()
+                future = connection.send("GET", "k")
+                while not wire.peer.arrived.is_set():
+                    time.sleep(0.05)  # noqa: ASYNC251 - a turn
+                    await asyncio.sleep(0)
+                peer.write(b"+v\r\n")
+                while not future.done():
+                    time.sleep(0.05)  # noqa: ASYNC251
+                    await asyncio.sleep(0)
+                assert await future == b"v"
+            assert wire.missed == 0
+
+    with asyncio.Runner(loop_factory=loop_of) as runner:
+        runner.run(play())
 
 
 async def test_a_late_reply_is_told_from_one_in_time() -> None:

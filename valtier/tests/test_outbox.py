@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from valtier import ConfigurationError, Tier
 from valtier.embedded import EmbeddedValkey
 from valtier.outbox import OutboxSchema
 from valtier.outbox.drain import MAX_WAITING
+from valtier.outbox.postgres import Claim, Link
 from valtier.testing import Cut, FaultProxy, Way, eventually
 
 
@@ -47,6 +49,26 @@ async def test_a_transaction_has_invalidated_when_its_block_ends(slow: Worker) -
     await eventually(slow.is_empty)  # acknowledged, so that nobody invalidates once more
     assert slow.outbox.stats().delivered == 1
     assert slow.outbox.stats().drained == 0
+
+
+async def test_rows_that_their_writer_delivered_are_deleted_without_a_look_for_others(slow: Worker) -> None:
+    """A busy writer costs PostgreSQL one DELETE for all that it delivered meanwhile, and no search."""
+    looks = 0
+    claim = Link.claim
+
+    def counted(link: Link, limit: int) -> AbstractAsyncContextManager[Claim]:
+        nonlocal looks
+        looks += 1
+        return claim(link, limit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Link, "claim", counted)
+        for n in range(5):
+            async with slow.outbox.transaction(slow.connection) as invalidate:
+                invalidate(f"k:{n}")
+            await eventually(slow.is_empty)
+    assert looks == 0
+    assert slow.outbox.stats().delivered == 5
 
 
 async def test_a_bare_invalidation_is_delivered_after_the_commit_by_whoever_is_notified(

@@ -27,6 +27,7 @@ from fluxstudio.http.request_ids import RequestIds
 from fluxstudio.http.static import ROOT as STATIC
 from fluxstudio.http.static import Static
 from fluxstudio.http.traffic import Traffic
+from fluxstudio.http.write_lanes import WriteLanes
 from fluxstudio.invitations import routes as invitations
 from fluxstudio.library import routes as library
 from fluxstudio.mail import routes as mail
@@ -91,7 +92,7 @@ class Application(FastAPI):
         for router in self.routers:
             self.include_router(router)
         self._static = Static(STATIC if settings.web else None)
-        self._edge = Edge(super().__call__, _lanes(self.routers), self.counters)
+        self._edge = Edge(super().__call__, *_lanes(self.routers), self.counters)
         self.entrance: App = self._edge
         """What a request meets first; with limits and security headers while the studio is open."""
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
@@ -144,9 +145,12 @@ def routers_of(settings: Settings) -> tuple[APIRouter, ...]:
     return ROUTERS if settings.mailbox_dir is None else (*ROUTERS, mail.router)
 
 
-def _lanes(routers: Iterable[APIRouter]) -> Lanes:
-    routes = [route for router in routers for route in router.routes]
-    return Lanes([route.lane for route in routes if isinstance(route, LeanRoute) and route.lane])
+def _lanes(routers: Iterable[APIRouter]) -> tuple[Lanes, WriteLanes]:
+    routes = [route for router in routers for route in router.routes if isinstance(route, LeanRoute)]
+    return (
+        Lanes([route.lane for route in routes if route.lane]),
+        WriteLanes(route.write_lane for route in routes if route.write_lane),
+    )
 
 
 @asynccontextmanager

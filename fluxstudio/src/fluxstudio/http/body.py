@@ -8,8 +8,11 @@ from collections.abc import Iterable
 
 from starlette.types import Message, Receive, Scope
 
-from fluxstudio.http.strict_json import check_json
+from fluxstudio.http.strict_json import UNREADABLE, check_json
 from fluxstudio.problems import Problem
+
+JSON = "fluxstudio.json"
+"""In the scope of a request whose body was read: its value, or `UNREADABLE` if it is none or not JSON."""
 
 MAX_BODY = 64 * 1024
 MAX_BATCH_BODY = 768 * 1024
@@ -32,7 +35,7 @@ class ClientGoneError(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive) -> Receive:
-    """Reads the body, and returns a `receive` that hands it out.
+    """Reads the body, and returns a `receive` that hands it out; its value is kept in the scope.
 
     Raises:
         Problem: 408, it takes longer than `BODY_DEADLINE_S`; 413, it is larger than it may be (nothing more of it is
@@ -48,10 +51,12 @@ async def read_body(scope: Scope, receive: Receive) -> Receive:
             body = await _read(receive, most)
     except TimeoutError:
         raise _too_slow() from None
+    value: object = UNREADABLE
     if body:
         if media_type != b"application/json":
             raise Problem(415, "unsupported-media-type", "Send JSON, with `Content-Type: application/json`.")
-        check_json(body)
+        value = check_json(body)
+    scope[JSON] = value
     return _replay(body, receive)
 
 

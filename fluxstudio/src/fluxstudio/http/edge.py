@@ -14,6 +14,7 @@ from fluxstudio.http.body import ClientGoneError, is_upload, read_body
 from fluxstudio.http.kept import KEPT
 from fluxstudio.http.lean import Lanes, parse_query
 from fluxstudio.http.origin import SAFE_METHODS, is_cross_site
+from fluxstudio.http.write_lanes import WriteLanes
 from fluxstudio.ops.counters import Counters
 from fluxstudio.problems import Problem, problem_of
 
@@ -21,9 +22,10 @@ from fluxstudio.problems import Problem, problem_of
 class Edge:
     """ASGI: the lanes, and `app` for everything else."""
 
-    def __init__(self, app: ASGIApp, lanes: Lanes, counters: Counters) -> None:
+    def __init__(self, app: ASGIApp, lanes: Lanes, writes: WriteLanes, counters: Counters) -> None:
         self._app = app
         self.lanes = lanes
+        self._writes = writes
         self._counters = counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,6 +57,12 @@ class Edge:
 
         try:
             receive = await _admit(scope, receive)
+            called = self._writes.call(scope, receive, send)
+            if called is not None:
+                response = await called
+                started = True  # what goes wrong from here on is the server's
+                await response(scope, receive, send)
+                return
             await self._app(scope, receive, watch)
         except ClientGoneError:  # whether anybody is still there to read the answer, the server does not tell
             await _incomplete().response()(scope, receive, send)

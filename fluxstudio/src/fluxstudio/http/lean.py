@@ -1,4 +1,4 @@
-"""Lean routes: GET endpoints that are called without FastAPI's machinery around each request.
+"""Lean routes: endpoints that are called without FastAPI's machinery around each request. Here GET; see `write_lanes`.
 
 A route declared through `LeanRoute` is documented and matched by FastAPI as any other, and its endpoint has the same
 signature: the request, then parameters of the path and of the query. For the requests of production its signature is
@@ -23,6 +23,8 @@ from starlette.types import Scope
 
 from fluxstudio.http.kept import Fields
 from fluxstudio.http.policy import policy_of
+from fluxstudio.http.tree import Tree
+from fluxstudio.http.write_lanes import WriteLane
 from fluxstudio.problems import FieldError, Problem, field_error, invalid
 
 _MAX_QUERY_FIELDS = 20
@@ -34,7 +36,7 @@ Endpoint = Callable[..., Awaitable[Response]]
 
 
 class LeanRoute(APIRoute):
-    """An APIRoute whose GET endpoints may also be called directly."""
+    """An APIRoute whose endpoint may also be called directly."""
 
     def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -46,6 +48,7 @@ class LeanRoute(APIRoute):
                     f"{endpoint.__name__}: a lean GET endpoint takes the request, path and query only"
                 )
             self.lane = Lane(path, endpoint)
+        self.write_lane = WriteLane.of(self)
 
 
 class Lane:
@@ -146,29 +149,11 @@ def parse_query(query: bytes) -> list[tuple[str, str]]:
         raise Problem(400, "malformed-query", "The query is not percent-encoded UTF-8.") from exc
 
 
-class _Node:
-    __slots__ = ("lane", "literals", "wildcard")
-
-    def __init__(self) -> None:
-        self.literals: dict[str, _Node] = {}
-        self.wildcard: _Node | None = None
-        self.lane: Lane | None = None
-
-
 class Lanes:
-    """A tree of path segments over all lanes. A literal segment wins over a parameter."""
+    """All lanes, by path."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
-        self._root = _Node()
-        for lane in lanes:
-            node = self._root
-            for segment in lane.path.split("/")[1:]:
-                if segment.startswith("{"):
-                    node.wildcard = node.wildcard or _Node()
-                    node = node.wildcard
-                else:
-                    node = node.literals.setdefault(segment, _Node())
-            node.lane = lane
+        self._tree = Tree(lanes)
 
     def of(self, scope: Scope) -> tuple[Lane, list[str]] | None:
         """Returns the lane of a request, as `find` does, and notes it as its route; it is looked for once."""
@@ -186,15 +171,5 @@ class Lanes:
         return () if found is None or found[0].fields is None else found[0].fields.names(caller, found[1])
 
     def find(self, path: str) -> tuple[Lane, list[str]] | None:
-        """Returns the lane of a path, and the segments that stand for its parameters. O(length of the path)."""
-        node = self._root
-        values: list[str] = []
-        for segment in path.split("/")[1:]:
-            child = node.literals.get(segment)
-            if child is None:
-                child = node.wildcard
-                if child is None or not segment:
-                    return None
-                values.append(segment)
-            node = child
-        return None if node.lane is None else (node.lane, values)
+        """Returns the lane of a path, and the segments that stand for its parameters."""
+        return self._tree.find(path)

@@ -20,8 +20,12 @@ class _TwiceError(Exception):
         self.key = key
 
 
-def check_json(body: bytes) -> None:
-    """Refuses what other programs may read differently.
+UNREADABLE = object()
+"""Stands for the value of what is no JSON."""
+
+
+def check_json(body: bytes) -> Any:
+    """Refuses what other programs may read differently. Returns the value, or `UNREADABLE`.
 
     Raises:
         Problem: 400, it is not UTF-8; 422, an object has a key more than once.
@@ -34,19 +38,22 @@ def check_json(body: bytes) -> None:
     if "\0" in text:
         raise _not_utf_8()
     try:
-        json.loads(text, object_pairs_hook=_without_twins)
+        return json.loads(text, object_pairs_hook=_without_twins)
     except _TwiceError as exc:
         raise invalid([field_error(("body", exc.key), "is given more than once")]) from None
     except (ValueError, RecursionError):
-        return
+        return UNREADABLE
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise _TwiceError(key)
-        seen.add(key)
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _TwiceError(key)
+            seen.add(key)
+    return value
 
 
 def _not_utf_8() -> Problem:

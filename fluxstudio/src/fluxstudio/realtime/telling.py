@@ -50,23 +50,26 @@ class Telling:
 
     async def changed(self, stale: Stale) -> None:
         """Tells people that a list or a project of theirs is not what they have read any more."""
+        lists: list[str] = []
         for key in stale.keys:
             kind, _, name = key.partition(":")
             if kind == "projects":
-                await self._hint("projects:changed", user_room(int(name)))
+                lists.append(user_room(int(name)))
             elif kind == "members":
                 await self._hint("members:changed", project_room(int(name)), {"project_id": int(name)})
             elif kind == "project" and key.endswith(":owner"):
                 project_id = int(name.partition(":")[0])
                 await self._hint("project:changed", project_room(project_id), {"project_id": project_id})
+        if lists:  # all of them hear the same: it is one event
+            await self._sio.emit("projects:changed", {}, room=lists, latest="projects:changed")
 
     async def missed(self) -> None:
         """Tells this worker's clients to read everything anew: it has missed what others told them."""
         await self._emit("resync", {}, None, here=True)
 
-    async def _hint(self, event: str, room: str, told: dict[str, int] | None = None) -> None:
+    async def _hint(self, event: str, room: str, told: dict[str, int]) -> None:
         """Tells that something has to be read anew. May be lost: who reconnects reads anew anyway."""
-        await self._sio.emit(event, told or {}, room=room, latest=f"{event}:{room}")
+        await self._sio.emit(event, told, room=room, latest=f"{event}:{room}")
 
     async def _emit(
         self,

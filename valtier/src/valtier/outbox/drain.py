@@ -6,7 +6,8 @@ deleted in the transaction that delivers it, so that it is free again whenever i
 harmless; a row goes only when Valkey has acknowledged it after its commit.
 
 *Notifications only make it quicker.* They wake the drain; without one it looks every half `drain_every`. A row that its
-writer is about to deliver is left to it for the other half.
+writer is about to deliver is left to it for the other half. What writers have delivered themselves is deleted soon after,
+which is no reason to look.
 
 *While Valkey is away* rows stay. The drain looks at them without taking them and invalidates in this process what they
 name, so that neither what the process keeps itself nor what Valkey still holds is believed when it is back; it sees
@@ -77,6 +78,8 @@ class Drain:
         self._available = available
         self._stats = stats
         self._wake = asyncio.Event()
+        self._told = True  # there may be rows that are due, for more reason than that some were delivered
+        self._claim_at = 0.0  # when to look for such without being told
         self._delivered: list[UUID] = []  # by their writers; not yet deleted
         self._seen: set[UUID] = set()  # rows that were invalidated here while Valkey was away
         self._look_at = 0.0
@@ -110,12 +113,13 @@ class Drain:
 
     def wake(self) -> None:
         """Says that there may be something to do."""
+        self._told = True
         self._wake.set()
 
     def acknowledge(self, ids: Sequence[UUID]) -> None:
         """Takes rows that were delivered after their commit: they are deleted soon. What is too much is drained again."""
         if not self._delivered:
-            asyncio.get_running_loop().call_later(_ACKNOWLEDGE_S, self.wake)
+            asyncio.get_running_loop().call_later(_ACKNOWLEDGE_S, self._wake.set)
         if len(self._delivered) < _MAX_UNACKNOWLEDGED:
             self._delivered.extend(ids)
 
@@ -147,6 +151,7 @@ class Drain:
                 await asyncio.sleep(_BACKOFF_S[min(self._failed, len(_BACKOFF_S)) - 1])
 
     async def _serve(self, link: Link) -> None:
+        self._told = True
         while True:
             self._wake.clear()
             await self._delete_delivered(link)
@@ -155,19 +160,30 @@ class Drain:
                 return
             if self._available():
                 self._seen.clear()
-                if not await self._deliver_all(link):
-                    self._stats.failures += 1
-            elif time.monotonic() >= self._look_at:
-                await self._look(link)
-                self._look_at = time.monotonic() + self._poll_s
+                if self._told or time.monotonic() >= self._claim_at:
+                    # Workers that began together shall not look together.
+                    self._told, self._claim_at = (
+                        False,
+                        time.monotonic() + self._poll_s * random.uniform(0.9, 1.0),
+                    )
+                    if not await self._deliver_all(link):
+                        self._told = True
+                        self._stats.failures += 1
+            else:
+                self._told = True
+                if time.monotonic() >= self._look_at:
+                    await self._look(link)
+                    self._look_at = time.monotonic() + self._poll_s
             self._looked.set()
             self._failed = 0
-            await self._pause(self._poll_s if self._available() else min(self._return_s, self._poll_s))
+            if self._available() and not self._told:
+                await self._pause(self._claim_at - time.monotonic())
+            else:
+                await self._pause(self._poll_s if self._available() else min(self._return_s, self._poll_s))
 
     async def _pause(self, longest_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            # Workers that began together shall not look together.
-            async with asyncio.timeout(longest_s * random.uniform(0.9, 1.0)):
+            async with asyncio.timeout(longest_s):
                 await self._wake.wait()
 
     async def _delete_delivered(self, link: Link) -> None:

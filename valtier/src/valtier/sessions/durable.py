@@ -37,6 +37,7 @@ from valtier.sessions.reads import Reading
 from valtier.sessions.state import State
 from valtier.sessions.stats import SessionStats
 from valtier.sessions.store import Store
+from valtier.sessions.touches import Touches
 from valtier.wire import Valkey
 
 log = logging.getLogger("valtier")
@@ -76,6 +77,7 @@ class Durable:
         self._wake = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
         self._loads: dict[str, asyncio.Task[State | None]] = {}
+        self._touches = Touches(self._touch)
         if store is not None:
             store.valkey.on_ready(self._on_ready)
 
@@ -98,6 +100,7 @@ class Durable:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._touches.stop()
         await self._database.close()
 
     async def _run(self) -> None:
@@ -300,13 +303,18 @@ class Durable:
         return outcome
 
     async def touch(self, name: str, interval_s: float) -> bool:
-        if not await self._database.touch(name, interval_s):
-            return False
+        return await self._touches.add(name, interval_s)
+
+    async def _touch(self, names: list[str], interval_s: float) -> list[str]:
+        touched = await self._database.touch(names, interval_s)
+        await asyncio.gather(*map(self._touch_copy, touched))
+        self._local.settle(touched)
+        return touched
+
+    async def _touch_copy(self, name: str) -> None:
         if (store := self._believed(name)) is not None:
             with contextlib.suppress(ValkeyError):  # then its copy ends earlier
                 await store.touch(name, 0)
-        self._local.settle((name,))
-        return True
 
     async def rotate(
         self, state: State, new: bytes, *, grace_s: float, nonce: bytes, sudo_s: float, connection: Any

@@ -166,9 +166,9 @@ class Database:
         )
         return bool(row["changed"]), bool(row["found"])
 
-    async def touch(self, name: str, interval_s: float) -> bool:
-        """Notes that a session is in use. Returns whether that was not noted lately."""
-        return bool(await self._fetch(self._sql.touch, name, interval_s))
+    async def touch(self, names: Sequence[str], interval_s: float) -> list[str]:
+        """Notes that sessions are in use. Returns the names of those for which that was not noted lately."""
+        return [row["name"] for row in await self._fetch(self._sql.touch, list(names), interval_s)]
 
     async def rotate(
         self, name: str, old: bytes, new: bytes, *, grace_s: float, nonce: bytes, sudo_s: float,

@@ -53,10 +53,16 @@ class Statements:
             SELECT (SELECT count(*) FROM changed) AS changed,
                    (SELECT count(*) FROM {table} WHERE {alive} AND {owns}) AS found
         """  # noqa: S608
+        # Rows that somebody else is changing are left out: two batches never wait for each other, and a touch that is lost
+        # is made up for by the next request.
         self.touch = f"""
-            UPDATE {table} SET seen_at = {now}, ends_at = least({now} + idle, ends_at_most)
-             WHERE {alive} AND seen_at <= {now} - {seconds("$2")}
-            RETURNING name
+            WITH due AS (
+                SELECT name FROM {table}
+                 WHERE name = ANY($1::text[]) AND ends_at > {now} AND seen_at <= {now} - {seconds("$2")}
+                   FOR NO KEY UPDATE SKIP LOCKED)
+            UPDATE {table} AS row SET seen_at = {now}, ends_at = least({now} + row.idle, row.ends_at_most)
+              FROM due WHERE row.name = due.name
+            RETURNING row.name
         """  # noqa: S608
         self.rotate = f"""
             WITH changed AS (

@@ -141,9 +141,12 @@ def json_text(value: Any) -> str:
     return _dump(value)
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
 def has_bytes(value: Any) -> bool:
     """Whether there are bytes anywhere within it."""
-    if isinstance(value, str | int | float | None):
+    if type(value) in _PLAIN or isinstance(value, str | int | float):
         return False
     if isinstance(value, bytes | bytearray | memoryview):
         return True

@@ -191,7 +191,7 @@ class Rooms:
         if rooms is None:
             return space.members
         found: dict[str, Member] = {}
-        first = True
+        first, ours = True, False
         for room in rooms:
             inside = space.rooms.get(room)
             if inside is None:
@@ -200,7 +200,9 @@ class Rooms:
             if first:
                 found, first = inside, False
             elif inside:
-                found = {**found, **inside}
+                if not ours:
+                    found, ours = dict(found), True
+                found.update(inside)
         return found
 
     @staticmethod

@@ -13,6 +13,8 @@ from valtier.socketio.hearing import Hearing
 from valtier.socketio.lane import OutboxFullError
 from valtier.socketio.messages import Ask, Emit, Expel, Room
 
+_MANY = (list, tuple, set)
+
 
 class Sending(Hearing):
     """The part of `ValkeyManager` that sends. Guarded by the event loop."""
@@ -72,10 +74,8 @@ class Sending(Hearing):
         *,
         counted: bool = False,
     ) -> None:
-        rooms = None if room is None else list(room) if isinstance(room, list | tuple | set) else [room]
-        skip = (
-            [] if skip_sid is None else list(skip_sid) if isinstance(skip_sid, list | tuple) else [skip_sid]
-        )
+        rooms = None if room is None else list(room) if isinstance(room, _MANY) else [room]
+        skip = [] if skip_sid is None else list(skip_sid) if isinstance(skip_sid, _MANY) else [skip_sid]
         emit = Emit(
             namespace,
             rooms,
