@@ -14,7 +14,7 @@ D = TypeVar("D")
 class Asked(Generic[D]):
     """What `begin` returns. Its commands are on their way, in one write with all else that this turn sends."""
 
-    __slots__ = ("_conclude", "_passed", "_reply", "_sent")
+    __slots__ = ("_conclude", "_passed", "_reply", "_sent", "_taken")
 
     def __init__(
         self,
@@ -28,11 +28,16 @@ class Asked(Generic[D]):
         self._passed = passed
         self._sent = sent
         self._reply = reply
-        if sent is not None:
+        self._taken = False
+
+    def __del__(self) -> None:
+        sent = self._sent
+        if sent is not None and not self._taken:  # whoever asked is gone: nobody is to be warned of an error
             sent.add_done_callback(_retrieve)
 
     async def decision(self) -> D:
         """Waits for the decision. It raises as `hit` does."""
+        self._taken = True
         if self._sent is None:
             return await self._conclude(self._reply)
         try:
@@ -46,6 +51,5 @@ class Asked(Generic[D]):
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Whoever asked may be gone by now: then nobody is to be warned of an error."""
     if not future.cancelled():
         future.exception()

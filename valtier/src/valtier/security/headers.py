@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from valtier.asgi import App, Header, Message, Receive, Scope, Send
 from valtier.durations import Duration, seconds
@@ -90,10 +90,10 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:  # no coroutine of its own for each message
             if message["type"] == "http.response.start":
                 message["headers"] = self._complete(scope, list(message.get("headers", ())))
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, send_with_headers)
 

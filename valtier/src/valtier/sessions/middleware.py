@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from valtier.asgi import App, Message, Receive, Scope, Send, cookie, header, send_problem
@@ -137,12 +137,12 @@ class SessionMiddleware(Generic[T]):
         scope[IDENTITY] = None if session is None else session.subject
         visit = scope[VISIT] = Visit(sessions, scope, session, token, self._address)
 
-        async def send_with_cookie(message: Message) -> None:
+        def send_with_cookie(message: Message) -> Awaitable[None]:  # no coroutine of its own for each message
             if message["type"] in ("http.response.start", "websocket.accept"):
                 given = visit.cookie()
                 if given is not None:
                     message["headers"] = [*message.get("headers", ()), given]
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, send_with_cookie)
 
