@@ -77,7 +77,7 @@ class Settings:
     """TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
     api_limit: str | None = DEFAULT_API_LIMIT
     """API_LIMIT: how often one address may call, such as `100/minute`; `off` for no limit on requests as such."""
-    response_cache: ResponseCaching = "public"
+    response_cache: ResponseCaching = "all"
     """RESPONSE_CACHE: which answers are kept whole: `all` that routes declare, `public` pages only, or `none`."""
     workers: int = 1
     """FLUXSTUDIO_WORKERS: how many processes share the limits while Valkey is away; `fluxstudio serve` sets it."""
@@ -321,7 +321,7 @@ def _statsd_url(given: Mapping[str, str]) -> str | None:
 
 
 def _response_cache(given: Mapping[str, str]) -> ResponseCaching:
-    match given.get("RESPONSE_CACHE", "public").lower():
+    match given.get("RESPONSE_CACHE", "all").lower():
         case "all":
             return "all"
         case "public":
