@@ -340,6 +340,9 @@ async def test_a_flush_in_the_middle_is_a_row_of_misses(valkey: EmbeddedValkey) 
         load = Counter()
         await tier.cache.get_or_set("k", 60, load, tags=["t"])
         valkey.flush()  # scripts too
+        for _ in range(2):  # what is loaded before the flush is known here has a version that is gone
+            assert await tier.cache.get_or_set("k", 60, load, tags=["t"]) == "v"
+        assert load.calls in (2, 3)
+        calls = load.calls
         assert await tier.cache.get_or_set("k", 60, load, tags=["t"]) == "v"
-        assert await tier.cache.get_or_set("k", 60, load, tags=["t"]) == "v"
-        assert load.calls == 2
+        assert load.calls == calls

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from valtier.cache.ask import Ask
-from valtier.cache.entry import CorruptEntryError, Entry, decode_entry, is_marker
+from valtier.cache.entry import CorruptEntryError, Entry, decode_entry, is_marker, new_version
 from valtier.cache.mirror import UNDECODED, Mirror, Record
 from valtier.cache.policy import Rules
-from valtier.cache.store import Store, Versions, entry_suffix, tag_suffix
+from valtier.cache.store import TAG_TTL_MS, Store, Versions, entry_suffix, tag_suffix
 from valtier.clock import Clock
 from valtier.errors import ValkeyError
 from valtier.wire import Reply
@@ -275,17 +275,29 @@ class Reader:
         return raws, told
 
     def _send(self, found: Found, ask: Ask, tags: Sequence[str], asked: int) -> list[asyncio.Future[Reply]]:
+        """Asks for the versions of tags and for the entry, in this order.
+
+        A tag that has no version is given one first: where one is missing the entry is dead, and whoever loads it anew
+        needs the version before that.
+        """
         store = self._store
-        waits: list[asyncio.Future[Reply]] = []
-        for tag in tags:
-            name = store.name(tag_suffix(tag))
-
-            def learn(version: Reply, tag: str = tag, name: str = name) -> None:
-                self._learn(tag, name, version, asked)
-
-            waits.append(store.valkey.call_tracked("GET", name, sink=learn))
+        waits = [self.ask_for_tag(tag, asked) for tag in tags]
         waits.append(store.valkey.call_tracked("GET", found.name, sink=found.take))
         return waits
+
+    def ask_for_tag(self, tag: str, asked: int) -> asyncio.Future[Reply]:
+        """Gives a tag a version if it has none, and reads it so that Valkey tells of its end. One round trip.
+
+        Raises:
+            ValkeyError: Valkey can't be asked.
+        """
+        call, name = self._store.valkey.call_tracked, self._store.name(tag_suffix(tag))
+
+        def learn(version: Reply) -> None:
+            self._learn(tag, name, version, asked)
+
+        call("SET", name, new_version(), "NX", "PX", TAG_TTL_MS).add_done_callback(_heed)
+        return call("GET", name, sink=learn)
 
     def _learn(self, tag: str, name: str, version: bytes | None, asked: int) -> None:
         """Takes a tag's version, if the name under which it was read is still the tag's: else nobody tells of changes."""

@@ -165,11 +165,11 @@ class ResponseCache:
             shares_private=private == "valkey",
         )
         self._own: Own | None = None
-        if private == "process" and engine.store is not None and keeps:
+        if private == "process" and reader is not None and keeps:
             self._own = Own(
                 app,
                 engine,
-                engine.store,
+                reader,
                 self._asking,
                 self._hits,
                 options,

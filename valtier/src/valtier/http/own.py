@@ -18,10 +18,9 @@ from valtier.asgi import App, Header, Message, Receive, Send
 from valtier.cache.ask import in_order
 from valtier.cache.codec import RAW, Body
 from valtier.cache.engine import Engine
-from valtier.cache.entry import new_version
 from valtier.cache.mirror import Cell, Record
+from valtier.cache.reading import Reader
 from valtier.cache.spaces import Space
-from valtier.cache.store import TAG_TTL_MS, Store, tag_suffix
 from valtier.errors import ValkeyError
 from valtier.http import naming, rules
 from valtier.http.asking import Asking
@@ -45,7 +44,7 @@ class Own:
         self,
         app: App,
         engine: Engine,
-        store: Store,
+        reader: Reader,
         asking: Asking,
         hits: Hits,
         options: Options,
@@ -59,7 +58,7 @@ class Own:
         self.forms = forms
         self.now = now
         self._app = app
-        self._store = store
+        self._reader = reader
         self._mirror = engine.mirror
         self._removal = engine.removal
         self._order = engine.order
@@ -103,8 +102,7 @@ class Own:
         unknown = [tag for tag in tags if not version_of(tag)]
         request.own_tags = tags
         try:
-            for tag in unknown:
-                waits += self._ask_for(tag)
+            waits.extend(self._reader.ask_for_tag(tag, self._order()) for tag in unknown)
         except ValkeyError as exc:
             self._spaces.note_error(self._space.counters, exc)
 
@@ -115,19 +113,6 @@ class Own:
     def _pass_key(request: Request) -> str:
         """Returns what it is remembered under that an answer could not be kept: for each caller by itself."""
         return f"{request.part_key} {request.identity}"
-
-    def _ask_for(self, tag: str) -> tuple[asyncio.Future[Reply], asyncio.Future[Reply]]:
-        """Gives the tag a version if it has none, and reads it so that Valkey tells of its end: in the socket's order."""
-        store, suffix = self._store, tag_suffix(tag)
-        name, asked = store.name(suffix), self._order()
-
-        def learn(version: Reply) -> None:
-            if store.is_current(name, suffix):
-                self._mirror.learn_tag(tag, version, asked)
-
-        call = store.valkey.call_tracked
-        made = call("SET", name, new_version(), "NX", "PX", TAG_TTL_MS)
-        return made, call("GET", name, sink=learn)
 
     async def _cells(self, request: Request) -> tuple[Cell, ...] | None:
         """Returns the cells of the tags that are known before; None if what comes can't be kept."""

@@ -90,7 +90,9 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
 
-        def send_with_headers(message: Message) -> Awaitable[None]:  # no coroutine of its own for each message
+        def send_with_headers(
+            message: Message,
+        ) -> Awaitable[None]:  # no coroutine of its own for each message
             if message["type"] == "http.response.start":
                 message["headers"] = self._complete(scope, list(message.get("headers", ())))
             return send(message)
