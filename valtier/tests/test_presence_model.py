@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from test_presence import age
+from server_time import ServerTime
 from wires import open_url
 
 from valtier import Clock
@@ -22,9 +22,10 @@ WORKERS = ("w0", "w1")
 
 
 class Machine(RuleBasedStateMachine):
-    """Two workers and one room. Time goes by making what lies in Valkey older."""
+    """Two workers and one room. The server's time goes only where a step says so."""
 
     valkey: EmbeddedValkey
+    time: ServerTime
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,11 +41,11 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.valkey.call("FLUSHALL")
+        self.time.flush()
         clock = Clock(monotonic=lambda: self.now)
 
         async def opened(name: str) -> Presence:
-            self.wires.append(opening := open_url(self.valkey.url, deadline="5s"))
+            self.wires.append(opening := open_url(self.valkey.url, deadline="60s"))
             wire = await opening.__aenter__()
             presence = Presence(
                 wire, ttl=LIFE_S / 2.25, lease=LEASE_S, debounce=DEBOUNCE_S, worker=name, clock=clock
@@ -130,15 +131,14 @@ class Machine(RuleBasedStateMachine):
                 for member in mine:
                     self.entered(worker, member)
 
-    @rule(tens=st.integers(1, 7))
-    def let_time_go(self, tens: int) -> None:
-        self.now += tens * 15
-        for key in ("d", "w"):
-            self.run(age(self.valkey, f"valtier:p:{{r}}:{key}", tens * 15_000))
+    @rule(steps=st.integers(1, 7))
+    def let_time_go(self, steps: int) -> None:
+        self.now += steps * 15
+        self.time.go_on(steps * 15)
 
     @rule()
     def flush(self) -> None:
-        self.valkey.call("FLUSHALL")
+        self.time.flush()
         self.deadlines.clear()
         self.owners.clear()
         self.leases.clear()
@@ -154,11 +154,11 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
-def test_the_roster_is_what_the_model_says(valkey: EmbeddedValkey) -> None:
+def test_the_roster_is_what_the_model_says(valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
     class Bound(Machine):
         pass
 
-    Bound.valkey = valkey
+    Bound.valkey, Bound.time = valkey, ServerTime(valkey, monkeypatch)
     run_state_machine_as_test(
         Bound,
         settings=settings(

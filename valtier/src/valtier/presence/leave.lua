@@ -15,6 +15,7 @@ for i = 7, #ARGV do
     else
       redis.call('ZADD', devices, 'XX', 'LT', now + ARGV[6], member)
       redis.call('HSET', owners, member, '')
+      redis.call('ZADD', workers, '+inf', '')
     end
   end
 end

@@ -3,7 +3,7 @@
 --
 -- KEYS[1] devices  sorted set: user/device by the time (ms) at which it is gone unless it beats before
 -- KEYS[2] owners   hash: user/device to its worker; empty for one that is leaving
--- KEYS[3] workers  sorted set: workers by the time at which they count as dead
+-- KEYS[3] workers  sorted set: workers by the time at which they count as dead; the empty one, of who is leaving, never
 -- KEYS[4] users    hash: user to the number of its devices
 -- KEYS[5] seen     sorted set: users by the time at which their last device left
 -- KEYS[6] version  counts the changes; a jump tells a reader that it missed some
