@@ -13,7 +13,7 @@ import pytest
 from server_time import ServerTime
 from wires import open_url
 
-from valtier import ConfigurationError, Tier, UnavailableError
+from valtier import Clock, ConfigurationError, Tier, UnavailableError
 from valtier.embedded import EmbeddedValkey
 from valtier.presence import COMMANDS, Change, Device, Diff, Presence, Roster, Standing, Watch
 from valtier.testing import FaultProxy, eventually
@@ -212,6 +212,75 @@ async def test_req34_the_close_of_an_old_connection_does_not_take_the_new_one_al
     assert users_of(await two.roster("r")) == {"ada": 1}
     await newer.close(at_once=True)
     assert users_of(await two.roster("r")) == {}
+
+
+@pytest.mark.parametrize("end", ["close", "at once", "stop", "hand over", "kill", "silence"])
+async def test_req32_a_device_on_two_workers_stays_until_both_have_let_it_go(
+    end: str, workers: Callable[..., Any], server_time: ServerTime
+) -> None:
+    """Requirements 32, 34: whichever of them came or beat last, the end of one takes nothing from the other."""
+    options: dict[str, Any] = {"ttl": "40s", "lease": "60s", "debounce": "20s"}
+    if end == "silence":
+        options["clock"] = Clock(monotonic=lambda: server_time.now_s)
+    for beats_last in ("ended", "other"):
+        ended, other = await workers(name="ended", **options), await workers(name="other", **options)
+        room = f"room {beats_last}"
+        devices = {
+            "ended": await ended.connect("ada", "laptop", rooms=[room]),
+            "other": await other.connect("ada", "laptop", rooms=[room]),
+        }
+        async with other.watch(room) as watch:
+            assert users_of(await anext(watch)) == {"ada": 1}
+            await devices[beats_last].beat()
+            if end == "stop" or end == "hand over":
+                await ended.stop(hand_over=end == "hand over")
+            elif end == "kill":
+                await drop_dead(ended)
+            elif end != "silence":
+                await devices["ended"].close(at_once=end == "at once")
+            assert users_of(await other.roster(room)) == {"ada": 1}
+            server_time.go_on(50)
+            await other._tick(other._rooms)
+            server_time.go_on(15)
+            assert users_of(await other.roster(room)) == {"ada": 1}
+            await devices["other"].beat()
+            server_time.go_on(50)
+            if end == "silence":
+                await ended._tick(ended._rooms)
+            await devices["other"].close()
+            server_time.go_on(19.999)
+            assert users_of(await other.roster(room)) == {"ada": 1}
+            server_time.go_on(0.001)
+            assert users_of(await other.roster(room)) == {}
+            assert await anext(watch) == Diff(frozenset(), frozenset({"ada"}), room)
+        await ended.stop()
+        await other.stop()
+
+
+@pytest.mark.parametrize("first", ["old", "new"])
+async def test_req32_a_device_with_two_connections_to_a_worker_stays_until_both_ended(
+    first: str, workers: Callable[..., Any]
+) -> None:
+    """Requirements 32, 34: two tabs of one name, of which either may beat or end first, also in one of the rooms."""
+    one, two = await workers(), await workers()
+    async with two.watch("r") as watch:
+        await anext(watch)
+        pair = {name: await one.connect("ada", "laptop", rooms=["r", "s"]) for name in ("old", "new")}
+        assert await anext(watch) == Diff(frozenset({"ada"}), frozenset(), "r")
+        await pair["old"].beat()
+        ending = pair.pop(first)
+        await ending.leave("s")
+        await ending.close(at_once=True)
+        await ending.close(at_once=True)
+        for room in "rs":
+            assert users_of(await two.roster(room)) == {"ada": 1}
+        assert one.stats().devices == 1
+        (stays,) = pair.values()
+        await stays.close(at_once=True)
+        assert await anext(watch) == Diff(frozenset(), frozenset({"ada"}), "r")
+        assert users_of(await two.roster("s")) == {}
+        assert one.stats().devices == 0
+        assert not one._doubles
 
 
 async def test_req34_a_device_that_both_its_workers_closed_stays_until_the_debounce_ends(
