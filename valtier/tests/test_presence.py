@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server_time import ServerTime
 from wires import open_url
 
-from valtier import ConfigurationError, Tier, UnavailableError
+from valtier import Clock, ConfigurationError, Tier, UnavailableError
 from valtier.embedded import EmbeddedValkey
 from valtier.presence import COMMANDS, Change, Device, Diff, Presence, Roster, Standing, Watch
 from valtier.testing import FaultProxy, eventually
@@ -40,6 +41,11 @@ async def workers(valkey: EmbeddedValkey) -> AsyncIterator[Callable[..., Any]]:
         yield opened
 
 
+@pytest.fixture
+def server_time(valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> ServerTime:
+    return ServerTime(valkey, monkeypatch)
+
+
 async def until(watch: Watch, wanted: Callable[[Change], bool]) -> Change:
     async with asyncio.timeout(15):
         async for change in watch:
@@ -60,18 +66,6 @@ async def drop_dead(presence: Presence) -> None:
     presence._keeper.cancel()
     await asyncio.gather(presence._keeper, return_exceptions=True)
     presence._closed = True
-
-
-async def age(valkey: EmbeddedValkey, name: str, by_ms: int) -> None:
-    """Makes what is in a sorted set older, which is as if the server's clock went on."""
-    for member, _ in pairs(valkey.call("ZRANGE", name, 0, -1, "WITHSCORES")):
-        valkey.call("ZINCRBY", name, -by_ms, member.decode())
-
-
-def pairs(flat: Any) -> list[tuple[bytes, float]]:
-    if flat and isinstance(flat[0], list):
-        return [(member, float(score)) for member, score in flat]
-    return list(zip(flat[::2], map(float, flat[1::2]), strict=True))
 
 
 async def test_req32_a_user_is_online_while_any_device_lives(workers: Callable[..., Any]) -> None:
@@ -122,26 +116,28 @@ async def test_req32_hundreds_that_come_and_go_at_once_are_counted_exactly(
         ]
 
 
-async def test_req33_a_device_without_a_beat_goes_after_two_missed_ones(valkey: EmbeddedValkey) -> None:
+async def test_req33_a_device_without_a_beat_goes_after_two_missed_ones(
+    valkey: EmbeddedValkey, server_time: ServerTime
+) -> None:
     """Requirement 33: 30 s between beats, gone after 67.5 s by the server's clock."""
     async with worker(valkey.url, ttl="30s", lease="1h") as presence:
         assert presence.life_s == 67.5
         await presence.connect("ada", "a", rooms=["r"])
-        await age(valkey, "valtier:p:{r}:d", 67_000)
+        server_time.go_on(67.499)
         assert users_of(await presence.roster("r")) == {"ada": 1}
-        await age(valkey, "valtier:p:{r}:d", 1_000)
+        server_time.go_on(0.001)
         assert users_of(await presence.roster("r")) == {}
 
 
-async def test_req33_a_beat_prolongs_and_brings_back(valkey: EmbeddedValkey) -> None:
+async def test_req33_a_beat_prolongs_and_brings_back(valkey: EmbeddedValkey, server_time: ServerTime) -> None:
     """Requirement 33: a beat in time keeps, a late one brings back; readers filter by the server's time."""
     async with worker(valkey.url, ttl="30s", lease="1h") as presence:
         device = await presence.connect("ada", "a", rooms=["r"])
-        await age(valkey, "valtier:p:{r}:d", 60_000)
+        server_time.go_on(60)
         await device.beat()
-        await age(valkey, "valtier:p:{r}:d", 60_000)
+        server_time.go_on(60)
         assert users_of(await presence.roster("r")) == {"ada": 1}
-        await age(valkey, "valtier:p:{r}:d", 60_000)
+        server_time.go_on(60)
         assert users_of(await presence.roster("r")) == {}
         await device.beat()
         assert users_of(await presence.roster("r")) == {"ada": 1}
@@ -188,7 +184,7 @@ async def test_req34_a_reload_is_not_noticed(workers: Callable[..., Any]) -> Non
 
 
 async def test_req34_who_stays_away_has_left_after_the_debounce(
-    workers: Callable[..., Any], valkey: EmbeddedValkey
+    workers: Callable[..., Any], server_time: ServerTime
 ) -> None:
     """Requirement 34: three seconds by default, by the server's clock."""
     assert Presence(None).debounce_ms == 3000
@@ -196,9 +192,9 @@ async def test_req34_who_stays_away_has_left_after_the_debounce(
     device = await presence.connect("ada", "a", rooms=["r"])
     await device.leave("r")
     assert users_of(await presence.roster("r")) == {"ada": 1}
-    await age(valkey, "valtier:p:{r}:d", 2_000)
+    server_time.go_on(2.999)
     assert users_of(await presence.roster("r")) == {"ada": 1}
-    await age(valkey, "valtier:p:{r}:d", 1_001)
+    server_time.go_on(0.001)
     assert users_of(await presence.roster("r")) == {}
 
 
@@ -216,6 +212,119 @@ async def test_req34_the_close_of_an_old_connection_does_not_take_the_new_one_al
     assert users_of(await two.roster("r")) == {"ada": 1}
     await newer.close(at_once=True)
     assert users_of(await two.roster("r")) == {}
+
+
+@pytest.mark.parametrize("end", ["close", "at once", "stop", "hand over", "kill", "silence"])
+async def test_req32_a_device_on_two_workers_stays_until_both_have_let_it_go(
+    end: str, workers: Callable[..., Any], server_time: ServerTime
+) -> None:
+    """Requirements 32, 34: whichever of them came or beat last, the end of one takes nothing from the other."""
+    options: dict[str, Any] = {"ttl": "40s", "lease": "60s", "debounce": "20s"}
+    if end == "silence":
+        options["clock"] = Clock(monotonic=lambda: server_time.now_s)
+    for beats_last in ("ended", "other"):
+        ended, other = await workers(name="ended", **options), await workers(name="other", **options)
+        room = f"room {beats_last}"
+        devices = {
+            "ended": await ended.connect("ada", "laptop", rooms=[room]),
+            "other": await other.connect("ada", "laptop", rooms=[room]),
+        }
+        async with other.watch(room) as watch:
+            assert users_of(await anext(watch)) == {"ada": 1}
+            await devices[beats_last].beat()
+            if end == "stop" or end == "hand over":
+                await ended.stop(hand_over=end == "hand over")
+            elif end == "kill":
+                await drop_dead(ended)
+            elif end != "silence":
+                await devices["ended"].close(at_once=end == "at once")
+            assert users_of(await other.roster(room)) == {"ada": 1}
+            server_time.go_on(50)
+            await other._tick(other._rooms)
+            server_time.go_on(15)
+            assert users_of(await other.roster(room)) == {"ada": 1}
+            await devices["other"].beat()
+            server_time.go_on(50)
+            if end == "silence":
+                await ended._tick(ended._rooms)
+            await devices["other"].close()
+            server_time.go_on(19.999)
+            assert users_of(await other.roster(room)) == {"ada": 1}
+            server_time.go_on(0.001)
+            assert users_of(await other.roster(room)) == {}
+            assert await anext(watch) == Diff(frozenset(), frozenset({"ada"}), room)
+        await ended.stop()
+        await other.stop()
+
+
+@pytest.mark.parametrize("first", ["old", "new"])
+async def test_req32_a_device_with_two_connections_to_a_worker_stays_until_both_ended(
+    first: str, workers: Callable[..., Any]
+) -> None:
+    """Requirements 32, 34: two tabs of one name, of which either may beat or end first, also in one of the rooms."""
+    one, two = await workers(), await workers()
+    async with two.watch("r") as watch:
+        await anext(watch)
+        pair = {name: await one.connect("ada", "laptop", rooms=["r", "s"]) for name in ("old", "new")}
+        assert await anext(watch) == Diff(frozenset({"ada"}), frozenset(), "r")
+        await pair["old"].beat()
+        ending = pair.pop(first)
+        await ending.leave("s")
+        await ending.close(at_once=True)
+        await ending.close(at_once=True)
+        for room in "rs":
+            assert users_of(await two.roster(room)) == {"ada": 1}
+        assert one.stats().devices == 1
+        (stays,) = pair.values()
+        await stays.close(at_once=True)
+        assert await anext(watch) == Diff(frozenset(), frozenset({"ada"}), "r")
+        assert users_of(await two.roster("s")) == {}
+        assert one.stats().devices == 0
+        assert not one._doubles
+
+
+async def test_req34_a_device_that_both_its_workers_closed_stays_until_the_debounce_ends(
+    workers: Callable[..., Any], server_time: ServerTime
+) -> None:
+    """Requirement 34: also where their leases end before it: who leaves is on no worker."""
+    options = {"ttl": "40s", "lease": "60s", "debounce": "20s"}
+    one, two = await workers(**options), await workers(**options)
+    old = await one.connect("ada", "laptop", rooms=["r"])
+    new = await two.connect("ada", "laptop", rooms=["r"])
+    await old.beat()
+    server_time.go_on(45)
+    await old.close()
+    await new.close()
+    server_time.go_on(15)
+    assert users_of(await two.roster("r")) == {"ada": 1}
+    server_time.go_on(4.999)
+    assert users_of(await two.roster("r")) == {"ada": 1}
+    server_time.go_on(0.001)
+    assert users_of(await two.roster("r")) == {}
+
+
+async def test_req34_a_hand_over_lasts_its_lease_where_nobody_else_is(
+    workers: Callable[..., Any], server_time: ServerTime
+) -> None:
+    """Requirement 34, 35: also where the worker's own lease ends before; then all have left, and are told of as seen."""
+    options = {"ttl": "1h", "lease": "60s"}
+    moving, other = await workers(**options), await workers(**options)
+    async with other.watch("r") as watch:
+        assert users_of(await anext(watch)) == {}
+        await moving.connect("ada", "laptop", rooms=["r"])
+        assert await anext(watch) == Diff(frozenset({"ada"}), frozenset(), "r")
+        server_time.go_on(40)
+        await moving.stop(hand_over=True)
+        server_time.go_on(20)
+        for _ in range(2):
+            assert users_of(await other.roster("r")) == {"ada": 1}
+            assert await other.standing("ada") == Standing("online", 1)
+        server_time.go_on(39.999)
+        assert users_of(await other.roster("r")) == {"ada": 1}
+        server_time.go_on(0.001)
+        assert users_of(await other.roster("r")) == {}
+        assert await anext(watch) == Diff(frozenset(), frozenset({"ada"}), "r")
+    assert await other.standing("ada", viewer="ada") == Standing("offline", 0, server_time.now_s)
 
 
 async def test_req34_shutdown_leaves_now_or_hands_over(valkey: EmbeddedValkey) -> None:

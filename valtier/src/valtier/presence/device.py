@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Device:
-    """One device of a user, connected to this worker. Made by `Presence.connect`; not used after `close`."""
+    """A connection of a user's device to this worker. Made by `Presence.connect`; not used after `close`."""
 
     __slots__ = ("_presence", "gone_at", "member", "name", "rooms", "user")
 
@@ -36,5 +36,8 @@ class Device:
         await self._presence.enter(self, self.rooms)
 
     async def close(self, *, at_once: bool = False) -> None:
-        """Leaves everywhere, after the debounce or `at_once`. One round trip. Closing twice is nothing."""
+        """Leaves everywhere, after the debounce or `at_once`. One round trip. Closing twice is nothing.
+
+        Where the device has another connection, it stays.
+        """
         await self._presence.leave(self, list(self.rooms), 0 if at_once else self._presence.debounce_ms)

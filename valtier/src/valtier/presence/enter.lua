@@ -4,12 +4,17 @@
 -- ARGV[6]   how long a device stays without a beat, in ms
 -- ARGV[7..] the devices, as user/device
 -- returns   how many were not there before
-local new = 0
+local new, mine = 0, {[worker] = true}
 redis.call('ZADD', workers, now + lease, worker)
 for i = 7, #ARGV do
   local member = ARGV[i]
   local added = redis.call('ZADD', devices, now + ARGV[6], member)
-  redis.call('HSET', owners, member, worker)
+  local held = redis.call('HGET', owners, member) or ''
+  if held == '' then
+    redis.call('HSET', owners, member, worker)
+  elseif without(held, mine) == held then
+    redis.call('HSET', owners, member, held .. ' ' .. worker)
+  end
   if added == 1 then
     new = new + 1
     local user = user_of(member)

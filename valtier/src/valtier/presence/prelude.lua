@@ -2,8 +2,8 @@
 -- and `users` exist or none does: where eviction took one, the others go too, and the workers enter what they know anew.
 --
 -- KEYS[1] devices  sorted set: user/device by the time (ms) at which it is gone unless it beats before
--- KEYS[2] owners   hash: user/device to its worker; empty for one that is leaving
--- KEYS[3] workers  sorted set: workers by the time at which they count as dead
+-- KEYS[2] owners   hash: user/device to the workers that hold a connection of it; empty for one that is leaving
+-- KEYS[3] workers  sorted set: workers by the time at which they count as dead; the empty one, of who is leaving, never
 -- KEYS[4] users    hash: user to the number of its devices
 -- KEYS[5] seen     sorted set: users by the time at which their last device left
 -- KEYS[6] version  counts the changes; a jump tells a reader that it missed some
@@ -26,6 +26,15 @@ local function note(here, there, user)
   end
 end
 
+-- A list of workers, divided by blanks, without some of them.
+local function without(list, some)
+  local rest = {}
+  for one in string.gmatch(list, '%S+') do
+    if not some[one] then rest[#rest + 1] = one end
+  end
+  return table.concat(rest, ' ')
+end
+
 local function remove(member, at)
   if redis.call('ZREM', devices, member) == 0 then return end
   redis.call('HDEL', owners, member)
@@ -41,13 +50,22 @@ local function sweep()
   local dead = {}
   local ended = redis.call('ZRANGEBYSCORE', workers, '-inf', now, 'WITHSCORES')
   for i = 1, #ended, 2 do
-    dead[ended[i]] = ended[i + 1]
+    dead[ended[i]] = tonumber(ended[i + 1])
     redis.call('ZREM', workers, ended[i])
   end
   if next(dead) then
     local all = redis.call('HGETALL', owners)
     for i = 1, #all, 2 do
-      if dead[all[i + 1]] then remove(all[i], dead[all[i + 1]]) end
+      local rest = without(all[i + 1], dead)
+      if rest == all[i + 1] then
+        -- on living workers only, or leaving
+      elseif rest ~= '' then
+        redis.call('HSET', owners, all[i], rest)
+      else
+        local at = 0
+        for one in string.gmatch(all[i + 1], '%S+') do at = math.max(at, dead[one]) end
+        remove(all[i], at)
+      end
     end
   end
   local silent = redis.call('ZRANGEBYSCORE', devices, '-inf', now, 'WITHSCORES')

@@ -49,6 +49,7 @@ class Presence:
     A user is online while any device lives. A device lives as long as it beats: it is gone when `missed` beats are
     missing (and a quarter of one, for the road). It also goes with its worker, whose lease runs out within `lease` of its
     last renewal; renewals come every third of that, so after a `kill -9` everybody on it is offline within 4/3 of `lease`.
+    A device may have several connections, also to several workers: it leaves with the last of them.
     A leave is told only after `debounce`, and never if the user is back by then. Every deadline is the server's time; no
     worker's clock is compared with another's.
 
@@ -108,6 +109,7 @@ class Presence:
         self._may_see = may_see
         self._clock = clock or Clock()
         self._here: dict[str, dict[str, Device]] = {}  # room: member: device
+        self._doubles: dict[str, list[Device]] = {}  # by member: where a device has several connections here
         self._stale: set[str] = set()  # rooms to enter anew: Valkey has not heard of somebody
         self._goodbyes: dict[str, dict[str, int]] = {}  # room: member: debounce, not yet told
         self._lingering: dict[str, float] = {}  # rooms to sweep until then (monotonic): somebody is leaving
@@ -138,6 +140,7 @@ class Presence:
         for room, members in self._here.items():
             self._goodbyes.setdefault(room, {}).update(dict.fromkeys(members, after_ms))
         self._here.clear()
+        self._doubles.clear()
         if self._rooms is not None:
             await self._say_goodbyes(self._rooms, list(self._goodbyes))
 
@@ -181,7 +184,10 @@ class Presence:
         names = list(rooms)
         device.gone_at = self._clock.monotonic() + self.life_s
         for room in names:
-            self._here.setdefault(room, {})[device.member] = device
+            if (held := self._here.setdefault(room, {}).setdefault(device.member, device)) is not device:
+                doubles = self._doubles.setdefault(device.member, [held])
+                if device not in doubles:
+                    doubles.append(device)
             device.rooms.add(room)
             self._goodbyes.get(room, {}).pop(device.member, None)
         if self._rooms is None:
@@ -198,18 +204,33 @@ class Presence:
 
     async def leave(self, device: Device, rooms: Iterable[str], after_ms: int) -> None:
         """Lets a device out of (encoded) rooms after a while; for `Device`."""
+        told = self._let_go(device, rooms, after_ms)
+        if self._rooms is not None and told:
+            await self._say_goodbyes(self._rooms, told)
+
+    def _let_go(self, device: Device, rooms: Iterable[str], after_ms: int) -> list[str]:
+        """Returns the rooms in which no other connection of the device is left here: goodbyes wait to be said there."""
         told = []
+        doubles = self._doubles.get(device.member, [])
         for room in rooms:
             device.rooms.discard(room)
             here = self._here.get(room, {})
-            if here.get(device.member) is device:  # else it has come again, and this is its old connection
-                del here[device.member]
-                if not here:
-                    self._here.pop(room, None)
-                self._goodbyes.setdefault(room, {})[device.member] = after_ms
-                told.append(room)
-        if self._rooms is not None and told:
-            await self._say_goodbyes(self._rooms, told)
+            if here.get(device.member) is not device:
+                continue
+            heir = next((double for double in doubles if room in double.rooms), None)
+            if heir is not None:
+                here[device.member] = heir
+                continue
+            del here[device.member]
+            if not here:
+                del self._here[room]
+            self._goodbyes.setdefault(room, {})[device.member] = after_ms
+            told.append(room)
+        if device in doubles and not device.rooms:
+            doubles.remove(device)
+            if len(doubles) == 1:
+                del self._doubles[device.member]
+        return told
 
     async def _say_goodbyes(self, store: Rooms, rooms: Iterable[str]) -> None:
         async def say(room: str) -> None:
@@ -320,16 +341,11 @@ class Presence:
             await asyncio.gather(*(self._renew(store, room) for room in rooms[start : start + _IN_FLIGHT]))
 
     def _forget_silent(self, now: float) -> None:
-        """Drops devices without a beat: Valkey drops them by itself, and after it lost all they must not come back."""
+        """Drops connections without a beat: after Valkey lost all they must not come back. Those of other workers stay."""
         silent = {device for here in self._here.values() for device in here.values() if device.gone_at <= now}
+        silent.update(device for some in self._doubles.values() for device in some if device.gone_at <= now)
         for device in silent:
-            for room in device.rooms:
-                here = self._here.get(room, {})
-                if here.get(device.member) is device:
-                    del here[device.member]
-                if not here:
-                    self._here.pop(room, None)
-            device.rooms.clear()
+            self._let_go(device, list(device.rooms), self.debounce_ms)
 
     async def _renew(self, store: Rooms, room: str) -> None:
         try:
