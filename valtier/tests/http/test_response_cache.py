@@ -121,7 +121,9 @@ async def test_the_lookup_of_a_private_page_begins_before_the_session_is_read(
     here.cache.drop_local()
     before = sum(link.commands for link in here.telemetry.links)
     assert (await get(stack, cookie="session=ann")).body == b"answer 1"
-    assert sum(link.commands for link in here.telemetry.links) - before <= 3, "entry, its tag, and a version if it has none: at once"
+    assert sum(link.commands for link in here.telemetry.links) - before <= 3, (
+        "entry, its tag, and a version if it has none: at once"
+    )
     assert (await get(stack)).body == b"answer 3"
 
 
