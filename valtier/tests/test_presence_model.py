@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from test_presence import age
-from wires import open_url
+from wires import open_patient
 
 from valtier import Clock
 from valtier.embedded import EmbeddedValkey
@@ -44,7 +44,7 @@ class Machine(RuleBasedStateMachine):
         clock = Clock(monotonic=lambda: self.now)
 
         async def opened(name: str) -> Presence:
-            self.wires.append(opening := open_url(self.valkey.url, deadline="5s"))
+            self.wires.append(opening := open_patient(self.valkey.url))
             wire = await opening.__aenter__()
             presence = Presence(
                 wire, ttl=LIFE_S / 2.25, lease=LEASE_S, debounce=DEBOUNCE_S, worker=name, clock=clock
