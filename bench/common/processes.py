@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -35,6 +36,16 @@ def play(module: str, job: msgspec.Struct, outcome: type[T], *, what: str, deadl
     if done.returncode != 0:
         raise BenchError(f"{what} failed (exit {done.returncode}):\n{_tail(done.stderr)}")
     return msgspec.json.decode(done.stdout, type=outcome)
+
+
+def own_output() -> BinaryIO:
+    """Where such a process writes its outcome: its standard output, which from now on is nobody else's.
+
+    What a client prints there itself, its logger perhaps, goes to standard error.
+    """
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return output
 
 
 def _tail(text: bytes, lines: int = 15) -> str:

@@ -15,6 +15,7 @@ from typing import cast
 import msgspec
 import uvloop
 
+from bench.common.processes import own_output
 from bench.http.measures import Job, Seen
 
 _LENGTH = b"content-length: "
@@ -128,9 +129,9 @@ class Lane(asyncio.Protocol):
 
 def main() -> None:
     """Plays the job that comes in, and writes what was seen."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    seen = uvloop.run(Load(job).play())
-    sys.stdout.buffer.write(msgspec.json.encode(seen))
+    with own_output() as output:
+        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+        output.write(msgspec.json.encode(uvloop.run(Load(job).play())))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import msgspec
 import uvloop
 
+from bench.common.processes import own_output
 from bench.wire import memory, paced
 from bench.wire.clients import RECIPES, Opened
 from bench.wire.data import call_of, cases, count_unwritten, spoil_written
@@ -53,8 +54,9 @@ async def _watch_memory(client: Opened, job: Job) -> Memory:
 
 
 def main() -> None:
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(job))))
+    with own_output() as output:
+        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+        output.write(msgspec.json.encode(uvloop.run(measure(job))))
 
 
 if __name__ == "__main__":

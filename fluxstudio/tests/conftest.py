@@ -4,12 +4,13 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import asyncpg
 import hypothesis
 import pytest
 
-from fluxstudio.db import migrate
+from fluxstudio.db import migrate, pool
 from fluxstudio.testing import app, database, inbox, mail_server, shared_database_url, world
 from valtier.embedded import EmbeddedPostgres
 from valtier.testing import own_valkey, postgres_server, valkey, valkey_server
@@ -29,6 +30,7 @@ __all__ = [
 
 hypothesis.settings.register_profile("patient", deadline=None)  # the machine may be busy with something else
 hypothesis.settings.load_profile("patient")
+pool._CONNECT_TIMEOUT_S = 30.0  # as above
 
 _TEMPLATE = "fluxstudio_template"
 _numbers = itertools.count(1)
@@ -50,6 +52,12 @@ def database_url(postgres_server: EmbeddedPostgres, template_database: str) -> I
     _in_a_thread(lambda: asyncio.run(_execute(postgres_server.url, create)))
     yield _with_database(postgres_server.url, name)
     _in_a_thread(lambda: asyncio.run(_execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")))
+
+
+@pytest.fixture(scope="session")
+def bench_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the bench keeps its load generator and its seeded PostgreSQL: the first test that needs them makes them."""
+    return tmp_path_factory.mktemp("bench")
 
 
 async def _execute(url: str, statement: str) -> None:

@@ -18,8 +18,8 @@ PACED = Load(clients=1000, requests_per_client_s=1)
 
 
 @pytest.fixture(scope="session")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> LoadGenerator:
-    return loadgen.install(tmp_path_factory.mktemp("load"))
+def generator(bench_data: Path) -> LoadGenerator:
+    return loadgen.install(bench_data)
 
 
 @asynccontextmanager
@@ -53,7 +53,14 @@ BROKEN = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
 
 
 async def play(
-    generator: LoadGenerator, folder: Path, url: str, file: plan.Plan, load: Load, *, amount: int = 0
+    generator: LoadGenerator,
+    folder: Path,
+    url: str,
+    file: plan.Plan,
+    load: Load,
+    *,
+    amount: int = 0,
+    seconds: float = 1.0,
 ) -> Observed:
     plan.write_plan(file, folder / "plan.json")
     job = Job(
@@ -63,7 +70,7 @@ async def play(
         clients=load.clients,
         requests_per_client_s=load.requests_per_client_s,
         ramp_s=0.2,
-        seconds=1.0,
+        seconds=seconds,
         timeout_s=5,
         amount=amount,
     )
@@ -119,13 +126,15 @@ async def test_the_driver_measures_below_a_millisecond_and_gives_each_client_its
 async def test_paced_clients_keep_their_pace_and_do_not_all_send_at_once(
     generator: LoadGenerator, tmp_path: Path
 ) -> None:
-    requests = [plan.Request(0, -1, "GET", "/", None) for _ in range(400)]
+    requests = [plan.Request(0, -1, "GET", "/", None) for _ in range(800)]
     file = plan.Plan(kinds=("GET a",), cookies=[], requests=requests)
     async with answering({"/": OK}) as (url, _):
-        seen = await play(generator, tmp_path, url, file, replace(PACED, clients=200))
+        seen = await play(generator, tmp_path, url, file, replace(PACED, clients=200), seconds=3.0)
     assert seen.errors() == {}
-    assert 150 <= seen.answered <= 250
-    assert seen.sent <= 400
+    assert (
+        300 <= seen.answered <= 650
+    )  # 600; a busy machine answers late, and nobody sends more to make up for it
+    assert seen.sent <= 800
 
 
 async def test_a_warm_up_plays_its_requests_once_each(generator: LoadGenerator, tmp_path: Path) -> None:

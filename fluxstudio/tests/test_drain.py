@@ -28,6 +28,8 @@ from valtier.testing import eventually
 from valtier.testing.certificates import Certificates
 
 LONG_S = 60
+PAUSE_S = 0.05
+"""Of each of the crowd, after an answer: most of the machine is for the workers that start."""
 COOKIE = "__Host-flux"
 
 
@@ -69,7 +71,7 @@ class Crowd:
         while not self._stopping:
             for path in ("/api/projects", f"/api/projects/{self._world.project}", "/api/me", "/"):
                 await self._ask("GET", path)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(PAUSE_S)
 
     async def _write(self, number: int) -> None:
         path = f"/api/projects/{self._world.project}/messages"
@@ -79,7 +81,7 @@ class Crowd:
             if await self._ask("POST", path, json={"body": body}):
                 self.written.append(body)
             turn += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(PAUSE_S)
 
 
 class Talker:

@@ -164,14 +164,14 @@ def printed(url: str, **more: Any) -> tuple[int, str]:
 async def test_people_see_ticks_and_crosses_and_programs_json_and_an_exit_code(
     shared_database_url: str, valkey: EmbeddedValkey
 ) -> None:
-    async with studio(shared_database_url, valkey.url) as workers:
-        code, text = await asyncio.to_thread(printed, workers[0].url)
+    async with StudioWorker(shared_database_url, valkey.url) as worker:
+        code, text = await asyncio.to_thread(printed, worker.url)
         assert (code, "✓ cache connected and ready" in text, "all is well" in text) == (0, True, True), text
-        code, text = await asyncio.to_thread(printed, workers[0].url, as_json=True)
+        code, text = await asyncio.to_thread(printed, worker.url, as_json=True)
         report = json.loads(text)
         assert (code, report["ok"]) == (0, True)
         assert {"name", "mark", "detail", "advice"} == report["findings"][0].keys()
-    code, text = await asyncio.to_thread(printed, workers[0].url)
+    code, text = await asyncio.to_thread(printed, worker.url)
     assert code == 1
     assert "✗ reachable" in text
 

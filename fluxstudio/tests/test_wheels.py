@@ -13,6 +13,7 @@ import venv
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import distribution
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -53,16 +54,24 @@ class Environment:
             "--python",
             str(self.bin / "python"),
         ]
-        install = ["install", "--quiet", "--no-deps", "--no-index", *map(str, wheels)]
+        install = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", *map(str, wheels)]
         subprocess.run([*pip, *install], check=True)  # noqa: S603
 
     def _borrow(self, name: str) -> None:
+        """Links a distribution's files, and the bytecode that there is: else it would be compiled anew at each import."""
         found = distribution(name)
         for file in found.files or ():
             if ".." not in file.parts and "__pycache__" not in file.parts:
-                link = self.site / file
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(str(found.locate_file(file)))
+                source, link = Path(str(found.locate_file(file))), self.site / file
+                self._link(source, link)
+                if source.suffix == ".py":
+                    compiled = Path(cache_from_source(str(source)))
+                    if compiled.exists():
+                        self._link(compiled, link.parent / "__pycache__" / compiled.name)
+
+    def _link(self, source: Path, link: Path) -> None:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(source)
 
     def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603

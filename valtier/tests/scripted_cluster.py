@@ -28,7 +28,7 @@ class ScriptedNode(ScriptedServer):
         super().__init__()
         self.run_id = name
         self.slots: Callable[[], bytes | None] = lambda: b"*0\r\n"
-        self.nodes: Callable[[], bytes] = lambda: b"-ERR not told\r\n"
+        self.nodes: Callable[[], bytes | None] = lambda: b"-ERR not told\r\n"
         """Its answer to CLUSTER NODES."""
         self.asked_for_slots = 0
 
@@ -48,11 +48,12 @@ class ScriptedNode(ScriptedServer):
         elif command[0] == b"READONLY":
             writer.write(b"+OK\r\n")
         elif command[:2] == (b"CLUSTER", b"NODES"):
-            writer.write(self.nodes())
+            if (told := self.nodes()) is not None:
+                writer.write(told)
         elif command[:2] == (b"CLUSTER", b"SLOTS"):
             self.asked_for_slots += 1
-            if (told := self.slots()) is not None:
-                writer.write(told)
+            if (parts := self.slots()) is not None:
+                writer.write(parts)
         else:
             super()._handle(command, writer)
 

@@ -5,6 +5,8 @@ Over HTTP a test can look what the server knows of a session: `POST /do` with `{
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 import engineio
@@ -13,8 +15,11 @@ import msgspec
 from valtier.asgi import App, Receive, Scope, Send
 from valtier.socketio.engine import EngineServer
 
+QUICK = {"ping_interval": 0.6, "ping_timeout": 0.5}
+
 
 def make() -> App:
+    options = QUICK | json.loads(os.environ["SIO_OPTIONS"])
     server = EngineServer(
         max_frames=1000,
         max_queued_bytes=1 << 20,
@@ -23,8 +28,8 @@ def make() -> App:
         on_evicted=lambda socket: None,
         on_refused=lambda: None,
         allow_request=None,
-        ping_interval=0.6,
-        ping_timeout=0.5,
+        ping_interval=options["ping_interval"],
+        ping_timeout=options["ping_timeout"],
         max_http_buffer_size=1_000_000,
         transports=["polling", "websocket"],
     )

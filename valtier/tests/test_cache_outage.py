@@ -22,6 +22,13 @@ async def quick_tier(url: str, *, deadline: float = 0.2) -> AsyncIterator[Tier]:
         yield tier
 
 
+@asynccontextmanager
+async def patient_tier(url: str) -> AsyncIterator[Tier]:
+    """For what is no matter of time: a busy machine makes no outage."""
+    async with Tier.from_url(url, deadline=10, connect_timeout=10) as tier:
+        yield tier
+
+
 def owed(tier: Tier) -> Undelivered:
     undelivered = tier.cache._engine.removal._undelivered
     assert undelivered is not None
@@ -82,14 +89,14 @@ async def test_missing_at_the_start_it_answers_from_the_origin_once_for_all_and_
     caplog.set_level(logging.INFO)
     own_valkey.kill()
     load = Counter()
-    async with quick_tier(own_valkey.url) as tier:
+    async with quick_tier(own_valkey.url, deadline=2.0) as tier:
         health = (await tier.health())["cache"]
         assert (health["connected"], health["status"]) == (False, "down")
         before = time.perf_counter()
         assert (
             await asyncio.gather(*(tier.cache.get_or_set("k", 60, load) for _ in range(100))) == ["v"] * 100
         )
-        assert time.perf_counter() - before < 0.15
+        assert time.perf_counter() - before < 1.0  # half a deadline
         assert load.calls == 1
         own_valkey.start()
         await eventually(lambda: tier.valkey.available)
@@ -147,15 +154,15 @@ async def test_a_kill_in_the_middle_of_everything_reaches_no_caller(own_valkey: 
 
 
 async def test_a_frozen_valkey_costs_one_deadline_and_then_nothing(own_valkey: EmbeddedValkey) -> None:
-    async with quick_tier(own_valkey.url) as tier:
+    async with quick_tier(own_valkey.url, deadline=1.0) as tier:
         load = Counter()
         own_valkey.freeze()
         before = time.perf_counter()
         assert await tier.cache.get_or_set("k", 60, load) == "v"
-        assert time.perf_counter() - before < 0.45
+        assert time.perf_counter() - before < 1.9
         before = time.perf_counter()
         assert await tier.cache.get_or_set("k", 60, load) == "v"
-        assert time.perf_counter() - before < 0.1
+        assert time.perf_counter() - before < 0.5
         own_valkey.thaw()
         await eventually(lambda: tier.valkey.available)
 
@@ -198,7 +205,7 @@ async def test_without_valkey_a_read_after_a_local_invalidation_starts_its_own_l
 
 
 async def test_until_it_is_delivered_this_process_does_not_believe_valkey(own_valkey: EmbeddedValkey) -> None:
-    async with quick_tier(own_valkey.url) as tier:
+    async with patient_tier(own_valkey.url) as tier:
         load = Counter()
         await tier.cache.get_or_set("k", 60, load)
         owed(tier).add(["c:k"])  # owed, while Valkey still has the entry
@@ -215,7 +222,7 @@ async def test_while_an_invalidation_is_owed_a_read_joins_no_load_from_before_it
     """Valkey is there: another process may have invalidated the key since that load began."""
     row = Row()
     row.hold()
-    async with quick_tier(own_valkey.url) as tier:
+    async with patient_tier(own_valkey.url) as tier:
         owed(tier).names["c:k"] = 1  # owed, and not yet delivered
         first = asyncio.create_task(tier.cache.get_or_set("k", 60, row.load))
         await eventually(lambda: row.loads == 1)
@@ -230,8 +237,8 @@ async def test_while_an_invalidation_is_owed_a_read_joins_no_load_from_before_it
 async def test_closing_delivers_what_is_owed_or_says_what_is_not(
     own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with quick_tier(own_valkey.url, deadline=5) as there:
-        async with quick_tier(own_valkey.url) as here:
+    async with patient_tier(own_valkey.url) as there:
+        async with patient_tier(own_valkey.url) as here:
             await here.cache.set("k", "old", 60)
             owed(here).names["c:k"] = 1
         assert await there.cache.get("k") is None
@@ -248,7 +255,7 @@ async def test_closing_delivers_what_is_owed_or_says_what_is_not(
 async def test_a_valkey_that_refuses_is_logged_once_and_shows_in_health(
     own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with quick_tier(own_valkey.url) as tier:
+    async with patient_tier(own_valkey.url) as tier:
         await tier.valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
         await tier.valkey.call("CONFIG", "SET", "maxmemory", "1")
         for n in range(50):
@@ -272,7 +279,7 @@ async def test_too_many_owed_invalidations_become_one_of_everything(own_valkey: 
 
 
 async def test_a_set_that_valkey_did_not_take_hides_the_older_value(own_valkey: EmbeddedValkey) -> None:
-    async with quick_tier(own_valkey.url) as tier:
+    async with patient_tier(own_valkey.url) as tier:
         await tier.cache.set("k", "old", 60)
         await tier.valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
         await tier.valkey.call("CONFIG", "SET", "maxmemory", "1")
@@ -307,7 +314,7 @@ async def test_what_is_owed_again_while_it_is_delivered_stays_owed() -> None:
 async def test_an_old_snapshot_is_not_believed(tmp_path: Path) -> None:
     """Valkey comes back from disk with an entry that was invalidated after the snapshot."""
     with EmbeddedValkey(tmp_path, settings={"save": "3600 1"}) as server:
-        async with quick_tier(server.url) as tier:
+        async with patient_tier(server.url) as tier:
             load = Counter()
             await tier.cache.get_or_set("k", 3600, load)
             await tier.valkey.call("SAVE")
@@ -321,7 +328,7 @@ async def test_an_old_snapshot_is_not_believed(tmp_path: Path) -> None:
 
 
 async def test_a_full_valkey_means_misses_not_errors(own_valkey: EmbeddedValkey) -> None:
-    async with quick_tier(own_valkey.url) as tier:
+    async with patient_tier(own_valkey.url) as tier:
         load = Counter()
         await tier.cache.get_or_set("before", 60, load)
         await tier.valkey.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -336,7 +343,7 @@ async def test_a_full_valkey_means_misses_not_errors(own_valkey: EmbeddedValkey)
 
 
 async def test_a_flush_in_the_middle_is_a_row_of_misses(valkey: EmbeddedValkey) -> None:
-    async with quick_tier(valkey.url) as tier:
+    async with patient_tier(valkey.url) as tier:
         load = Counter()
         await tier.cache.get_or_set("k", 60, load, tags=["t"])
         valkey.flush()  # scripts too

@@ -566,13 +566,12 @@ async def test_it_shows_a_worker_and_an_outage_and_the_return(
     async def wait_for(pattern: str) -> str:
         return await asyncio.to_thread(terminal.wait_for, pattern)
 
-    shown = await wait_for(r"(?s)page +\d[^\n]*\n.*ready")
-    assert "allkeys-lru" in shown
+    await wait_for(r"(?s)allkeys-lru.*page +\d[^\n]*\n.*ready")
     terminal.press("b")
     await wait_for(r"(?s)big keys .*shop:")
     own_valkey.kill()
     await wait_for(r"Valkey is away since \d\d:\d\d:\d\d")
     await asyncio.to_thread(own_valkey.start)
-    shown = await wait_for(r"(?s)q quit.*valtier top[^!]*?allkeys-lru[^!]*?ready[^!]*?q quit")
+    await wait_for(r"(?s)q quit.*valtier top[^!]*?allkeys-lru[^!]*?ready[^!]*?q quit")
     terminal.press("q")
     assert (await asyncio.to_thread(terminal.wait_for_end))[0] == 0

@@ -68,8 +68,8 @@ LINES = st.lists(  # several at once, for most of the time is spent waiting
         st.lists(STEPS, min_size=1, max_size=10),
         st.lists(st.lists(OPS, min_size=1, max_size=6), min_size=1, max_size=4),
     ),
-    min_size=1,
-    max_size=8,
+    min_size=5,
+    max_size=14,
 )
 
 
@@ -158,7 +158,7 @@ def test_every_caller_gets_its_own_reply_or_an_error_and_nothing_runs_twice(
 
     @given(lines=LINES)
     @example(lines=[LATE, NEVER_LEFT])
-    @settings(max_examples=25, deadline=None, derandomize=True, report_multiple_bugs=False)
+    @settings(max_examples=12, deadline=None, derandomize=True, report_multiple_bugs=False)
     def under_any_schedule(lines: list[Line]) -> None:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(bench.run(lines))

@@ -26,10 +26,11 @@ test(
     await ben.waitForSelector(".message >> text=written in a tunnel");
     await until(async () => (await count(ben)) === 1);
     await ada.waitForSelector(".board[data-ready=true]");
+    await ada.waitForSelector(".message:not(.unsent) >> text=written in a tunnel");
     await until(async () => (await ada.locator(".message.unsent").count()) === 0);
     for (const page of [ada, ben]) {
       assert.equal(await page.locator(".message >> text=written in a tunnel").count(), 1);
-      assert.equal(await count(page), 1);
+      await until(async () => (await count(page)) === 1); // a board is ready before it is painted
     }
   }),
 );

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { faults } from "./axe.mjs";
-import { ask, openBoard, play, until, visitor, write } from "./stage.mjs";
+import { ask, openBoard, openSearch, play, until, visitor, write } from "./stage.mjs";
 
 for (const scheme of ["light", "dark"]) {
   test(
@@ -20,7 +20,7 @@ for (const scheme of ["light", "dark"]) {
       await ada.goto("/");
       await ada.waitForSelector(".tile");
       found.push(...(await faults(ada)));
-      await ada.keyboard.press("Control+k");
+      await openSearch(ada);
       await ada.keyboard.type("lighthouse");
       await ada.waitForSelector("[role=option]");
       found.push(...(await faults(ada)));
@@ -65,13 +65,13 @@ test(
     const ada = await visitor(0, world.people.Ada.token);
     await ada.goto("/");
     await ada.waitForSelector(".tile");
-    await ada.keyboard.press("Control+k");
+    await openSearch(ada);
     await ada.keyboard.type("lighthouse");
     await until(async () => (await ada.locator("[role=option]").count()) >= 2);
     assert.ok((await ada.locator("[role=option] mark").first().textContent()).toLowerCase().startsWith("lighthouse"));
     await ada.keyboard.press("Escape");
     await ada.waitForSelector("dialog.palette", { state: "hidden" });
-    await ada.keyboard.press("Control+k");
+    await openSearch(ada);
     await ada.keyboard.type("lighthouse");
     await until(async () => (await ada.locator("[role=option]").count()) >= 2);
     await ada.keyboard.press("ArrowDown");

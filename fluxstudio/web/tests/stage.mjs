@@ -51,6 +51,12 @@ export async function openBoard(page, world) {
   await page.waitForSelector(".board[data-ready=true]");
 }
 
+/** Opens the search and returns when one can type into it. */
+export async function openSearch(page) {
+  await page.keyboard.press("Control+k");
+  await page.waitForSelector("dialog.palette input:focus");
+}
+
 /** Draws a rectangle with the mouse. */
 export async function draw(page, x, y, width = 80, height = 60) {
   const box = await page.locator(".excalidraw canvas.interactive").boundingBox();

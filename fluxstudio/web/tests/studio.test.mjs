@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ask, openBoard, play, until, visitor, write } from "./stage.mjs";
+import { ask, openBoard, openSearch, play, until, visitor, write } from "./stage.mjs";
 
 /** Opens one of the dialogs in the project's menu. */
 async function choose(page, name) {
@@ -128,7 +128,7 @@ test(
       },
       [world.board, [element]],
     );
-    await ada.keyboard.press("Control+k");
+    await openSearch(ada);
     await ada.keyboard.type("kingfisher");
     await ada.waitForSelector("[role=option] mark >> text=kingfisher");
     await ada.waitForSelector("[role=option] small >> text=board");
@@ -146,7 +146,7 @@ test(
     const ada = await visitor(0, world.people.Ada.token);
     await ada.goto("/");
     await ada.waitForSelector(".tile");
-    await ada.keyboard.press("Control+k");
+    await openSearch(ada);
     await ada.keyboard.type("walrus");
     await ada.waitForSelector("[role=option] mark >> text=walrus");
     await ada.keyboard.press("Enter");
