@@ -22,8 +22,10 @@ SDK, HISHEL, CASHEWS, CACHEX, LITESTAR, NGINX = (
     "litestar",
     "nginx",
 )
+SAME_FIELDS = "bare, with a hit's fields"
+"""The bare server where the application sends the fields that a cache adds too: `Date`, `Age`, `Cache-Status`."""
 SUBJECTS = (
-    *(BARE, LOCAL, REMOTE, NOT_MODIFIED, SIGNED_IN),
+    *(BARE, SAME_FIELDS, LOCAL, REMOTE, NOT_MODIFIED, SIGNED_IN),
     *(HISHEL, SDK, CASHEWS, CACHEX, LITESTAR, NGINX),
 )
 PACKAGES = ("granian", "hishel", "fastapi-redis-sdk", "cashews", "fastapi-cachex", "litestar", "fastapi")

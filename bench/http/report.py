@@ -80,7 +80,11 @@ def plot(report: Report, path: Path) -> Path:
     for axes, size in zip(panels, sizes, strict=True):
         cells = sorted((cell for cell in report.cells if cell.size == size), key=lambda cell: cell.per_s)
         colours = [
-            _BARE if c.subject in (o.BARE, o.NGINX) else _OURS if c.subject.startswith("valtier") else _THEIRS
+            _BARE
+            if c.subject in (o.BARE, o.SAME_FIELDS, o.NGINX)
+            else _OURS
+            if c.subject.startswith("valtier")
+            else _THEIRS
             for c in cells
         ]
         bars = axes.barh([cell.subject for cell in cells], [cell.per_s for cell in cells], color=colours)

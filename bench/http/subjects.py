@@ -13,9 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.http import options as o
-from valtier.asgi import App, Receive, Scope, Send
+from valtier.asgi import App, Header, Receive, Scope, Send
 
 TTL_S = 3600
+_ADDED = (
+    (b"date", b"Fri, 27 Nov 2026 08:00:00 GMT"),
+    (b"age", b"7"),
+    (b"cache-status", b"Valtier; hit; ttl=3593"),
+)
 
 
 def content(size: int) -> bytes:
@@ -26,13 +31,14 @@ def content(size: int) -> bytes:
     return text + b" " * (size - len(text))
 
 
-def bare(body: bytes) -> App:
-    """The server and nothing else."""
+def bare(body: bytes, *more: Header) -> App:
+    """The server and nothing else; `more` are further fields of the answer."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"public, max-age=%d" % TTL_S),
         (b"etag", b'"v1"'),
+        *more,
     ]
     start = {"type": "http.response.start", "status": 200, "headers": headers}
     end = {"type": "http.response.body", "body": body}
@@ -186,6 +192,7 @@ def make() -> App:
     body = content(int(os.environ["BENCH_SIZE"]))
     makers: dict[str, Callable[[], App]] = {
         o.BARE: lambda: bare(body),
+        o.SAME_FIELDS: lambda: bare(body, *_ADDED),
         o.LOCAL: lambda: _valtier(body, url, local=True),
         o.REMOTE: lambda: _valtier(body, url, local=False),
         o.NOT_MODIFIED: lambda: _valtier(body, url, local=True),
