@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -350,3 +351,185 @@ async def test_only_what_is_stored_is_wanted(here: Tier) -> None:
 async def test_where_private_answers_are_kept_is_one_of_two(here: Tier) -> None:
     with pytest.raises(ConfigurationError, match="'valkey' or 'process'"):
         ResponseCache(Site(), here, private="nowhere")  # type: ignore[arg-type]
+
+
+async def test_half_an_answer_that_ended_because_its_client_left_is_not_kept(here: Tier) -> None:
+    """Frameworks tell generators that the client has gone; those then end as if all were said."""
+    goes_on = False
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        fields = [(b"cache-control", b"private, max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        while not goes_on and (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.body", "body": b" whole" if goes_on else b""})
+
+    cached = made(app, here)
+    client = Client(cached, scope(who="ann"))
+    running = asyncio.ensure_future(client.run())
+    await eventually(lambda: client.body == b"half")
+    client.gone.set()
+    await asyncio.wait([running])
+    running.exception()
+    goes_on = True
+    assert (await get(cached, who="ann")).body == b"half whole"
+
+
+async def test_what_could_not_be_sent_whole_is_not_kept(here: Tier) -> None:
+    site = Site(PRIVATE)
+
+    async def careless(request: Scope, receive: Receive, send: Send) -> None:
+        fields = [(b"cache-control", b"private, max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        with contextlib.suppress(ConnectionResetError):
+            for part in (b"one", b"two"):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        with contextlib.suppress(ConnectionResetError):
+            await send({"type": "http.response.body", "body": b""})
+
+    cached = made(careless, here)
+    client = Client(cached, scope(who="ann"))
+    client.gone.set()
+    with contextlib.suppress(ConnectionResetError):
+        await client.run()
+    whole = await get(cached, who="ann")
+    assert (whole.body, whole.is_hit, site.calls) == (b"onetwo", False, 0)
+
+
+async def test_a_scope_that_is_changed_inside_says_nothing_of_what_was_asked(here: Tier) -> None:
+    async def app(request: Scope, _: Receive, send: Send) -> None:
+        asked = request["path"].encode()
+        request["path"] = request["raw_path"] = "/rewritten"
+        request["raw_path"] = b"/rewritten"
+        fields = [(b"cache-control", b"private, max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": asked})
+
+    cached = made(app, here)
+    for _ in range(2):
+        assert (await get(cached, "/a", who="ann")).body == b"/a"
+        assert (await get(cached, "/rewritten", who="ann")).body == b"/rewritten"
+
+
+async def test_after_a_mark_to_pass_ends_midway_an_answer_still_hangs_on_its_names(here: Tier) -> None:
+    """The mark counted when the lookups began, and not any more when the request's turn came."""
+    site = Site("no-store")
+
+    class Limit:
+        def __init__(self, app: Signed) -> None:
+            self.app = app
+
+        async def __call__(self, request: Scope, receive: Receive, send: Send) -> None:
+            cache._asking._passes.clear()
+            await self.app(request, receive, send)
+
+    cache = ResponseCache(site, here, private="process")
+    stack = Together(Signed(Limit(cache)))  # type: ignore[arg-type]
+    await get(stack, who="ann")
+    site.control = PRIVATE
+    for number in (2, 2):
+        assert (await get(stack, who="ann")).body == b"answer %d" % number
+    await cache.purge("http://site.test/")
+    assert (await get(stack, who="ann")).body == b"answer 3"
+
+
+async def test_a_condition_is_answered_before_what_the_application_does_afterwards(here: Tier) -> None:
+    after = asyncio.Event()
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        fields = [(b"cache-control", b"private, max-age=60"), (b"etag", b'"v1"')]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"answer"})
+        await after.wait()
+        raise OSError("the mail server is gone")
+
+    client = Client(made(app, here), scope(who="ann", if_none_match='"v0"'))
+    running = asyncio.ensure_future(client.run())
+    await eventually(lambda: client.body == b"answer")
+    after.set()
+    with pytest.raises(OSError, match="mail"):
+        await running
+
+
+async def test_names_are_remembered_for_each_caller_and_do_not_pile_up(here: Tier) -> None:
+    site = Site(PRIVATE)
+    app = made(site, here)
+    for number in range(20):
+        site.headers = {"cache_tag": f"user:{number}"}
+        for _ in range(3):
+            await get(app, who=f"u{number}")
+    assert site.calls == 40, "kept from the second time on"
+    await here.cache.invalidate_tags("user:0")
+    assert (await get(app, who="u19")).is_hit
+    assert not (await get(app, who="u0")).is_hit
+
+
+async def test_who_has_seen_a_newer_answer_sees_no_older_one(here: Tier) -> None:
+    site = Site(PRIVATE)
+    app = made(site, here)
+    assert (await get(app, who="ann")).body == b"answer 1"
+    site.control = "no-store"
+    assert (await get(app, who="ann", cache_control="no-cache")).body == b"answer 2"
+    assert (await get(app, who="ann")).body == b"answer 3"
+
+
+@pytest.mark.parametrize("private", ["valkey", "process"])
+async def test_cookies_reach_the_client_for_whom_they_were_set(here: Tier, private: Any) -> None:
+    site = Site(PRIVATE, set_cookie="a=1", etag='"v1"')
+    app = Together(Signed(ResponseCache(site, here, private=private, strip_set_cookie=True)))
+    first = await get(app, who="ann", if_none_match='"v0"')
+    assert first.headers["set-cookie"] == "a=1"
+    assert "set-cookie" not in (await get(app, who="ann")).headers
+
+
+@pytest.mark.parametrize("private", ["valkey", "process"])
+async def test_a_404_with_an_entity_tag_is_no_304(here: Tier, private: Any) -> None:
+    site = Site(PRIVATE, etag='"v1"')
+    site.status = 404
+    app = Together(Signed(ResponseCache(site, here, private=private)))
+    for _ in range(3):
+        assert (await get(app, who="ann", if_none_match='"v1"')).status == 404
+
+
+@pytest.mark.parametrize("private", ["valkey", "process"])
+@pytest.mark.parametrize("control", [PRIVATE, "max-age=60"])
+@pytest.mark.parametrize("other", [{"who": "bob"}, {}])
+async def test_who_asks_at_the_same_time_gets_nobody_elses_answer_although_it_is_not_stored(
+    here: Tier, private: Any, control: str, other: dict[str, str]
+) -> None:
+    gate, asked = asyncio.Event(), asyncio.Event()
+
+    async def app(request: Scope, _: Receive, send: Send) -> None:
+        asked.set()
+        await gate.wait()
+        fields = [(b"cache-control", control.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": dict(request["headers"]).get(b"who", b"nobody")})
+
+    cache = ResponseCache(app, here, private=private)
+    stack = Together(Signed(cache))
+    clients = [Client(stack, scope(who="ann")), Client(stack, scope(**other))]
+    running = [asyncio.ensure_future(client.run()) for client in clients]
+    await asked.wait()
+    await cache.purge("http://site.test/")
+    gate.set()
+    await asyncio.gather(*running)
+    assert [client.body.decode() for client in clients] == ["ann", other.get("who", "nobody")]
+
+
+@pytest.mark.parametrize("private", ["valkey", "process"])
+async def test_a_tag_that_ends_while_what_lies_there_has_no_tags_is_heeded(here: Tier, private: Any) -> None:
+    """A mark to pass lay there, without the tags that the application had told."""
+    site = Site("no-store", cache_tag="p")
+    cache = ResponseCache(site, here, private=private, tags=lambda _, __: ("p",))
+    await get(cache)
+    await cache.settle()
+    site.control = "public, max-age=60"
+    site.hold()
+    running = asyncio.ensure_future(get(cache))
+    await site.entered.wait()
+    await here.cache.invalidate_tags("p")
+    site.gate.set()
+    await running
+    assert (await get(cache)).body == b"answer 3"

@@ -285,8 +285,10 @@ class Reader:
         waits.append(store.valkey.call_tracked("GET", found.name, sink=found.take))
         return waits
 
-    def ask_for_tag(self, tag: str, asked: int) -> asyncio.Future[Reply]:
+    def ask_for_tag(self, tag: str, asked: int, lives_ms: int = TAG_TTL_MS) -> asyncio.Future[Reply]:
         """Gives a tag a version if it has none, and reads it so that Valkey tells of its end. One round trip.
+
+        `lives_ms` is how long a version lives that is given: longer than what depends on it.
 
         Raises:
             ValkeyError: Valkey can't be asked.
@@ -296,7 +298,7 @@ class Reader:
         def learn(version: Reply) -> None:
             self._learn(tag, name, version, asked)
 
-        call("SET", name, new_version(), "NX", "PX", TAG_TTL_MS).add_done_callback(_heed)
+        call("SET", name, new_version(), "NX", "PX", lives_ms).add_done_callback(_heed)
         return call("GET", name, sink=learn)
 
     def _learn(self, tag: str, name: str, version: bytes | None, asked: int) -> None:

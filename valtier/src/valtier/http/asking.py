@@ -217,7 +217,8 @@ class Asking:
         if storing is None:
             return None
         try:
-            start = await storing.start(found.tags, found.versions, all_told=bool(request.told))
+            all_told = bool(request.told) and set(request.told).issubset(found.tags)
+            start = await storing.start(found.tags, found.versions, all_told=all_told)
             base = request.base_tags(request.key)
             right = await Right.take(
                 storing.store, request, found, tuple(start.versions[tag] for tag in base)

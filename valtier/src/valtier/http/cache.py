@@ -198,7 +198,10 @@ class ResponseCache:
         """Starts the lookup for this request without waiting, so that it leaves together with those of other middlewares."""
         if scope["type"] != "http":
             return
-        identity = self._identify(scope)
+        try:
+            identity = self._identify(scope)
+        except Exception:  # noqa: BLE001 - it may need what comes between: its own turn will tell
+            return
         kept = self._hits.kept(scope, identity, guesses=True) if self._hits.local else None
         if kept is not None:
             scope[_EARLY] = kept  # it is looked at again in its turn: it may be invalidated before
@@ -318,7 +321,7 @@ class ResponseCache:
             primary = rules.primary_key(scope["scheme"], facts.host, path, query, options)
         if primary is None and facts.bypass is None:
             facts = msgspec.structs.replace(facts, bypass="host", plain=False)
-        told = () if self._tags is None or facts.bypass is not None else self._tags(scope, identity)
+        told = () if self._tags is None or facts.bypass is not None else tuple(self._tags(scope, identity))
         request = Request(scope, facts, primary or b"", options, identity, told)
         if facts.bypass is None:
             request.record = self._lookup.local(request)
@@ -327,7 +330,10 @@ class ResponseCache:
     def _resume(self, request: Request) -> Request:
         """Returns the request whose lookup has begun, with what is kept here by now."""
         if request.facts.bypass is None:
+            key = request.key
             request.record = self._lookup.local(request)
+            if request.key != key:  # an index came meanwhile: what was begun was for another place
+                request.looking = None
         return request
 
     # -- invalidating --------------------------------------------------------------------------------------

@@ -39,10 +39,9 @@ class Fill:
 
     def is_for(self, request: Request, stored: Stored) -> bool:
         """Whether what came is the variant that this request selects."""
-        mine, private = self.request, stored.policy.private
-        if not mine.under_index:
-            return request.key == mine.key
-        names = mine.names
+        mine, policy = self.request, stored.policy
+        names = tuple(sorted({*mine.names, *policy.vary}))
+        private = policy.private
         return request.variant(names, by_identity=private) == mine.variant(names, by_identity=private)
 
     def stands(self, raw: bytes | None) -> bool:

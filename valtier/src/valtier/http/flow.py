@@ -32,7 +32,7 @@ from valtier.http.lookup import Lookup
 from valtier.http.records import Pass, Stored
 from valtier.http.request import Found, Request
 from valtier.http.rules import Action, Decision, Options
-from valtier.http.serving import send_stored, send_unavailable
+from valtier.http.serving import send_stored, send_unavailable, unstored_cookies
 from valtier.http.storing import Storing
 
 log = logging.getLogger("valtier")
@@ -300,7 +300,8 @@ class Flow:
             detail=decision.detail,
         )
         age = stored.policy.age(self._now())
-        own_fields = (_age(age), own) if verdict is Verdict.RENEWED else (own,)
+        cookies = unstored_cookies(exchange.fields, stored)
+        own_fields = (*cookies, _age(age), own) if verdict is Verdict.RENEWED else (*cookies, own)
         await send_stored(send, request.facts, stored, own_fields, self._options)
 
     async def _serve_failed(

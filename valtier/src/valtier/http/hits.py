@@ -31,7 +31,9 @@ _CREDENTIAL = Kind.CREDENTIAL
 _TAGS = Kind.IF_NONE_MATCH
 _MOST_KEYS = 20_000
 _MOST_SEEN = 5_000
-_MOST_VARIANTS = 100_000
+_MOST_VARIANTS = 20_000
+_LONGEST = 500
+"""Bytes of the fields that select a variant: those of longer ones, and credentials, are not remembered."""
 _MOST_GUESSES = 10_000
 
 Uri = tuple[str, bytes | None, bytes | str, bytes, tuple[tuple[bytes, bytes], ...]]
@@ -61,7 +63,7 @@ class Leaving:
         self.stored = stored
         self.status = policy.status
         self.body = stored.body
-        self.etag = policy.etag
+        self.etag = policy.etag if 200 <= policy.status < 300 else None  # RFC 9110 §13.2.1
         self.shareable = policy.shareable
         self.own = own
         self.fields: list[Header] = [*stored.headers, *own]
@@ -146,6 +148,7 @@ class Hits:
         self._variants = 0  # of all routes
         self._seen: dict[str, Seen] = {}
         self._guesses: dict[int, str] = {}
+        self._credential_names = frozenset(name.lower().encode() for name in options.credentials)
         self._engine = engine
         self._mirror = engine.mirror
         self._removal = engine.removal
@@ -172,8 +175,13 @@ class Hits:
                 del routes[next(iter(routes))]
             route = routes[uri] = Route(request.part_key, names, by_identity=request.by_identity)
         if names is not None:
-            self._variants += 1
-            route.variants[self._selecting(request.scope, route, names, request.identity)] = request.key
+            selecting = self._selecting(request.scope, route, names, request.identity)
+            if (
+                self._credential_names.isdisjoint(names)
+                and sum([len(line[1]) for line in selecting[1]]) <= _LONGEST
+            ):
+                self._variants += 1
+                route.variants[selecting] = request.key
 
     def note_entry(self, key: str, found: Found, leaving: Leaving) -> None:
         """Remembers an entry that was found in Valkey."""
@@ -196,7 +204,8 @@ class Hits:
         lines = tuple([(line[0], line[1]) for line in scope["headers"] if line[0] in names]) if names else ()
         return (identity if route.by_identity else None, lines)
 
-    def _key_of(self, scope: Scope, facts: RequestFacts, identity: str | None) -> str | None:
+    def where(self, scope: Scope, facts: RequestFacts, identity: str | None) -> str | None:
+        """Returns the key of what such a request had found the last time."""
         if facts.bypass is not None:
             return None
         path = scope.get("raw_path") or scope["path"]
@@ -320,7 +329,7 @@ class Hits:
 
     def holds(self, scope: Scope, facts: RequestFacts, identity: str | None) -> bool:
         """Whether this process keeps something for such a request, fresh or not."""
-        key = self._key_of(scope, facts, identity)
+        key = self.where(scope, facts, identity)
         record = None if key is None else self._records.get(key)
         return record is not None and record.derived is not None and all_alive(record.cells)
 
@@ -331,7 +340,7 @@ class Hits:
 
     def peek(self, scope: Scope, facts: RequestFacts, identity: str | None) -> Leaving | None:
         """Returns what answers a request from this process, whatever conditions it has."""
-        key = self._key_of(scope, facts, identity)
+        key = self.where(scope, facts, identity)
         record = None if key is None else self._records.get(key)
         if record is None or record.quiet_until <= self._monotonic():
             return None
@@ -348,7 +357,7 @@ class Hits:
         self, scope: Scope, facts: RequestFacts, identity: str | None
     ) -> tuple[Leaving, bytes] | None:
         """Returns what answers a request from Valkey, and the body. One round trip, none if it was not seen there before."""
-        key = self._key_of(scope, facts, identity)
+        key = self.where(scope, facts, identity)
         if key is None or (seen := self._seen.get(key)) is None:
             return None
         store, tags = self._engine.store, seen.tags

@@ -21,6 +21,7 @@ from valtier.cache.engine import Engine
 from valtier.cache.mirror import Cell, Record
 from valtier.cache.reading import Reader
 from valtier.cache.spaces import Space
+from valtier.cache.store import entry_suffix
 from valtier.errors import ValkeyError
 from valtier.http import naming, rules
 from valtier.http.asking import Asking
@@ -29,10 +30,11 @@ from valtier.http.lookup import put_hint
 from valtier.http.records import AnyRecord, Index, Stored
 from valtier.http.request import Request
 from valtier.http.rules import Action, Options
-from valtier.http.serving import send_stored
+from valtier.http.serving import send_stored, unstored_cookies
 from valtier.wire import Reply
 
 _MOST_TAGS = 200
+_OVERHEAD = 2500  # bytes of an answer's fields, its place in the routes, and its tags
 _PLAIN = rules.RequestFacts()
 _NOTHING = Body(RAW, b"")
 
@@ -68,17 +70,19 @@ class Own:
         self._hits = hits
         self._space = space
         self._local_s = local_s
+        self._lives_ms = int(2000 * local_s) + 60_000  # of a version: longer than any answer that needs it
         self._shared: dict[str, bool] = {}  # the URIs whose last answer was for everybody
         self._tags: dict[
             tuple[str, tuple[str, ...]], tuple[str, ...]
-        ] = {}  # by URI and what was told of them
+        ] = {}  # by URI, caller, and what was told of them
 
     def takes(self, request: Request) -> bool:
         """Whether a request goes this way: an identified GET, but for what is known to be for everybody."""
         facts, record = request.facts, request.record
+        shared = None if record is None or type(record.value) is not Stored else record.value.policy
         return (
             request.identity is not None
-            and (record is None or type(record.value) is not Stored)
+            and (shared is None or not shared.shareable)
             and facts.bypass is None
             and not facts.head
             and request.part_key not in self._shared
@@ -90,11 +94,11 @@ class Own:
 
     def begin(self, request: Request) -> None:
         """Asks Valkey for the versions that this process does not know, without waiting. Sends nothing if it knows all."""
-        waits: list[asyncio.Future[Reply]] = []
-        request.own_waits = waits
         if self._asking.passes(self._pass_key(request)):
             return
-        tags = self._tags.get((request.part_key, request.told))
+        waits: list[asyncio.Future[Reply]] = []
+        request.own_waits = waits
+        tags = self._tags.get((self._pass_key(request), request.told))
         if tags is None:
             tags = in_order((naming.uri_tag(request.primary), *request.told))
             self._note_tags(request, tags)
@@ -102,12 +106,12 @@ class Own:
         unknown = [tag for tag in tags if not version_of(tag)]
         request.own_tags = tags
         try:
-            waits.extend(self._reader.ask_for_tag(tag, self._order()) for tag in unknown)
+            waits.extend(self._reader.ask_for_tag(tag, self._order(), self._lives_ms) for tag in unknown)
         except ValkeyError as exc:
             self._spaces.note_error(self._space.counters, exc)
 
     def _note_tags(self, request: Request, tags: tuple[str, ...]) -> None:
-        put_hint(self._tags, (request.part_key, request.told), tags)
+        put_hint(self._tags, (self._pass_key(request), request.told), tags)
 
     @staticmethod
     def _pass_key(request: Request) -> str:
@@ -124,7 +128,7 @@ class Own:
                     self._spaces.note_error(self._space.counters, told)
                     return None
         found = tuple([self._mirror.cell_of(tag) for tag in request.own_tags])
-        if not all(cell is not None and cell.version for cell in found):
+        if not found or not all(cell is not None and cell.version for cell in found):
             return None
         return found  # type: ignore[return-value]
 
@@ -139,57 +143,71 @@ class Own:
         counters.misses += 1
         passes = self._asking.passes(self._pass_key(request))
         cells = None if passes else await self._cells(request)
-        scope, withheld = request.scope, None
-        if not (facts.plain or passes):
-            withheld = _Withheld(send)
-            scope = {**scope, "headers": rules.fill_headers(request.headers)}
+        before = self._hits.where(request.scope, facts, request.identity)
+        withheld = None if facts.plain or passes else _Withheld(send)
+        headers = [*request.headers] if withheld is None else rules.fill_headers(request.headers)
         answer = _Answer(self, request, cells, withheld or send, withheld)
+
+        async def listen() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":  # what ends now may be half of it
+                answer.give_up()
+            return message
+
         counters.loads += 1
-        try:
-            await self._app(scope, receive, answer.take)
+        try:  # a scope of its own: what is changed in it says nothing of what was asked
+            await self._app({**request.scope, "headers": headers}, listen, answer.take)
         except Exception:
             counters.load_errors += 1
             raise
-        if withheld is None or withheld.gone:
-            return
-        if answer.stored is None:
+        finally:
+            if not answer.kept and before is not None:  # who has seen this one sees no older one
+                self._mirror.drop((entry_suffix(before),))
+        if withheld is not None:
             await withheld.let_go()
-            return
-        own = rules.cache_status(self.options, fwd="uri-miss", fwd_status=answer.status, stored=True)
-        await send_stored(send, facts, answer.stored, (own,), self.options)
 
     def note_refusal(self, request: Request, status: int, refused: rules.Refused) -> None:
         """Remembers for a while that this caller's answer can't be kept."""
         self._asking.note_refusal(self._pass_key(request), status, refused)
 
-    def keep(self, request: Request, cells: tuple[Cell, ...], stored: Stored) -> None:
-        """Keeps an answer, unless something speaks against it that only shows now."""
+    def keep(self, request: Request, cells: tuple[Cell, ...], stored: Stored) -> bool:
+        """Keeps an answer, unless something speaks against it that only shows now. Returns whether it is kept."""
         policy = stored.policy
         if not policy.private:  # next time it is stored for everybody
             put_hint(self._shared, request.part_key, True)
-            return
+            return False
         if policy.groups or len(policy.tags) > _MOST_TAGS:  # of those another process could not know
-            return
+            return False
         tags = request.own_tags
         if not set(policy.tags).issubset(tags):
-            self._note_tags(request, in_order((*tags, *policy.tags)))
-            return
+            self._note_tags(request, in_order((naming.uri_tag(request.primary), *request.told, *policy.tags)))
+            return False
         now = self.now()
         quiet_s = min(self._local_s, policy.fresh_until - now)
         decision = rules.reuse(policy, _PLAIN, now, self.options)
         if quiet_s <= 0 or decision.action is not Action.SERVE or self._removal.owes("", tags):
-            return
+            return False
         key = self._hits.key_of(request.scope, request.facts, request.identity, policy.vary)
         if key is None:
             request.follow(Index(policy.vary, True))
             key = request.key
         until = self._monotonic() + quiet_s
         record = Record(key, _NOTHING, AnyRecord, tags, cells, until, self._space.counters)
-        record.size += len(stored.body) + sum([len(name) + len(value) for name, value in stored.headers])
+        record.size += (
+            _OVERHEAD + len(stored.body) + sum([len(name) + len(value) for name, value in stored.headers])
+        )
         record.value = stored
         record.derived = Leaving.of(stored, decision, now, self.options, self._monotonic())
-        if self._mirror.keep_own(record) and request.under_index:
+        kept = self._mirror.keep_own(record)
+        if kept and request.under_index:
             self._hits.note(request)
+        return kept
+
+    async def send_whole(self, request: Request, stored: Stored, fields: list[Header], send: Send) -> None:
+        """Sends a client what its conditions want of a whole answer."""
+        options = self.options
+        own = rules.cache_status(options, fwd="uri-miss", fwd_status=stored.policy.status, stored=True)
+        await send_stored(send, request.facts, stored, (*unstored_cookies(fields, stored), own), options)
 
     def forget(self, request: Request) -> None:
         """Notes that the URI's answers are for one caller each after all."""
@@ -201,7 +219,7 @@ class _Answer:
 
     __slots__ = (
         *("_asked", "_cells", "_chunks", "_fields", "_form", "_own", "_policy", "_request", "_send", "_size"),
-        *("_withheld", "status", "stored"),
+        *("_withheld", "kept", "status", "stored"),
     )
 
     def __init__(
@@ -213,6 +231,7 @@ class _Answer:
         withheld: _Withheld | None,
     ) -> None:
         self.status = 0
+        self.kept = False
         self.stored: Stored | None = None
         """All of it, once it is there and may be kept."""
         self._own = own
@@ -236,12 +255,28 @@ class _Answer:
             self._policy = None
         elif self._policy is not None:
             self._body(message)
-        if self._withheld is not None and self._policy is None and self.stored is None:
-            await self._withheld.let_go()
-        await self._send(message)
+        withheld = self._withheld
+        if withheld is not None and not withheld.gone:
+            if self.stored is not None:
+                await self._own.send_whole(self._request, self.stored, self._fields, withheld.take_over())
+                return
+            if self._policy is None:
+                await withheld.let_go()
+        try:
+            await self._send(message)
+        except BaseException:  # the application may take it for the end
+            self.give_up()
+            raise
+
+    def give_up(self) -> None:
+        """Collects no more: what comes may not be all."""
+        self._policy = None
+        self._chunks.clear()
 
     def _start(self, message: Message) -> Message:
         own, options = self._own, self._own.options
+        if self.status:
+            raise RuntimeError("the application started its answer twice")
         self.status = status = message["status"]
         self._fields = fields = [
             (bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())
@@ -273,8 +308,7 @@ class _Answer:
         chunk: bytes = message.get("body", b"")
         self._size += len(chunk)
         if self._size > self._own.options.max_body:
-            self._policy = None
-            self._chunks.clear()
+            self.give_up()
             return
         self._chunks.append(bytes(chunk))
         if not message.get("more_body"):
@@ -292,7 +326,7 @@ class _Answer:
             headers = form.storable(self._fields, now)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self.stored = Stored(policy, tuple(headers), body)
-        self._own.keep(self._request, self._cells, self.stored)
+        self.kept = self._own.keep(self._request, self._cells, self.stored)
 
 
 class _Withheld:
@@ -308,6 +342,12 @@ class _Withheld:
             await self._send(message)
         else:
             self._messages.append(message)
+
+    def take_over(self) -> Send:
+        """Forgets what was held back, and returns the way to the client: it gets an answer of its own."""
+        self.gone = True
+        self._messages.clear()
+        return self._send
 
     async def let_go(self) -> None:
         self.gone = True

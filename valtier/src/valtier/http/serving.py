@@ -43,6 +43,11 @@ def _cut(body: bytes, parts: tuple[bytes | tuple[int, int], ...] | None) -> byte
     return b"".join(part if isinstance(part, bytes) else body[part[0] : part[1]] for part in parts)
 
 
+def unstored_cookies(fields: Sequence[Header], stored: Stored) -> list[Header]:
+    """Returns the cookies that an origin has just set and that are not stored: they are for the client that asked."""
+    return [line for line in fields if line[0] == b"set-cookie" and line not in stored.headers]
+
+
 async def send_unavailable(send: Send, decision: Decision, options: Options) -> None:
     """Answers a request that wants nothing but what is stored, where nothing is (RFC 9111 §5.2.1.7)."""
     await send_problem(

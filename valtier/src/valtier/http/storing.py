@@ -199,7 +199,8 @@ class Storing:
         )
         if guards:  # asked after the tags: what is invalidated later still is dead by itself
             since = await store.tag_versions(guards)
-            if any(start.guards.get(guard) != version for guard, version in zip(guards, since, strict=True)):
+            before = start.guards
+            if any(v is None or before.get(guard) != v for guard, v in zip(guards, since, strict=True)):
                 return None
         if any(known.get(tag, version) != version for tag, version in zip(tags, now, strict=True)):
             return None

@@ -52,10 +52,12 @@ class Forms:
         self._forms: dict[Key, Form] = {}
         self._roles = dict.fromkeys(_JUDGED_ANEW, _ANEW)
         self._roles |= {b"etag": _ETAG, b"content-length": _LENGTH}
-        if options.tag_name is not None:
+        said = (b"cache-control", b"vary", b"cache-groups", *options.targeted_names)
+        if options.tag_name is not None and options.tag_name not in said:
             self._roles.setdefault(options.tag_name, _TAGS)
         for name in options.targeted_names:
-            self._roles.pop(name, None)  # it is what the form is about
+            if name in self._roles:  # what differs in each answer would be what the form is about
+                self._roles[name] = _ANEW
 
     def judge(
         self,
