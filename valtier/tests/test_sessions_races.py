@@ -15,6 +15,7 @@ from sessions_world import prepare, real_worker
 
 from valtier import Sessions
 from valtier.embedded import EmbeddedValkey
+from valtier.sessions import SessionEndedError
 from valtier.testing import eventually
 
 PROCESSES = 3
@@ -101,6 +102,29 @@ async def test_req05_of_many_writes_at_once_all_survive(valkey: EmbeddedValkey, 
             return found is not None and set(found.data) == fields | {"first"}
 
         await eventually(all_there)
+
+
+async def test_a_write_that_had_to_wait_for_a_logout_says_that_the_session_has_ended(
+    valkey: EmbeddedValkey, shared_database_url: str
+) -> None:
+    """It saw the session when it began; it is not too large."""
+    await prepare(shared_database_url)
+    async with real_worker(valkey.url, shared_database_url) as sessions:
+        session = await sessions.create("ada")
+        connection = await asyncpg.connect(shared_database_url)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("DELETE FROM valtier_sessions")
+        writing = asyncio.ensure_future(session.set(field="x"))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waits)
+        await transaction.commit()
+        await connection.close()
+        with pytest.raises(SessionEndedError):
+            await writing
 
 
 async def test_of_many_logouts_at_once_one_ends_it(valkey: EmbeddedValkey, durable: str | None) -> None:

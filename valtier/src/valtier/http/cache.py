@@ -318,7 +318,7 @@ class ResponseCache:
         primary = None
         if facts.host is not None:
             path, query = raw_path(scope), scope["query_string"]
-            primary = rules.primary_key(scope["scheme"], facts.host, path, query, options)
+            primary = rules.primary_key(scope.get("scheme", "http"), facts.host, path, query, options)
         if primary is None and facts.bypass is None:
             facts = msgspec.structs.replace(facts, bypass="host", plain=False)
         told = () if self._tags is None or facts.bypass is not None else tuple(self._tags(scope, identity))

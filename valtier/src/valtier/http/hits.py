@@ -196,7 +196,7 @@ class Hits:
     @staticmethod
     def _uri_of(scope: Scope, facts: RequestFacts) -> Uri:
         path = scope.get("raw_path") or scope["path"]
-        return (scope["scheme"], facts.host, path, scope["query_string"], facts.keyed)
+        return (scope.get("scheme", "http"), facts.host, path, scope["query_string"], facts.keyed)
 
     @staticmethod
     def _selecting(scope: Scope, route: Route, names: frozenset[bytes], identity: str | None) -> Selecting:
@@ -209,7 +209,9 @@ class Hits:
         if facts.bypass is not None:
             return None
         path = scope.get("raw_path") or scope["path"]
-        route = self._routes.get((scope["scheme"], facts.host, path, scope["query_string"], facts.keyed))
+        route = self._routes.get(
+            (scope.get("scheme", "http"), facts.host, path, scope["query_string"], facts.keyed)
+        )
         if route is None:
             return None
         if route.names is None:
@@ -248,6 +250,8 @@ class Hits:
 
         `guesses`: where it is not known who asks, for whom these credentials were the last time.
         """
+        if scope["method"] != "GET":
+            return None
         host: bytes | None = None
         tag: bytes | None = None
         secret = 0
@@ -270,9 +274,15 @@ class Hits:
         if secret and identity is None:
             identity = self._guesses.get(secret)
         route = self._routes.get(
-            (scope["scheme"], host, scope.get("raw_path") or scope["path"], scope["query_string"], ())
+            (
+                scope.get("scheme", "http"),
+                host,
+                scope.get("raw_path") or scope["path"],
+                scope["query_string"],
+                (),
+            )
         )
-        if route is None or scope["method"] != "GET":
+        if route is None:
             return None
         if route.names is None:
             key: str | None = route.key

@@ -40,7 +40,7 @@ class Purging:
         scope = request.scope
         outdated = rules.invalidation(
             request.facts,
-            scope["scheme"],
+            scope.get("scheme", "http"),
             raw_path(scope),
             scope["query_string"],
             status,

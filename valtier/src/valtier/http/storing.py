@@ -180,7 +180,7 @@ class Storing:
     @staticmethod
     def _groups_of(request: Request, stored: Stored) -> set[str]:
         """Returns the tags of its groups."""
-        scheme, host = request.scope["scheme"], request.facts.host or b""
+        scheme, host = request.scope.get("scheme", "http"), request.facts.host or b""
         keys = (rules.group_key(scheme, host, group) for group in stored.policy.groups)
         return {naming.group_tag(key) for key in keys if key is not None}
 

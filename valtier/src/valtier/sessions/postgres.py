@@ -161,9 +161,12 @@ class Database:
         connection: Connection | None,
     ) -> tuple[bool, bool]:  # fmt: skip
         """Sets and removes fields. Returns whether it did, and whether there is such a session."""
-        [row] = await self._fetch(
-            self._sql.write, name, token_hash, _json(sets), list(removes), max_bytes, connection=connection
-        )
+        given = name, token_hash, _json(sets), list(removes), max_bytes
+        [row] = await self._fetch(self._sql.write, *given, connection=connection)
+        if (
+            row["found"] and not row["changed"]
+        ):  # too large; or ended while it waited, which a new snapshot shows
+            [row] = await self._fetch(self._sql.write, *given, connection=connection)
         return bool(row["changed"]), bool(row["found"])
 
     async def touch(self, names: Sequence[str], interval_s: float) -> list[str]:
